@@ -19,4 +19,8 @@ if (cd "$home" && timeout "$FETCH_S" npm pack --silent axe-core@4 >/dev/null 2>&
 else
     echo "left out: axe-core: npm does not give it"
 fi
-NOVA_TEST_CHROMIUM="$(command -v chromium)" cargo test --workspace --locked --test it console::walk -- --test-threads=2
+NOVA_TEST_CHROMIUM="$(command -v chromium)"
+export NOVA_TEST_CHROMIUM
+cargo test --workspace --locked --test it console:: -- --test-threads=2 --skip console::speed
+# The tests of speed and memory run alone, because another browser beside them would take their time.
+cargo test --workspace --locked --test it console::speed -- --test-threads=1 --nocapture

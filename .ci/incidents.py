@@ -1,5 +1,5 @@
-"""Twenty incidents, made on real nodes. Each fires exactly its alert, `nova status` names it, and what is repaired as the
-status or docs/operations.md says is well again.
+"""Twenty incidents, made on real nodes. Each fires exactly its alert, `nova status` and the console's overview name it with its
+command, and what is repaired as the status or docs/operations.md says is well again.
 
     incidents.py NOVA PROMTOOL [NAME…]     a built nova, and promtool; the incidents with these names, or all
 
@@ -31,6 +31,8 @@ START_S = 60
 APART_S = 2
 # The longest wait for what an incident does, and for its end.
 WAIT_S = 60
+# The longest wait until the overview of the console has an incident.
+OVERVIEW_S = 5
 # Minutes at which promtool looks, and before that since when a gauge stands as the second scrape has it: all alerts wait for less.
 LOOK_M = 60
 SINCE_M = 20
@@ -124,6 +126,9 @@ class Node:
 
     def status(self) -> str:
         return self.run("status", code=None)
+
+    def findings(self) -> list[dict]:
+        return json.loads(self.get("/api/v1/overview")).get("findings", [])
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         if self.process and self.process.poll() is None:
@@ -220,14 +225,40 @@ class Incident:
         self.node = Node(self.run.nova, self.dir, **settings)
         return self.node.start()
 
-    def fires(self, *alerts: str, named: str, by: tuple[str, ...] = ("status",)) -> str:
-        """Scrapes twice; what the command says, which names the incident."""
+    def shown(self, word: str, command: str | None) -> dict:
+        """The finding with the word, which the overview has within five seconds, and which has the command."""
+
+        def found():
+            return next((one for one in self.node.findings() if word in one["reason"]), None)
+
+        finding = until(f"the overview says {word!r}", found, OVERVIEW_S)
+        if command and not any(one.startswith(command) for one in finding["commands"]):
+            raise Failed(f"the overview does not say {command!r}: {finding}")
+        return finding
+
+    def away(self) -> None:
+        """No overview answers. An open page says so by itself: tests/it/console has the test."""
+        try:
+            self.node.get("/api/v1/overview")
+        except OSError:
+            return
+        raise Failed("the overview of a node that has ended answers")
+
+    def fires(self, *alerts: str, named: str, command: str | None, shown: str | None = None, by: tuple[str, ...] = ("status",)) -> str:
+        """Scrapes twice; what the command line says, which names the incident. The overview has the word `shown` (`named` if
+        there is none) with the same command, and a reason of the overview is one of /health/ready."""
+        word = shown or named
+        finding, reasons = self.shown(word, command), self.node.ready()["reasons"]
+        if (finding["state"] == "stops") != any(word in reason for reason in reasons):
+            raise Failed(f"the overview and /health/ready differ: {finding}, {reasons}")
         before = samples(self.node.get("/metrics"))
         time.sleep(APART_S)
         self.run.expect(self.name, before, samples(self.node.get("/metrics")), alerts)
         status = self.node.run(*by, code=None)
         if named not in status:
             raise Failed(f"nova {by[0]} does not say {named!r}:\n{status}")
+        if command and by == ("status",) and f"$ {command}" not in status:
+            raise Failed(f"nova status does not print the command {command!r}:\n{status}")
         return status
 
     def end(self) -> None:
@@ -245,6 +276,7 @@ def process_killed(it: Incident) -> None:
     node = it.start()
     node.stop(signal.SIGKILL)
     it.run.expect(it.name, {}, {}, ["NovaDown"], up=0)
+    it.away()
     status = node.status()
     if "nova serve" not in status and "cannot be asked" not in status and "no node" not in status:
         raise Failed(f"nova status does not say that no node runs:\n{status}")
@@ -260,7 +292,7 @@ def replayed(it: Incident, records: list[dict]) -> Node:
 
 def table_truncated(it: Incident) -> None:
     node = replayed(it, [like(1, 1_000), truncate(2)])
-    status = it.fires("NovaPartitionsHeld", named="truncate")
+    status = it.fires("NovaPartitionsHeld", named="truncate", command="nova cdc resume likes --truncate apply")
     node.typed(command_in(status, "nova cdc resume likes --truncate apply"))
     ready(node)
 
@@ -268,14 +300,14 @@ def table_truncated(it: Incident) -> None:
 def lsn_regressed(it: Incident) -> None:
     records = [like(n, 1_000_000 + n) for n in range(1, 4)]
     node = replayed(it, records + [like(1, 10) | {"offset": 9}])
-    status = it.fires("NovaPartitionsHeld", named="lsn_regression")
+    status = it.fires("NovaPartitionsHeld", named="lsn_regression", command="nova cdc epoch bump likes")
     node.typed(command_in(status, "nova cdc epoch bump likes"))
     ready(node)
 
 
 def dead_letter(it: Incident) -> None:
     node = replayed(it, [like(1, 1_000), like(2, 1_001, '{"no": "row"')])
-    status = it.fires("NovaDeadLetters", named="nova dlq")
+    status = it.fires("NovaDeadLetters", named="nova dlq", command="nova dlq list", shown="dead letters that wait")
     node.typed(command_in(status, "nova dlq"))
     node.run("dlq", "discard", "0", "--reason", "an incident of CI")
     until("no dead letter", lambda: node.metric("nova_dlq_depth") == 0)
@@ -291,6 +323,7 @@ def dead_letters_grow(it: Incident) -> None:
                       for n in range(begin, begin + 75)]
             node.post("/api/v1/events", {"events": events})
     until("letters", lambda: node.metric("nova_dlq_depth") == 150)
+    it.shown("dead letters that wait: 150", "nova dlq list")
     it.run.expect(it.name, before, samples(node.get("/metrics")), ["NovaDeadLetters", "NovaDeadLettersGrow"], since_m=6)
     status = node.status()
     node.typed(command_in(status, "nova dlq list"))
@@ -304,7 +337,7 @@ def clickhouse_away(it: Incident) -> None:
     node = it.start(NOVA_CLICKHOUSE_URL=f"http://127.0.0.1:{port}")
     node.post("/api/v1/rows", {"users": [{"id": LIKE.format(7), "username": "u"}]})
     until("the breaker opens", lambda: node.metric('circuit_breaker_state{target="clickhouse"}'))
-    it.fires("NovaBreakerOpen", named="clickhouse")
+    it.fires("NovaBreakerOpen", named="clickhouse", command="nova check", shown="clickhouse: it does not answer")
     it.server = Server(lambda path, body: (200, b""), port)
     until("the breaker closes", lambda: node.metric('circuit_breaker_state{target="clickhouse"}') == 0)
 
@@ -316,7 +349,7 @@ def clickhouse_refuses(it: Incident) -> None:
     node = it.start(NOVA_CLICKHOUSE_URL=it.server.url)
     finding = 'nova_clickhouse_findings{code="not-prepared"}'
     until("the finding", lambda: node.metric(finding))
-    status = it.fires("NovaClickHouseFindings", named="nothing is delivered yet")
+    status = it.fires("NovaClickHouseFindings", named="nothing is delivered yet", command="nova check")
     said = node.run(*command_in(status, "nova check").split()[1:], code=None)
     if "Not enough privileges" not in said:
         raise Failed(f"nova check does not say what ClickHouse answers:\n{said}")
@@ -329,9 +362,12 @@ def connector(it: Incident, answer, named: str, begin: str | None) -> None:
     it.server = Server(lambda path, body: told["now"])
     node = it.start(NOVA_KAFKA_BROKERS=f"127.0.0.1:{free_port()}", NOVA_CDC_CONNECT_URL=it.server.url, NOVA_CDC_CONNECTOR="nova")
     until("the connector was asked", lambda: node.metric("nova_connector_up") == 0)
-    status = it.fires("NovaConnectorDown", "NovaKafkaAway", named=named)
+    status = it.fires("NovaConnectorDown", "NovaKafkaAway", named=named, command="curl -X" if begin else None, shown="connector: ")
     if begin and begin not in status:
         raise Failed(f"no command {begin!r} in:\n{status}")
+    told_there = it.shown(named, None)
+    if begin and not any(begin in one for one in told_there["commands"]):
+        raise Failed(f"no command {begin!r} in {told_there}")
     told["now"] = state("RUNNING")
     until("the connector runs", lambda: node.metric("nova_connector_up") == 1)
 
@@ -360,7 +396,7 @@ def connector_missing(it: Incident) -> None:
 
 def kafka_away(it: Incident) -> None:
     it.start(NOVA_KAFKA_BROKERS=f"127.0.0.1:{free_port()}")
-    it.fires("NovaKafkaAway", named="no broker of kafka.brokers is connected")
+    it.fires("NovaKafkaAway", named="no broker of kafka.brokers is connected", command="nova check")
 
 
 def keys_away(it: Incident) -> None:
@@ -368,7 +404,8 @@ def keys_away(it: Incident) -> None:
     node = it.start(NOVA_AUTH_JWKS_URL=f"http://127.0.0.1:{port}/jwks", NOVA_AUTH_ISSUER="https://issuer", NOVA_AUTH_AUDIENCE="nova")
     until("the breaker opens", lambda: node.metric('circuit_breaker_state{target="jwks"}'))
     # There is no token yet with which the status could be asked for.
-    it.fires("NovaBreakerOpen", named="no key set yet", by=("health", "--url", node.url))
+    it.shown("jwks: auth.jwks_url does not answer", "nova check")
+    it.fires("NovaBreakerOpen", named="no key set yet", command=None, by=("health", "--url", node.url))
 
 
 def backed_up(it: Incident) -> tuple[Node, Path]:
@@ -385,7 +422,7 @@ def backup_old(it: Incident) -> None:
     if not times:
         raise Failed(f"backup.json has no time: {told}")
     note.write_text(json.dumps(told | times))
-    it.fires("NovaBackupOld", named="backup")
+    it.fires("NovaBackupOld", named="backup", command="nova backup FILE", shown="backup: the latest one is 40 hours old")
     node.run("backup", str(it.dir / "again.redb"))
     until("the backup is young", lambda: (node.metric("nova_backup_age_seconds") or 1e9) < 60)
 
@@ -395,7 +432,7 @@ def backup_damaged(it: Incident) -> None:
     whole = copy.read_bytes()
     copy.write_bytes(whole[:5_000] + bytes([whole[5_000] ^ 1]) + whole[5_001:])
     node.run("backup", str(copy), "--verify", code=1)
-    it.fires("NovaBackupDamaged", named="backup")
+    it.fires("NovaBackupDamaged", named="backup", command="nova backup FILE", shown="backup: a file is not the backup")
     node.run("backup", str(it.dir / "again.redb"))
     until("no damaged backup", lambda: node.metric("nova_backup_verify_failed") == 0)
 
@@ -410,6 +447,7 @@ def store_damaged(it: Incident) -> None:
     store.write_bytes(bytes_)
     told = node.run("serve", code=1)
     it.run.expect(it.name, {}, {}, ["NovaDown"], up=0)
+    it.away()
     if "damaged" not in told:
         raise Failed(f"nova serve does not say that the store is damaged:\n{told}")
     node.run("restore", str(copy), "--replace")
@@ -420,7 +458,7 @@ def redis_away(it: Incident) -> None:
     port = free_port()
     node = it.start(NOVA_CACHE_REDIS_URL=f"redis://127.0.0.1:{port}")
     until("the breaker opens", lambda: node.metric('circuit_breaker_state{target="redis"}'))
-    it.fires("NovaBreakerOpen", named="redis")
+    it.fires("NovaBreakerOpen", named="redis", command="nova check", shown="redis: cache.redis_url does not answer")
 
 
 class Refusing(socketserver.BaseRequestHandler):
@@ -437,13 +475,13 @@ def redis_refuses(it: Incident) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     node = it.start(NOVA_CACHE_REDIS_URL=f"redis://127.0.0.1:{server.server_address[1]}")
     until("the breaker opens", lambda: node.metric('circuit_breaker_state{target="redis"}'))
-    it.fires("NovaBreakerOpen", named="redis")
+    it.fires("NovaBreakerOpen", named="redis", command="nova check", shown="redis: cache.redis_url does not answer")
 
 
 def postgres_away(it: Incident) -> None:
     node = it.start(NOVA_POSTGRES_URL=f"postgres://nova@127.0.0.1:{free_port()}/nova?sslmode=disable", NOVA_POSTGRES_SSL_MODE="disable")
     until("the first attempt failed", lambda: node.metric("nova_pg_up") == 0)
-    status = it.fires("NovaPostgresAway", named="pg-unreachable")
+    status = it.fires("NovaPostgresAway", named="pg-unreachable", command="nova postgres status")
     if "nova postgres" not in status and "psql" not in status and "127.0.0.1" not in status:
         raise Failed(f"nova status does not say where the server was looked for:\n{status}")
 
@@ -463,7 +501,8 @@ def disk_low(it: Incident) -> None:
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 700 << 20)
         until("ready says it", lambda: any("disk" in reason for reason in node.ready()["reasons"]))
-        it.fires("NovaDiskLow", named="disk")
+        # No command of nova makes room.
+        it.fires("NovaDiskLow", named="disk", command=None, shown="are free on the store's disk")
         filler.unlink()
         until("ready again", lambda: not node.ready()["reasons"])
         node.stop()

@@ -1,4 +1,4 @@
-//! Measures how many records one core decodes a second: client events, and Debezium's forms in real captures.
+//! Measures how many records per second one core decodes: client events, and Debezium's formats from real captures.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 
@@ -25,7 +25,7 @@ fn fixture(name: &str) -> String {
     text
 }
 
-/// The records of one table that have a value.
+/// Returns the records of one table that have a value.
 fn capture(name: &str, table: &str) -> Vec<Record> {
     let records = fixture(name);
     let lines = records.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("capture line"));

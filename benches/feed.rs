@@ -1,4 +1,4 @@
-//! Measures feed pages, suggestions, and how long a reader waits for the writer, on the world of `world/mod.rs`.
+//! Measures feed pages, suggestions, and how long a reader waits for the writer, in the world of `world/mod.rs`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 
@@ -21,7 +21,7 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 
 use self::world::{LIKES, NOW_MS, Rng, USERS, id, like, percentiles, view, world};
 
-/// The number of users in one run of percentiles.
+/// The number of users whose requests give the percentiles of one run.
 const SAMPLE: usize = 20_000;
 /// The number of effects that the writer applies under one lock.
 const SLICE: usize = 32;
@@ -77,7 +77,7 @@ fn pages(c: &mut Criterion, state: &RwLock<State>) {
     group.finish();
 }
 
-/// Runs a writer that applies slices without a pause, and a reader that takes the lock again and again.
+/// Runs a writer that applies slices of effects without a pause, and a reader that takes the lock repeatedly.
 fn waiting(state: State) {
     let (state, stop) = (Arc::new(RwLock::new(state)), Arc::new(AtomicBool::new(false)));
     let writer = std::thread::spawn({

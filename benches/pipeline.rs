@@ -1,5 +1,5 @@
-//! Measures from bytes to the durable commit through both threads, and recovery. The records are made before the clock
-//! starts. The store is a file in the temporary directory, and every commit is durable.
+//! Measures the time from bytes to the durable commit through both threads, and the time of a recovery. The records are
+//! made before the measurement starts. The store is a file in the temporary directory, and every commit is durable.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 
@@ -60,7 +60,7 @@ impl Source for Stream {
     }
 }
 
-/// Likes as messages of pgoutput, in transactions of a hundred. Each like is its own row.
+/// Returns likes as messages of pgoutput, in transactions of a hundred likes. Each like is a new row.
 fn replicated() -> Vec<Event> {
     const OF_ONE_TRANSACTION: usize = 100;
     let columns: [(&str, u32); 4] = [("id", 2_950), ("user_id", 2_950), ("post_id", 2_950), ("created_at", 1_114)];
@@ -110,7 +110,7 @@ fn record(topic: &Arc<str>, offset: usize, key: Option<String>, value: Vec<u8>) 
     }
 }
 
-/// Events of 298 bytes each, by 20 000 users on 5 000 posts.
+/// Returns events of 298 bytes each, by 20 000 users on 5 000 posts.
 fn events() -> Vec<Record> {
     let topic = "events".into();
     let event = |n: usize| ClientEvent {
@@ -127,7 +127,7 @@ fn events() -> Vec<Record> {
     (0..EVENTS).map(|n| record(&topic, n, None, client::encode(&event(n)))).collect()
 }
 
-/// Likes in Debezium's envelope. Each like is its own row.
+/// Returns likes in Debezium's envelope. Each like is a new row.
 fn likes() -> Vec<Record> {
     let topic = "cdc.likes".into();
     let like = |n: usize| {
@@ -144,7 +144,7 @@ fn likes() -> Vec<Record> {
     (0..LIKES).map(like).collect()
 }
 
-/// With `outbox`, rows are collected for a ClickHouse that does not answer.
+/// With `outbox`, the run also collects rows for a ClickHouse that does not answer.
 fn run(source: Box<dyn Source>, outbox: bool) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
@@ -163,7 +163,7 @@ fn run(source: Box<dyn Source>, outbox: bool) -> Duration {
     let running = opened.start(source, &setup).unwrap();
     let statuses = running.finish(|_| {}).unwrap();
     let elapsed = started.elapsed();
-    // Every record is applied, except the ends of transactions.
+    // nova applies every record except the ends of transactions.
     assert!(statuses.iter().all(|status| status.row.outcomes[0] + status.row.outcomes[3] == status.row.consumed));
     assert!(statuses.iter().all(|status| status.row.outcomes[0] >= LIKES as u64));
     elapsed
@@ -195,7 +195,7 @@ fn ingestion(c: &mut Criterion) {
     group.finish();
 }
 
-/// Measures opening a store with ten million remembered event ids.
+/// Measures how long it takes to open a store with ten million remembered event ids.
 fn recovery(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(app::STORE_FILE);

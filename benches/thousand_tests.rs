@@ -1,5 +1,5 @@
-//! Runs a thousand tests of a sample service over one nova, with a reset before each. `.ci/test-clients.sh --thousand`
-//! measures the run.
+//! Runs a thousand tests of a sample service with one nova, which is reset before each test. `.ci/test-clients.sh
+//! --thousand` measures the run of the thousand tests.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const BEN: &str = "0193a5f0-c2d1-7e2c-9f0e-00000000000b";
 const CAT: &str = "0193a5f0-c2d1-7e2c-9f0e-00000000000c";
 const POST: &str = "0193a5f0-c2d1-7e2c-9f0e-000000000001";
 
-/// The service under test returns the first line of a user's home page.
+/// The service under test: returns the first line of a user's home page.
 fn headline(nova: &TestNova, user: &str) -> String {
     match nova.feed(user).len() {
         0 => "Nothing new".to_owned(),

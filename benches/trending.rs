@@ -1,4 +1,4 @@
-//! Measures the ranking of trending posts: 20 000 active posts of 140 000.
+//! Measures the ranking of trending posts, with 20 000 active posts of 140 000.
 
 mod world;
 

@@ -1,5 +1,5 @@
-//! Measures writing rows as RowBinary, as the writer appends them to a batch, and separating a batch into rows, as
-//! bisecting does. The whole way to the outbox's commit is in `pipeline`.
+//! Measures how rows are written as RowBinary, as the writer appends them to a batch, and how a batch is cut into rows,
+//! as the search for bad rows needs it. The benchmark `pipeline` measures the whole way to the outbox's commit.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 

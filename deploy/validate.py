@@ -1,4 +1,4 @@
-"""Do the files of a deployment agree with each other? Prints every disagreement; exit 1 if there is one."""
+"""This script checks whether the files of a deployment agree with each other. It prints every disagreement, and exits with 1 if there is one."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 TABLES = ["users", "posts", "follows", "comments", "likes"]
-# What may differ between the forms of the connector; everything else is the same.
+# These settings may differ between the forms of the connector. All other settings are the same in every form.
 VARIES = re.compile(r"(key|value)\.converter|transforms|(schema|field)\.name\.adjustment\.mode")
 problems: list[str] = []
 
@@ -80,7 +80,7 @@ def compose(placeholder: str) -> None:
     once = {"connector", "migrate", "avro-converter"}
     for name, service in services.items():
         check("restart" in service, f"docker-compose.yml: {name} has no restart policy")
-        # nova's health check is in its image.
+        # The health check of nova is part of its image.
         if name not in once | {"nova"}:
             check("healthcheck" in service, f"docker-compose.yml: {name} has no health check")
         if name not in once:
@@ -92,7 +92,7 @@ def compose(placeholder: str) -> None:
 
 
 def kubernetes() -> None:
-    """The manifest agrees with itself, with the image and with nova: names, ports, probes, the user, one replica."""
+    """Checks that the manifest agrees with itself, with the image and with nova: names, ports, probes, the user, one replica."""
     try:
         import yaml
     except ImportError:

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Checks the files of a deployment without starting it:
+# This script checks the files of a deployment without starting it:
 #   - docker-compose.yml, by each profile, with a real compose implementation
-#   - JSON and YAML, and that the files agree with each other
+#   - the syntax of JSON and YAML files, and whether the files agree with each other
 #   - Prometheus rules and their tests (promtool), the unit (systemd-analyze), the Dockerfile (hadolint), shell scripts
-# If a tool is missing, the script prints its name and skips it. The exit code is 0 if nothing is wrong, and 1 if something is wrong and was printed.
-#   VALIDATE_FETCH=1   where there is no compose but a Go toolchain: fetches compose-go, the library with which docker
-#                      compose reads, merges and checks its files, and has it load the project; where there is no promtool
-#                      but apt-get: takes it from Debian's package prometheus, without installing that
+# If a tool is missing, the script prints the tool's name and skips its checks. The exit code is 0 if nothing is wrong, and 1 if the script found and printed something wrong.
+#   VALIDATE_FETCH=1   without compose but with a Go toolchain, the script fetches compose-go, the library with which docker
+#                      compose reads, merges and checks its files, and lets it load the project; without promtool but
+#                      with apt-get, the script takes promtool from Debian's package prometheus without installing the package
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
@@ -23,7 +23,7 @@ run() { # what, command...
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# The empty name means no profile.
+# An empty name in this list means no profile.
 profiles=("" clickhouse kafka registry redis observability clickhouse,kafka clickhouse,registry,redis,observability)
 compose=()
 if docker compose version >/dev/null 2>&1; then

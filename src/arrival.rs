@@ -1,25 +1,26 @@
-//! When a record arrived. This module decides it for every source, from the time in the log and from a clock that
-//! nobody outside can move (N14, `docs/cdc.md`, "Clocks").
+//! Decides when a record arrived. The module `arrival` decides when records arrived for every source, from the time in
+//! the log and from a clock that nobody outside can move (N14, `docs/cdc.md`, "Clocks").
 //!
-//! The time in the log is the producer's unless the topic says otherwise (KIP-32), and brokers before 4.0 accept any
-//! time (KIP-937). A node believes this time up to its own clock. A replay has no clock of its own, because the file
-//! may be older than the node, or come from a node whose clock is ahead. In a replay the time of the records themselves
-//! is the clock.
+//! The time in a Kafka log is the producer's unless the topic says otherwise (KIP-32), and brokers before 4.0 accept
+//! any time (KIP-937). A node believes the time in the log as long as this time is not ahead of the node's own clock. A
+//! replay of a file cannot use the node's clock, because the file may be older than the node, or come from a node whose
+//! clock is ahead. In a replay the times of the records are the clock.
 
 use crate::event::{EVENT_MAX_AHEAD_MS, TIMESTAMP_MS_RANGE};
 
 /// How far the clock of a producer, a broker or PostgreSQL may be ahead of the node's clock, or behind it.
 pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
-/// How far the log's time may be behind the time of an event in the log. If the log's time is further behind, nova
-/// takes the log's clock for wrong.
+/// How far the log's time may be behind the time of an event in the log. If the log's time is further behind the time
+/// of an event than `LOG_MAX_BEHIND_MS`, nova takes the log's clock for wrong.
 pub const LOG_MAX_BEHIND_MS: i64 = 48 * 3_600_000;
-/// Records of a file agree with the file's clock if their times differ from it by at most this.
+/// A record of a file agrees with the file's clock if the time of the record differs from the clock by at most this.
 const FILE_MAX_STEP_MS: i64 = 48 * 3_600_000;
-/// A file's clock follows a record at once if the record agrees with the clock. If they do not agree, the clock follows
-/// after this many more records that do not agree than records that do.
+/// The clock of a file follows a record at once if the record agrees with the clock. When records that do not agree
+/// with the file's clock outnumber those that agree by this many, the clock moves to the next record that does not
+/// agree.
 const FILE_STRANGERS_MAX: u32 = 32;
 
-/// When a record or an event arrived, epoch milliseconds.
+/// The time at which a record or an event arrived, in epoch milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival(i64);
 
@@ -32,21 +33,21 @@ impl Arrival {
 /// The clock that nova believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum TimeOf {
-    /// The node's own clock, because records are read as they come.
+    /// nova believes the node's own clock, because it reads records as they come.
     #[default]
     Node,
-    /// The times of the records, because a capture is read again.
+    /// nova believes the times of the records, because it reads a capture again.
     File,
 }
 
-/// Decides when records arrived, in the order of the log.
+/// Decides when records arrived. The records must come in the order of the log.
 #[derive(Clone, Debug)]
 pub struct Timekeeper {
     of: TimeOf,
-    /// The node's clock as of the last [`Timekeeper::tick`], or the file's clock. `None` before the first tick or
-    /// record.
+    /// The node's clock as of the last [`Timekeeper::tick`], or the clock of the file. The clock is `None` before the
+    /// first tick or record.
     now_ms: Option<i64>,
-    /// The number of records of a file that did not agree with its clock, less the number that did.
+    /// The number of a file's records that did not agree with the file's clock, less the number of those that agreed.
     strangers: u32,
 }
 
@@ -55,15 +56,15 @@ impl Timekeeper {
         Timekeeper { of, now_ms: None, strangers: 0 }
     }
 
-    /// Takes over the time of the node's clock, which may have been set back.
+    /// Sets the clock to the time of the node's clock, which may have been set back.
     pub fn tick(&mut self, now_ms: i64) {
         if self.of == TimeOf::Node {
             self.now_ms = Some(now_ms);
         }
     }
 
-    /// When the next record arrived, judged by its time in the log. `None` if the log has no time that can be believed:
-    /// no time at all, a time before 1970, or a time that the clock has not reached.
+    /// Returns the arrival of the next record, judged by its time in the log. Returns `None` if the log has no time
+    /// that nova can believe: no time at all, a time before 1970, or a time that the clock has not reached.
     pub fn record(&mut self, log_ms: i64) -> Option<Arrival> {
         let believed = match self.of {
             TimeOf::Node => log_ms > 0 && log_ms <= self.bound(i64::MAX),
@@ -87,9 +88,10 @@ impl Timekeeper {
         }
     }
 
-    /// When an event arrived that a record carries. The event counts as arrived when it happened in two cases: if the
-    /// log has no time, and if the log's time is days before the event's time although the event is not in the future.
-    /// The log's time is wrong then, because nobody writes an event down before it happens.
+    /// Returns the arrival of an event in a record. An event counts as arrived at its own time in two cases: the log
+    /// has no time, or the log's time is days before the event's time although the event is not in the future. If the
+    /// log's time is days before the event's time, the log's clock is wrong, because an event cannot be written before
+    /// it happens.
     pub fn event(&self, record: Option<Arrival>, event_time_ms: i64) -> Arrival {
         let now_ms = self.now_ms.unwrap_or(event_time_ms);
         match record {
@@ -103,14 +105,15 @@ impl Timekeeper {
         }
     }
 
-    /// The time at which a row dated `dated_ms` counts, if that date is ahead of the arrival of the row's record, or
-    /// ahead of the clock if the record has no arrival. `None` if the row counts at its own date.
+    /// Returns the time at which a row dated `dated_ms` counts, if this date is ahead of the arrival of the row's
+    /// record. If the record has no arrival, the date is compared with the clock. Returns `None` if the row counts at
+    /// its own date.
     pub fn ahead(&self, record: Option<Arrival>, dated_ms: i64) -> Option<Arrival> {
         let latest_ms = record.map(Arrival::ms).or(self.now_ms)?;
         (dated_ms > latest_ms.saturating_add(CLOCK_MAX_SKEW_MS)).then_some(Arrival(latest_ms))
     }
 
-    /// Bounds a stored time, which may come from a clock that was wrong, to what the clock can have seen.
+    /// Limits a stored time, which may come from a wrong clock, to the latest time that the clock can have shown.
     pub fn bound(&self, at_ms: i64) -> i64 {
         match (self.of, self.now_ms) {
             (TimeOf::Node, Some(now_ms)) => at_ms.min(now_ms.saturating_add(CLOCK_MAX_SKEW_MS)),
@@ -118,8 +121,8 @@ impl Timekeeper {
         }
     }
 
-    /// The latest time up to which everything may be taken as read. A producer whose clock is behind the node's by no
-    /// more than the allowed skew is not behind this time.
+    /// Returns the latest time up to which nova may assume that it has read everything. A producer whose clock is
+    /// behind the node's clock by no more than the allowed skew is not behind `mark_max_ms`.
     pub fn mark_max_ms(&self) -> i64 {
         match (self.of, self.now_ms) {
             (TimeOf::Node, Some(now_ms)) => now_ms.saturating_sub(CLOCK_MAX_SKEW_MS),
@@ -143,7 +146,7 @@ mod tests {
         time
     }
 
-    /// A file whose clock stands at [`NOW_MS`].
+    /// Returns the timekeeper of a file whose clock shows [`NOW_MS`].
     fn file() -> Timekeeper {
         let mut time = Timekeeper::new(TimeOf::File);
         (0..FILE_STRANGERS_MAX).for_each(|_| assert!(time.record(NOW_MS).is_some()));
@@ -190,7 +193,7 @@ mod tests {
     }
 
     proptest! {
-        /// N14: whatever times the log and the event give, nothing that a node reads arrives later than its clock and
+        /// N14: whatever times the log and the event have, nothing that a node reads arrives later than its clock plus
         /// the skew, and no mark is above its clock.
         #[test]
         fn n14_no_arrival_is_beyond_the_nodes_clock(log_ms: i64, event_ms: i64, dated_ms: i64, stored_ms: i64) {
@@ -204,7 +207,7 @@ mod tests {
             prop_assert!(time.mark_max_ms() < NOW_MS);
         }
 
-        /// If the log's clock is right, or wrong by less than the skew, nova believes it to the millisecond.
+        /// If the log's clock is right, or wrong by less than the skew, nova takes the log's time unchanged.
         #[test]
         fn an_honest_arrival_is_what_the_log_says(
             ago_ms in -CLOCK_MAX_SKEW_MS..400 * DAY_MS, before_ms in -EVENT_MAX_AHEAD_MS..2 * DAY_MS,

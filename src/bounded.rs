@@ -1,5 +1,6 @@
-//! Limits the answers of servers that nova asks. The limit is in the connection itself, so that no reader of an answer
-//! can forget it. It works above TLS, for heads, framing and bodies alike, whatever the status is.
+//! Limits the length of the answers of servers that nova asks. The connection itself has the limit, so that no reader
+//! of an answer can forget the limit. The limit applies above TLS, to heads, chunk framing and bodies alike, whatever
+//! the status of the answer is.
 
 use std::future::Future;
 use std::io;
@@ -11,20 +12,20 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower_service::Service;
 
-/// The number of bytes that one read takes.
+/// The maximum number of bytes that one read takes.
 const READ_BYTES: usize = 16 << 10;
-/// If the head of an answer is not whole after this many bytes, the answer is refused.
+/// An answer is refused if its head is incomplete after this many bytes.
 const HEAD_MAX_BYTES: usize = 64 << 10;
-/// This header makes an answer with the status 200 a refusal.
+/// An answer of ClickHouse with the status 200 and this header is a refusal.
 const CLICKHOUSE_REFUSAL: &[u8] = b"\r\nx-clickhouse-exception-code:";
 
-/// The limit of answers.
+/// The limit for the length of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// No answer may have a body of more bytes than this.
     Each(usize),
-    /// No refusal of ClickHouse may have more bytes than this. Answers with rows have no limit here, because their
-    /// readers have limits of their own.
+    /// No refusal of ClickHouse may have more bytes than this. Answers with rows have no limit in the connection,
+    /// because their readers have limits of their own.
     Refusals(usize),
 }
 
@@ -35,7 +36,7 @@ impl Bound {
     }
 }
 
-/// Makes connections that limit the length of answers.
+/// A connector whose connections limit the length of answers.
 #[derive(Clone, Debug)]
 pub struct Bounded<C> {
     connector: C,
@@ -69,14 +70,14 @@ where
     }
 }
 
-/// A connection that fails when an answer is longer than the limit. A write begins a new answer, because HTTP/1.1 has
-/// one request at a time.
+/// A connection that fails when an answer is longer than the limit. A write marks the beginning of a new answer,
+/// because HTTP/1.1 has one request at a time.
 pub struct Answers<S> {
     stream: S,
     bound: Bound,
-    /// Bytes read of the current answer.
+    /// The bytes of the current answer that were read.
     read: usize,
-    /// The head of the current answer, as far as it has come and is needed.
+    /// The part of the current answer's head that was read, as far as it is needed.
     head: Vec<u8>,
     /// Whether the current answer may have any length.
     rows: bool,
@@ -94,7 +95,7 @@ impl<S> Answers<S> {
         self.head.clear();
     }
 
-    /// Counts bytes of the current answer.
+    /// Counts bytes of the current answer, and fails if the answer is too long.
     fn count(&mut self, length: usize) -> io::Result<()> {
         if self.rows {
             return Ok(());
@@ -114,7 +115,7 @@ impl<S> Answers<S> {
     }
 }
 
-/// Whether `read` has a whole head, and the head belongs to an answer with rows.
+/// Whether `read` contains a complete head of an answer with rows.
 fn begins_rows(read: &[u8]) -> bool {
     let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = read[..end].to_ascii_lowercase();
@@ -179,7 +180,7 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    /// How many bytes of these answers come through; each answer belongs to its own request.
+    /// Returns how many bytes of each answer the connection passes on. Each answer belongs to a request of its own.
     fn through(bound: Bound, answers: &[(&str, usize)]) -> Vec<Result<usize, io::ErrorKind>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {

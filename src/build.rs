@@ -1,4 +1,4 @@
-//! Writes the commit into the program. `NOVA_COMMIT` overrides what git says, for builds without a repository.
+//! Puts the commit's hash into the program. `NOVA_COMMIT` overrides the hash of git, for builds without a repository.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,13 +8,15 @@ fn main() {
     println!("cargo::rerun-if-env-changed=NOVA_COMMIT");
     println!("cargo::rerun-if-changed=src/build.rs");
     let given = std::env::var("NOVA_COMMIT").ok().filter(|commit| !commit.is_empty());
-    // Only a release asks git for the commit. So a commit alone does not make cargo build a development program again.
+    // Only a release build asks git for the commit. So cargo does not build a development program again only because of
+    // a new commit.
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = given.or_else(|| release.then(head).flatten()).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=NOVA_COMMIT={commit}");
 }
 
-/// The short hash of the commit that is checked out, with `+` if files of the working tree differ from it.
+/// Returns the short hash of the commit that is checked out, with `+` if files of the working tree differ from the
+/// commit.
 fn head() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;

@@ -1,18 +1,18 @@
-//! The only reader of wall time. Everything else takes `now` as an argument.
+//! The only reader of wall time in nova. All code except this module takes `now` as an argument.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment of the clock that never jumps, for how long something takes or may take. What depends on the moment gets it
-/// as an argument.
+/// Returns a moment of the monotonic clock, to measure how long something takes or may take. Code that depends on a
+/// moment gets the moment as an argument.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn monotonic_now() -> Instant {
     Instant::now()
 }
 
-/// A source of wall time in epoch milliseconds: the system's, the system's moved by a constant (the demo's clock
-/// continues where its data ends), or one that a test sets.
+/// A source of wall time in epoch milliseconds: the system's clock, the system's clock moved by a constant (the clock
+/// of the demo continues where its data end), or a clock that a test sets.
 #[derive(Clone, Debug)]
 pub enum Clock {
     System,
@@ -25,19 +25,19 @@ impl Clock {
         Clock::Manual(Arc::new(AtomicI64::new(now_ms)))
     }
 
-    /// The system's clock, moved so that it is `now_ms` at this moment.
+    /// Returns the system's clock, moved so that it shows `now_ms` at this moment.
     pub fn shifted_to(now_ms: i64) -> Clock {
         Clock::Shifted { by_ms: now_ms - Clock::System.now_ms() }
     }
 
-    /// Moves a manual clock; the system's clock stays as it is.
+    /// Sets a manual clock. `set` does not change a clock that is not manual.
     pub fn set(&self, now_ms: i64) {
         if let Clock::Manual(cell) = self {
             cell.store(now_ms, Ordering::Relaxed);
         }
     }
 
-    /// The time in epoch milliseconds. A system clock before 1970 reads as 0.
+    /// Returns the time in epoch milliseconds. If the system's clock shows a time before 1970, the result is 0.
     pub fn now_ms(&self) -> i64 {
         match self {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
@@ -50,7 +50,8 @@ impl Clock {
         }
     }
 
-    /// The time that tokens and their issuers use. This is the system's time even if nova's own clock is moved.
+    /// Returns the time by which tokens are valid or expired. The result is the system's time even if nova's clock is
+    /// shifted, and the test's time if a test sets the clock.
     pub fn day_ms(&self) -> i64 {
         match self {
             Clock::Manual(_) => self.now_ms(),
@@ -59,9 +60,9 @@ impl Clock {
     }
 }
 
-/// Writes a time, given in epoch microseconds, as every answer has it: RFC 3339 in UTC with six digits for the years
-/// 0000 to 9999, ISO 8601's expanded year (a sign and at least four digits) for other years, and PostgreSQL's
-/// infinities by their names. `decode::time` reads all of these texts back.
+/// Writes a time in epoch microseconds as every answer has it: RFC 3339 in UTC with six decimals for the years 0000 to
+/// 9999, ISO 8601's expanded year (a sign and at least four digits) for other years, and PostgreSQL's infinities by
+/// their names. `decode::time` can read every text that `rfc3339` writes.
 pub fn rfc3339(micros: i64) -> String {
     match micros {
         i64::MAX => return "infinity".to_owned(),
@@ -80,11 +81,11 @@ pub fn rfc3339(micros: i64) -> String {
     format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
-/// The year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar. It is the inverse
-/// of `decode::time`'s count, for any year.
+/// Converts a number of days since 1970-01-01 to year, month and day of the proleptic Gregorian calendar. `civil` is
+/// the inverse of the count in `decode::time`, for any year.
 fn civil(days: i64) -> (i64, i64, i64) {
-    // The calculation uses eras of 400 years from the first of March of year 0, so that the leap day is the last day of
-    // its year.
+    // The calculation uses eras of 400 years that begin on the first of March of year 0, so that the leap day is the
+    // last day of its year.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -125,13 +126,13 @@ mod tests {
     }
 
     proptest! {
-        /// Every number of microseconds has a text of its own that reads back to the number, also beyond the range of
-        /// any calendar library.
+        /// Every number of microseconds has its own text that reads back to the number, even beyond the range of any
+        /// calendar library.
         #[test]
         fn every_time_reads_back(micros: i64, shift in 0u32..64) {
             let micros = micros >> shift;
             prop_assert_eq!(parse_micros(&rfc3339(micros)), Some(micros));
-            // The other library writes years before 0 with another width.
+            // The library `jiff` writes years before 0 with another width.
             let other = jiff::Timestamp::from_microsecond(micros).map(|time| format!("{time:.6}"));
             if let Some(text) = other.ok().filter(|text| !text.starts_with('-')) {
                 prop_assert_eq!(rfc3339(micros), text);

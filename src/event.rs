@@ -1,5 +1,5 @@
-//! The vocabulary of the pipeline: what a source delivers, what `decode` makes of it, and what became of it. This
-//! module has no I/O and no clock.
+//! The types of the pipeline: what a source delivers, what `decode` makes of it, and what became of it. The module
+//! `event` has no I/O and no clock.
 
 mod origin;
 mod table;
@@ -13,94 +13,100 @@ pub use nova_storage::id::{Id, TopicPartition};
 pub use self::origin::{Origin, OriginKind, Relation, SnapshotMark, Tables, WireColumn};
 pub use self::table::{Column, ColumnType, DROPPED_COLUMNS, Table};
 
-/// One record as a source delivers it, before anything is known about its content.
+/// One record as a source delivers it, before nova knows anything about its content.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// The time in the log, epoch milliseconds: the broker's or the producer's, so any number. It is [`NO_TIMESTAMP`]
-    /// if the log has no time. `arrival` decides when the record arrived.
+    /// The time of the record in the log, in epoch milliseconds. The broker or the producer has set the time of a
+    /// record, so it may be any number. The time in the log is [`NO_TIMESTAMP`] if the log has no time for a record.
+    /// `arrival` decides when a record arrived.
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: Vec<(Box<str>, Bytes)>,
-    /// Set if the source itself could not read the record (for example a line of a capture that is not JSON). Such a
-    /// record becomes a dead letter, and `value` holds the original bytes (at most [`DEAD_VALUE_MAX_BYTES`]).
+    /// The defect of the record, if the source itself could not read it (for example a line of a capture that is not
+    /// JSON). A record with a defect becomes a dead letter, and its `value` holds the original bytes (at most
+    /// [`DEAD_VALUE_MAX_BYTES`]).
     pub defect: Option<Box<Dead>>,
-    /// Set for a record that comes from PostgreSQL directly. Such a record has a `value` as `origin` says, no key and
-    /// no headers.
+    /// The origin of a record that comes from PostgreSQL directly. A record with an origin has a `value` in the form
+    /// that `origin` says, no key and no headers.
     pub origin: Option<Arc<Origin>>,
-    /// The distance from the LSN in `origin` to the record's LSN.
+    /// The distance from the LSN in `origin` to the LSN of the record.
     pub lsn_delta: u32,
 }
 
-// Records are moved often, so they must be small.
+// Records must be small, because nova moves them often.
 const _: () = assert!(size_of::<Record>() <= 144);
 
 impl Record {
-    /// The LSN of a record that has an [`Origin`].
+    /// Returns the LSN of a record that has an [`Origin`].
     pub fn lsn(&self) -> Option<u64> {
         Some(self.origin.as_ref()?.base_lsn.saturating_add(u64::from(self.lsn_delta)))
     }
 }
 
-/// Kafka's number for a record without a timestamp.
+/// Kafka's timestamp of a record that has no timestamp.
 pub const NO_TIMESTAMP: i64 = -1;
 
-/// The range of plausible times, 1970 to 2100, epoch milliseconds.
+/// The range of plausible times in epoch milliseconds: 1970 to 2100.
 pub const TIMESTAMP_MS_RANGE: std::ops::Range<i64> = 0..4_102_444_800_000;
 
-/// How far a client event's time may be ahead of its arrival, because clocks differ.
+/// How far the time of a client event may be ahead of its arrival, because clocks differ.
 pub const EVENT_MAX_AHEAD_MS: i64 = 5 * 60_000;
 
-/// A dead letter keeps at most this many bytes of a key or of a value.
+/// The maximum number of bytes of a key, and of a value, that a dead letter keeps.
 pub const DEAD_VALUE_MAX_BYTES: usize = 1 << 20;
 
-/// The value of one column. `TimestampTz` and `Timestamp` are both [`Cell::Micros`].
+/// The value of one column of a row. The column types `TimestampTz` and `Timestamp` both have values of
+/// [`Cell::Micros`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// The record does not carry the column.
+    /// The record does not contain the column.
     Missing,
     Null,
-    /// The record says that the value did not change, and does not repeat it (Debezium's placeholder for an out-of-line
-    /// value, or a header that names the column as unchanged). The stored row has the value.
+    /// The record says that the value did not change, and does not repeat it. Debezium writes a placeholder for an
+    /// unchanged out-of-line value, or a header names the column as unchanged. The stored row has the unchanged value.
     Unavailable,
     Bool(bool),
     Uuid(Id),
-    /// The time in epoch microseconds; `i64::MAX` is `infinity`, `i64::MIN` is `-infinity`.
+    /// The time in epoch microseconds. `i64::MAX` means `infinity`, and `i64::MIN` means `-infinity`.
     Micros(i64),
     Text(Box<str>),
-    /// JSON text as the source printed it, checked to be well formed.
+    /// A JSON text as the source wrote it. nova has checked that the text is well formed.
     Json(Box<str>),
 }
 
-/// All values of a row after a change.
+/// All values that a row has after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// One cell per column of [`Table::columns`].
+    /// One cell for each column of [`Table::columns`].
     pub cells: Box<[Cell]>,
-    /// The columns that the table's list does not have, as the text of one JSON object with members sorted by name.
-    /// `None` without such columns.
+    /// The columns of the row that [`Table::columns`] does not have, as the text of one JSON object whose members are
+    /// sorted by name. `extra` is `None` if the row has only columns of [`Table::columns`].
     pub extra: Option<Box<str>>,
-    /// Unknown columns whose value the record does not repeat (a placeholder, or a header that names them as
-    /// unchanged), sorted: their values are those of the stored row. These columns are not members of `extra`.
+    /// The sorted names of unknown columns whose values the record does not repeat, because a placeholder or a header
+    /// says that they are unchanged. The stored row has the values of the columns in `extra_unavailable`. `extra` has
+    /// no members for the columns in `extra_unavailable`.
     pub extra_unavailable: Box<[Box<str>]>,
 }
 
-/// How a change was written on the wire. A null value means a delete only after a [`Format::FlatTombstone`] row.
+/// The format in which a record contained a change. A null value means a delete only if the stored row has the format
+/// [`Format::FlatTombstone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Format {
-    /// Debezium's full envelope.
+    /// The record has the full envelope of Debezium.
     Envelope = 0,
-    /// ExtractNewRecordState with `__deleted` (rewrite mode).
+    /// ExtractNewRecordState flattened the record, and `__deleted` marks a delete (rewrite mode).
     FlatRewrite = 1,
-    /// ExtractNewRecordState without `__deleted`: deletes are null values.
+    /// ExtractNewRecordState flattened the record, there is no `__deleted`, and a null value is a delete.
     FlatTombstone = 2,
 }
 
-/// Debezium's operation, for `_op` in ClickHouse. `Unknown` is a flattened record without `__op`.
+/// Debezium's operation, which the column `_op` in ClickHouse contains. `Unknown` is the operation of a flattened
+/// record without `__op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
@@ -112,45 +118,46 @@ pub enum Op {
     Unknown = b'?',
 }
 
-/// The operation that a change asks for.
+/// The operation that a change requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeBody {
     Upsert(Row),
     Delete,
-    /// A null value. The writer looks at the stored row's [`Format`] to find out whether the null value is a delete or
-    /// a compaction marker.
+    /// The record has a null value. The writer decides by the [`Format`] of the stored row whether a null value is a
+    /// delete or a marker for log compaction.
     Tombstone,
     Truncate,
 }
 
-/// One change of one source row.
+/// A change of one row of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub table: Table,
-    /// The primary key, taken from the Kafka key. A truncate has [`Id::NIL`].
+    /// The primary key of the row, from the key of the Kafka record. A truncate has the key [`Id::NIL`].
     pub key: Id,
     pub op: Op,
     pub format: Format,
-    /// PostgreSQL's log sequence number. A read (`Op::Read`) has the position of the log at which the snapshot was
-    /// taken; every other change has the position at which it was written. `None` if the format does not carry the
-    /// number, and for reads of incremental snapshots, whose number is missing or belongs to another record.
+    /// PostgreSQL's log sequence number (LSN) of the change. A read (`Op::Read`) has the LSN at which the snapshot was
+    /// taken; every other change has the LSN at which it was written. The LSN is `None` if the format does not contain
+    /// it, and for reads of incremental snapshots, whose number is missing or belongs to another record.
     pub lsn: Option<u64>,
-    /// When the source committed the change, epoch microseconds.
+    /// The time at which the source committed the change, in epoch microseconds.
     pub source_ts_us: Option<i64>,
-    /// A changed key is rare, so it is kept in a box: records are moved often and must be small.
+    /// The key that the row had before or has afterwards, if the change has changed its primary key. A changed primary
+    /// key is rare, so it is kept in a box, which keeps changes small.
     pub renamed: Option<Box<Renamed>>,
-    /// The connector says that this read is the last one of its snapshot.
+    /// Whether the connector says that this read is the last read of its snapshot.
     pub ends_snapshot: bool,
     pub body: ChangeBody,
 }
 
-/// The other key of a row whose primary key was changed.
+/// The key that a row had before, or has after, a change of its primary key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renamed {
-    /// The change is an upsert, and this is the key that the row had before (header `__debezium.oldkey`). The row under
-    /// the old key has the values that the record does not repeat.
+    /// The change is an upsert, and the row had this key before (header `__debezium.oldkey`). The stored row under the
+    /// old key has the values that the record does not repeat.
     From(Id),
-    /// The change is a delete, and this is the key that the row has now (header `__debezium.newkey`).
+    /// The change is a delete, and the row has this key now (header `__debezium.newkey`).
     To(Id),
 }
 
@@ -170,7 +177,7 @@ impl Change {
     }
 }
 
-/// What a user did to a post.
+/// An action of a user on a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Action {
@@ -194,7 +201,7 @@ impl Action {
         }
     }
 
-    /// The action of a stored number: its discriminant, which never changes.
+    /// Returns the action with a stored number. The number of an action is its discriminant and never changes.
     pub fn numbered(number: u8) -> Result<Action, CodecError> {
         let unknown = CodecError::Unknown { what: "action", number: number.into() };
         Action::ALL.into_iter().find(|action| *action as u8 == number).ok_or(unknown)
@@ -205,7 +212,7 @@ impl Action {
     }
 }
 
-/// One client event.
+/// One event that a client has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientEvent {
     pub event_id: Id,
@@ -213,43 +220,44 @@ pub struct ClientEvent {
     pub post_id: Id,
     pub author_id: Option<Id>,
     pub action: Action,
-    /// The client's own time, epoch milliseconds; the writer clamps it to the arrival.
+    /// The event's time by the client's clock, in epoch milliseconds. The writer limits the event's time by the arrival
+    /// of the event.
     pub event_time_ms: i64,
     pub dwell_ms: u32,
     pub device: Box<str>,
     pub app_ver: Box<str>,
 }
 
-/// Why a record that nova understands has no effect.
+/// The reason why a record that nova understands has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {
-    /// A null value after a delete that the envelope already reported.
+    /// The record is a null value after a delete that the envelope has already reported.
     Tombstone,
     Heartbeat,
-    /// A message of `pg_logical_emit_message`.
+    /// The record is a message of `pg_logical_emit_message`.
     Message,
-    /// A record of the topic `{prefix}.transaction`.
+    /// The record is from the topic `{prefix}.transaction`.
     TransactionMarker,
-    /// A topic that nova does not follow.
+    /// The record is from a topic that nova does not follow.
     UnknownTopic,
-    /// A truncate under the policy `ignore`.
+    /// The record is a truncate, and the policy for truncates is `ignore`.
     Truncate,
-    /// The beginning or the end of a snapshot that is read directly.
+    /// The record marks the beginning or the end of a snapshot that nova reads from PostgreSQL directly.
     SnapshotMark,
 }
 
-/// A record that can never be applied, with the reason in words for a person.
+/// A record that nova can never apply, with the reason as a text for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
     pub stage: Stage,
-    /// A short stable code, e.g. `malformed-json`.
+    /// A short code that never changes, such as `malformed-json`.
     pub reason: &'static str,
-    /// Names the field, the problem with its value, and what nova expected. The text never holds values of dropped
-    /// columns.
+    /// A text that names the field, the problem with its value, and what nova expected. The detail never contains
+    /// values of dropped columns.
     pub detail: String,
 }
 
-/// The stage of the pipeline at which a dead letter arose.
+/// The stage of the pipeline at which a record became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     Source,
@@ -271,7 +279,7 @@ impl Stage {
     }
 }
 
-/// Why a record cannot be decoded yet. Only the partition of the record waits.
+/// The reason why nova cannot decode a record yet. While a record waits, only its partition waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     pub reason: &'static str,
@@ -289,14 +297,14 @@ pub enum Decoded {
     Wait(Wait),
 }
 
-/// The result of a record. Every consumed record has exactly one outcome (N2).
+/// The outcome of a record. Every consumed record has exactly one outcome (rule N2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Outcome {
     Applied = 0,
-    /// nova has already applied the same event id, or the same version of the row.
+    /// nova has already applied an event with this id, or this version of the row.
     Duplicate = 1,
-    /// The stored row is newer than this version of the row.
+    /// The stored row is newer than the version of the row in the record.
     Stale = 2,
     Ignored = 3,
     /// The event is older than the dedup horizon.
@@ -320,7 +328,7 @@ impl Outcome {
     }
 }
 
-/// The columns of a stored row that memory needs: ranking and visibility depend on them.
+/// The columns of a stored row that memory needs, because ranking and visibility depend on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Facts {
     User {
@@ -343,7 +351,7 @@ pub enum Facts {
         post: Id,
         created_at_us: i64,
     },
-    /// `counts` is false once the comment is softly deleted.
+    /// A comment. `counts` is false after the comment was softly deleted.
     Comment {
         user: Id,
         post: Id,
@@ -353,8 +361,8 @@ pub enum Facts {
 }
 
 impl Facts {
-    /// The action that the row counts as, and the row's own time in epoch microseconds. `None` for a row that does not
-    /// count.
+    /// Returns the action that the row counts as, and the row's own time in epoch microseconds. Returns `None` for a
+    /// row that does not count.
     pub fn counted(&self) -> Option<(Action, i64)> {
         match self {
             Facts::Like { created_at_us, .. } => Some((Action::Like, *created_at_us)),
@@ -364,9 +372,9 @@ impl Facts {
     }
 }
 
-/// What a committed record does to memory. An effect is a transition and never an operation letter (N7): `old` and
-/// `new` are the live row before and after, and `None` means that there is no row. Applying the same effects in the
-/// same order gives the same state.
+/// The effect of a committed record on memory. An effect is a transition and not an operation (rule N7): `old` and
+/// `new` are the live row before and after the record, and `None` means that there is no live row. The same effects in
+/// the same order always give the same state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Row {
@@ -374,7 +382,7 @@ pub enum Effect {
         old: Option<Facts>,
         new: Option<Facts>,
     },
-    /// A new client event; `at_ms` is its time clamped to its arrival.
+    /// A new client event. `at_ms` is the event's time, limited by its arrival.
     Event {
         user: Id,
         post: Id,
@@ -382,7 +390,7 @@ pub enum Effect {
         at_ms: i64,
         dwell_ms: u32,
     },
-    /// The next like or comment under this key is dated ahead of the clock, and counts at `at_ms`.
+    /// The next like or comment under this key has a date ahead of the clock, and counts at `at_ms`.
     Dated {
         action: Action,
         key: Id,

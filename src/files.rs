@@ -1,24 +1,27 @@
-//! Rights of nova's files: only their owner may read them. nova makes its files with these rights. If nova finds a file
-//! open to others, it takes their rights and logs that. A private key that others may read is refused: somebody may
-//! have read it already, so taking the rights would not help.
+//! The permissions of nova's files: only their owner may read them. nova makes its files with permissions for the owner
+//! alone. If other users have permissions for a file of nova, nova removes these permissions and logs the change. nova
+//! refuses a private key that other users may read. Somebody may have read a private key that was open to others, so a
+//! change of its permissions would not help.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// The rights of the group and of all others.
+/// The permission bits of the group and of all other users.
 const NOT_THE_OWNER: u32 = 0o077;
-/// The rights of those who are neither the owner nor in the group.
+/// The permission bits of users who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
 const PERMISSIONS: u32 = 0o7777;
 
-/// Makes a directory and its missing parents for their owner alone. A directory that exists is not changed.
+/// Makes a directory and its missing parents, which only their owner may read. A directory that already exists is not
+/// changed.
 pub fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Takes the rights of the group and of all others from a file or directory of this user. A file of another owner, such
-/// as a volume's root in a container, is not changed; nova logs it if others have rights. Links are not changed.
+/// Removes the permissions of the group and of all other users from a file or directory of this user. A file of another
+/// owner, such as the root of a volume in a container, is not changed. If other users have permissions for a file of
+/// another owner, nova logs that. A symbolic link is not changed.
 pub fn close(path: &Path) {
     let Ok(found) = path.symlink_metadata() else { return };
     let mode = found.mode() & PERMISSIONS;
@@ -39,16 +42,17 @@ pub fn close(path: &Path) {
     }
 }
 
-/// The free bytes on the disk of a path, for this user. `None` if the disk cannot be asked.
+/// Returns the bytes that this user can still write on the disk of a path. Returns `None` if the system gives no answer
+/// about the disk.
 pub fn disk_free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Checks that only the owner and the group can read a private key. The group is allowed for orchestrators: Kubernetes
-/// provides secrets as files of root that the group `fsGroup` may read.
+/// Checks that only the owner and the group can read a private key. The group may read a key because of orchestrators:
+/// Kubernetes provides secrets as files of root that the group `fsGroup` may read.
 pub fn check_private_key(path: &Path) -> io::Result<()> {
-    // The check follows links, because Kubernetes' secrets are links.
+    // The check of a private key follows links, because secrets of Kubernetes are links.
     let mode = std::fs::metadata(path)?.mode() & PERMISSIONS;
     if mode & OTHERS == 0 {
         return Ok(());

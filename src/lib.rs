@@ -1,20 +1,21 @@
 //! nova keeps a social app's feeds alive: it follows PostgreSQL through Debezium, takes client events, and serves
 //! feeds, trending posts and suggestions from memory, with everything durable in one redb file.
 //!
-//! As a crate it has two things for others: [`Server`], nova within another program, and [`testing::TestNova`], a
-//! server for tests. Everything else is nova's own, and changes without notice.
+//! The crate offers two types to other programs: [`Server`], which is nova within another program, and
+//! [`testing::TestNova`], a server for tests. Everything else in the crate is internal, and changes without notice.
 //!
-//! The modules, in the order of the data:
+//! The modules of the crate, in the order in which data pass them:
 //!
-//! `event` is the vocabulary. A `source` delivers records, `decode` makes changes and events of them, `arrival` says
-//! when they came, and the `pipeline` commits everything that a batch causes in one transaction and then applies the
-//! effects to `state`. `feed` and `discover` read the state, and `jobs` keep their results fresh. `http` serves the
-//! results to programs and, with `console`, to people. The `warehouse` delivers every row to ClickHouse. `cache` speaks
-//! Redis, in the process or to a server. `redis_port` shows the cache in the process, and what `http` serves, to
-//! clients of Redis. `app` connects all modules, and `cli` has the commands. All modules use `config`, `clock`,
-//! `breaker`, `files`, `schema`, `tls` and `version`. `data_dir` knows which files stand beside the store, and `otlp`
-//! sends traces. `testing` is a node without a disk, whose clock a test moves, and `mutant` holds the faults that tests
-//! switch on.
+//! `event` has the types that the modules share. A `source` delivers records, `decode` makes changes and events of
+//! them, and `arrival` decides when they arrived. The `pipeline` commits everything that a batch causes in one
+//! transaction, and then applies the effects to `state`. `feed` and `discover` compute results from the state, and
+//! `jobs` keep the results fresh. `http` serves the results to programs and, together with `console`, to people. The
+//! `warehouse` delivers every row to ClickHouse. `cache` implements Redis commands, in the process or with a Redis
+//! server. `redis_port` serves the cache in the process, and the results that `http` serves, to Redis clients. `app`
+//! connects all modules, and `cli` has the commands. All modules use `config`, `clock`, `files`, `schema` and
+//! `version`, and modules that ask other servers use `backoff`, `breaker`, `http_client` and `tls`. `data_dir` knows
+//! the files beside the store, and `otlp` sends traces. `testing` is a node that keeps everything in memory and whose
+//! clock a test moves, and `mutant` contains the faults that tests switch on.
 
 #![deny(missing_docs)]
 
@@ -23,7 +24,7 @@ pub mod app;
 #[doc(hidden)]
 pub mod arrival;
 #[doc(hidden)]
-pub mod ask;
+pub mod backoff;
 #[doc(hidden)]
 pub mod bounded;
 #[doc(hidden)]
@@ -52,6 +53,8 @@ pub mod feed;
 pub mod files;
 #[doc(hidden)]
 pub mod http;
+#[doc(hidden)]
+pub mod http_client;
 #[doc(hidden)]
 pub mod jobs;
 #[doc(hidden)]

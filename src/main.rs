@@ -1,8 +1,10 @@
-//! Parses the arguments, runs the command, and ends with the exit code. No other place of nova exits.
+//! Parses the arguments, runs the command, and ends the process with the exit code. No other place of nova ends the
+//! process.
 
 use std::process::ExitCode;
 
-/// Records are made on one thread and freed on another. glibc's allocator does this slowly and leaves holes.
+/// nova uses the allocator mimalloc, because it makes records on one thread and frees them on another. The allocator of
+/// glibc is slow when one thread frees what another thread has made, and leaves holes in memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,5 @@
-//! Faults that a test puts into nova, to see whether the simulation notices them. In a build without debug assertions
-//! [`is`] is a constant, so such a build has none of the faults.
+//! Faults that a test puts into nova, to check whether the simulation notices them. In a build without debug
+//! assertions, [`is`] is a constant, so the build has none of the faults.
 
 #[cfg(debug_assertions)]
 use std::cell::Cell;
@@ -9,39 +9,39 @@ use std::cell::Cell;
 pub enum Mutant {
     /// Each attempt of an insert has a new token.
     SkipToken,
-    /// Rows of an earlier process are sent without asking ClickHouse whether it has them.
+    /// nova sends rows of an earlier process without asking ClickHouse whether it has them.
     SkipLook,
-    /// An insert without an answer counts as stored.
+    /// nova takes an insert without an answer for stored.
     BelieveSilence,
-    /// An insert that may still be running is not ended before the next insert.
+    /// nova does not end an insert that may still be running before it sends the next insert.
     LeaveRunning,
-    /// A refusal because of an outage counts as a refusal of a row.
+    /// nova takes a refusal because of an outage for a refusal of a row.
     BlameRows,
-    /// The rows that ClickHouse has are not counted.
+    /// The ledger does not count the rows that ClickHouse has acknowledged.
     SkipLedger,
-    /// Offsets are committed to Kafka before the store has them.
+    /// nova commits offsets to Kafka before the store has them.
     CommitEarly,
     /// Readers see the effects of a commit before it is durable.
     ShowEarly,
-    /// The values of a deleted row are taken from the record, which may not have them.
+    /// nova takes the values of a deleted row from the record, which may not have them.
     TrustBefore,
-    /// The LSN of a read counts as the LSN of a streamed change.
+    /// nova compares the LSN of a read like the LSN of a streamed change.
     ReadsAreChanges,
-    /// Only the time decides whether a change was seen before.
+    /// nova decides only by the time of a change whether it has seen the change before.
     TellByClock,
-    /// Offsets of two different partitions are compared.
+    /// nova compares offsets of two different partitions.
     CompareOffsets,
-    /// The values that a record does not repeat are not filled in.
+    /// nova does not fill in the values that a record does not repeat.
     KeepPlaceholders,
-    /// Columns that a record leaves out become null.
+    /// A column that a record leaves out becomes null.
     NullLeftOut,
-    /// After a change of the key, nobody looks at the row under the old key.
+    /// After a change of the key, nova does not read the row under the old key.
     ForgetOldKey,
-    /// A null value counts as a delete in every format.
+    /// nova takes a null value for a delete in every format.
     NullDeletes,
-    /// The epoch is not raised when a person asks for it.
+    /// nova does not raise the epoch when a person requests it.
     KeepEpoch,
-    /// Rows that only an interrupted first snapshot has read are not deleted.
+    /// nova does not delete rows that only an interrupted first snapshot has read.
     KeepUnread,
 }
 
@@ -56,13 +56,13 @@ pub fn is(mutant: Mutant) -> bool {
     ON.get() == Some(mutant)
 }
 
-/// Always false in a build that people run.
+/// Returns false: a build that people run has no mutants.
 #[cfg(not(debug_assertions))]
 pub const fn is(_: Mutant) -> bool {
     false
 }
 
-/// Switches a mutant on for this thread, or every mutant off. Only tests call it.
+/// Switches a mutant on for this thread, or switches every mutant off. Only tests call `switch`.
 #[cfg(debug_assertions)]
 pub fn switch(mutant: Option<Mutant>) {
     ON.set(mutant);

@@ -1,4 +1,4 @@
-//! The parts that the JSON Schemas of all answers share.
+//! The types that the JSON Schemas of all answers share.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::event::{Action, Id};
 
-/// An example written as JSON. A test checks that the example fits its schema.
+/// Parses an example that is written as JSON. A test checks that the example fits its schema.
 pub fn example(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-/// A time as callers may write it: in RFC 3339 or in epoch milliseconds.
+/// A time in a request: RFC 3339 or epoch milliseconds.
 pub struct Time;
 
 impl JsonSchema for Time {
@@ -40,7 +40,7 @@ impl JsonSchema for Action {
     }
 }
 
-/// An id as JSON: a UUID.
+/// An id as JSON, which is the text of a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uuid(pub Id);
 

@@ -1,4 +1,4 @@
-//! Runs nova within another program.
+//! Runs a nova server within another program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::event::Id;
 use crate::http::{self, Auth, Reserved};
 
-/// Why a server cannot start, or did not end in order, in words for a person.
+/// The reason why a server cannot start, or did not end in order, as a text for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ServerError(String);
@@ -24,7 +24,7 @@ impl From<AppError> for ServerError {
     }
 }
 
-/// The settings from which a [`Server`] is made; [`Server::builder`] begins with them.
+/// The settings of a new [`Server`]. [`Server::builder`] makes a builder.
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     data_dir: PathBuf,
@@ -33,24 +33,25 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Sets the address on which the server listens. The default is `127.0.0.1:0`, which means any free port of this
-    /// machine.
+    /// Sets the address on which the server listens. The default address is `127.0.0.1:0`, which means any free port of
+    /// this machine.
     pub fn listen(self, listen: SocketAddr) -> ServerBuilder {
         ServerBuilder { listen, ..self }
     }
 
-    /// Sets a key of the configuration, such as `feed.length` (`docs/configuration.md`). No file and no environment is
-    /// read.
+    /// Sets a key of the configuration, such as `feed.length` (`docs/configuration.md`). A server that is made with a
+    /// builder reads no configuration file and no environment variable.
     pub fn setting(mut self, name: &str, value: &str) -> ServerBuilder {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Opens the store and serves. A missing store is made.
+    /// Opens the store and starts the server. `start` makes the store if it does not exist.
     ///
     /// # Errors
     ///
-    /// A setting cannot be used, the store is in use or damaged, or another program has the address.
+    /// `start` fails if a setting cannot be used, if the store is in use or damaged, or if another program has the
+    /// address.
     pub fn start(self) -> Result<Server, ServerError> {
         let mut config = Config::of(self.settings.into_iter()).map_err(|error| ServerError(error.to_string()))?;
         (config.data_dir, config.listen) = (self.data_dir, self.listen);
@@ -76,7 +77,7 @@ impl ServerBuilder {
     }
 }
 
-/// nova within another program. It is the same server as `nova serve`.
+/// A nova server within another program. A `Server` does the same as the command `nova serve`.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -100,28 +101,28 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to set up a server whose store is in `data_dir`.
+    /// Returns a builder for a server whose store is in `data_dir`.
     pub fn builder(data_dir: impl Into<PathBuf>) -> ServerBuilder {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         ServerBuilder { data_dir: data_dir.into(), listen, settings: Vec::new() }
     }
 
-    /// The URL of the API, such as `http://127.0.0.1:40213`.
+    /// Returns the URL of the API, such as `http://127.0.0.1:40213`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether the server runs. Once the answer is false, [`Server::stop`] returns the reason.
+    /// Whether the server still runs. If the server no longer runs, [`Server::stop`] returns the reason.
     pub fn alive(&self) -> bool {
         self.running.alive()
     }
 
-    /// A token for a user (a UUID) that is valid for an hour and signed with the development key. `role` is `admin`,
-    /// `service` or none.
+    /// Returns a token for a user, given as a UUID. The token is signed with the development key and valid for an hour.
+    /// `role` is `admin`, `service` or `None`.
     ///
     /// # Errors
     ///
-    /// Another issuer of tokens is configured, or `user` is no UUID.
+    /// `token` fails if another issuer of tokens is configured, or if `user` is not a UUID.
     pub fn token(&self, user: &str, role: Option<&str>) -> Result<String, ServerError> {
         let user = Id::parse(user.as_bytes()).map_err(|error| ServerError(format!("user: {error}")))?;
         let minted = Auth::open(&self.data_dir)
@@ -129,12 +130,13 @@ impl Server {
         minted.map_err(|error| ServerError(error.to_string()))
     }
 
-    /// Answers the open requests, commits what was accepted, and ends the server. This call blocks, so do not call it
-    /// within an asynchronous task.
+    /// Answers the open requests, commits what the server accepted, and ends the server. `stop` blocks, so do not call
+    /// it within an asynchronous task.
     ///
     /// # Errors
     ///
-    /// The server had already ended for this reason, or could not end in order.
+    /// `stop` returns the error because of which the server had already ended, or because of which it could not end in
+    /// order.
     pub fn stop(self) -> Result<(), ServerError> {
         let Server { running, runtime, serving, stop, .. } = self;
         let _ = stop.send(true);
@@ -148,5 +150,5 @@ impl Server {
     }
 }
 
-/// The lifetime of a token.
+/// The lifetime of a token in seconds.
 const TOKEN_TTL_S: u64 = 3_600;

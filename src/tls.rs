@@ -1,5 +1,5 @@
-//! The client's side of TLS, for every server that nova asks over HTTP: ClickHouse, the Schema Registry, Connect, a key
-//! set, another node. It uses rustls with aws-lc, like all of nova.
+//! TLS for every server that nova asks over HTTP: ClickHouse, the Schema Registry, Kafka Connect, a key set, or another
+//! node. The client uses rustls with aws-lc, as all of nova does.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertSt
 
 use crate::bounded::{Bound, Bounded};
 
-/// The interval of TCP keepalives, which show on an idle connection that the other side is gone.
+/// The interval of TCP keepalives, which detect on an idle connection that the other side is gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Connects to `http://` and `https://` addresses, and limits the length of answers.
+/// A connector for `http://` and `https://` addresses that limits the length of answers.
 pub type Connector = Bounded<HttpsConnector<HttpConnector>>;
 
-/// Why nova could not set up the check of certificates.
+/// The reason why nova could not set up the check of certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("this machine has no certificate authorities ({0}): install them, or name a file in the setting ca_file")]
@@ -35,24 +35,31 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// The certificate that a server may show.
+/// The certificates that nova accepts from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// A certificate that is signed by an authority of this machine.
+    /// nova accepts a certificate that is signed by a certificate authority of this machine.
     Machine,
-    /// A certificate that is signed by an authority of this PEM file.
+    /// nova accepts a certificate that is signed by a certificate authority in this PEM file.
     File(PathBuf),
-    /// The certificate with this SHA-256, in hexadecimal digits, whatever its names and dates are.
+    /// nova accepts only the certificate with this SHA-256 (in hexadecimal digits), whatever its names and dates are.
     Certificate(String),
 }
 
-/// A connector for an address. The certificate of an `https://` address must be signed by an authority of `ca_file`
-/// (PEM), or by an authority of the machine if there is no `ca_file`.
-pub fn connector(url: &str, ca_file: Option<&Path>, bound: Bound) -> Result<Connector, TlsError> {
-    trusting(url, &ca_file.map_or(Trust::Machine, |path| Trust::File(path.to_owned())), bound)
+impl Trust {
+    /// Returns `File` for a PEM file with authorities, or `Machine` if there is no file.
+    pub fn of(ca_file: Option<&Path>) -> Trust {
+        ca_file.map_or(Trust::Machine, |path| Trust::File(path.to_owned()))
+    }
 }
 
-/// A connector for an address whose server may show a certificate that `trust` allows.
+/// Makes a connector for an address. The certificate of an `https://` server must be signed by an authority in
+/// `ca_file` (PEM), or by an authority of the machine if there is no `ca_file`.
+pub fn connector(url: &str, ca_file: Option<&Path>, bound: Bound) -> Result<Connector, TlsError> {
+    trusting(url, &Trust::of(ca_file), bound)
+}
+
+/// Makes a connector for an address whose server may show a certificate that `trust` allows.
 pub fn trusting(url: &str, trust: &Trust, bound: Bound) -> Result<Connector, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -62,7 +69,7 @@ pub fn trusting(url: &str, trust: &Trust, bound: Bound) -> Result<Connector, Tls
             let provider = aws_lc_rs::default_provider();
             builder.with_provider_and_native_roots(provider).map_err(TlsError::NoAuthorities)?
         }
-        // Without TLS no authority is needed, and the machine may have none.
+        // Without TLS nova needs no certificate authority, and the machine may have none.
         Trust::Machine => builder.with_tls_config(without_client(config, RootCertStore::empty())),
         Trust::File(path) => builder.with_tls_config(without_client(config, authorities(path)?)),
         Trust::Certificate(sha256) => {
@@ -83,7 +90,8 @@ fn without_client(
     config.with_root_certificates(roots).with_no_client_auth()
 }
 
-/// The SHA-256 of the first certificate in a PEM file, which is the server's own, in hexadecimal digits.
+/// Returns the SHA-256 of the first certificate in a PEM file, in hexadecimal digits. The first certificate in the file
+/// of a server is the server's own.
 pub fn fingerprint(path: &Path) -> Result<String, TlsError> {
     let wrong = |detail: String| TlsError::File { path: path.to_owned(), detail };
     let certificate = CertificateDer::from_pem_file(path).map_err(|error| wrong(error.to_string()))?;
@@ -94,7 +102,7 @@ fn sha256(certificate: &CertificateDer<'_>) -> String {
     hex(&Sha256::digest(certificate))
 }
 
-/// Accepts one certificate. The proof that the server has the key of the certificate is checked as usual.
+/// Accepts only one certificate. The TLS library still checks that the server has the key of the certificate.
 #[derive(Debug)]
 struct Only {
     sha256: String,
@@ -139,7 +147,7 @@ impl ServerCertVerifier for Only {
     }
 }
 
-/// The authorities of a PEM file.
+/// Reads the certificate authorities in a PEM file.
 pub fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     let wrong = |detail: String| TlsError::File { path: path.to_owned(), detail };
     let mut roots = RootCertStore::empty();
@@ -149,7 +157,8 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(wrong("has no certificate".to_owned())) } else { Ok(roots) }
 }
 
-/// An error with all its causes. The text of the client itself is only `client error (Connect)`.
+/// Returns the text of an error with all its causes. The text of the HTTP client's error without its causes is only
+/// `client error (Connect)`.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

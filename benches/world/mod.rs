@@ -1,5 +1,5 @@
-//! The world for the serving benches: 100 000 users with 50 follows each, skewed to few, 140 000 posts of the last 72
-//! hours, and views and likes on 20 000 of them.
+//! The world for the benchmarks of serving: 100 000 users with 50 follows each (most of them of few popular users), 140
+//! 000 posts of the last 72 hours, and views and likes on 20 000 of the posts.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub const VIEWS: u64 = 1_500_000;
 pub const LIKES: u64 = 300_000;
 pub const NOW_MS: i64 = 1_795_500_000_000;
 
-/// The generator SplitMix64.
+/// The random number generator SplitMix64.
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -30,7 +30,7 @@ impl Rng {
         self.next() % limit
     }
 
-    /// A number below `limit`. Small numbers are far more frequent.
+    /// Returns a random number below `limit`. Small random numbers are far more frequent than large ones.
     pub fn skewed(&mut self, limit: u64) -> u64 {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         ((unit * unit * limit as f64) as u64).min(limit - 1)

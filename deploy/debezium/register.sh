@@ -1,10 +1,10 @@
 #!/bin/sh
-# Gives Connect the connector of $CONNECTOR.json (beside this file) under the name nova, starts the connector or its task if one is
-# paused, stopped or failed, and waits until the task runs.
+# This script registers the connector of $CONNECTOR.json (beside this file) at Connect under the name nova, starts the connector or its
+# task if it is paused, stopped or failed, and waits until the task runs. The script reads these variables:
 #   CONNECT_URL   Connect's REST address, default http://127.0.0.1:29083
 #   CONNECTOR     nova (default), nova-avro or nova-flat
 #   NAME          the connector's name, default nova
-# The exit code is 0 when the task runs. It is 1 if Connect refused the connector, or if the task failed or did not run in time; then the script prints the reason.
+# The exit code is 0 when the task runs. The exit code is 1 if Connect refused the connector, or if the task failed or did not run in time, and the script prints the reason.
 set -eu
 url=${CONNECT_URL:-http://127.0.0.1:29083} name=${NAME:-nova}
 file=$(dirname "$0")/${CONNECTOR:-nova}.json
@@ -39,11 +39,11 @@ while :; do
     sleep "$pause_s"
 done
 
-# Connect starts no failed task again when the configuration does not change, and a connector that somebody paused or stopped stays paused or stopped.
+# When the configuration does not change, Connect does not start a failed task again, and a connector that somebody paused or stopped stays paused or stopped.
 curl -sf -o /dev/null --max-time 30 -X PUT "$url/connectors/$name/resume" || true
 curl -sf -o /dev/null --max-time 30 -X POST "$url/connectors/$name/restart?includeTasks=true&onlyFailed=true" || true
 
-# Right after a change the status may still be that of the earlier task, so the script counts only a state that stays.
+# Right after a change the status may still be the status of the earlier task, so the script accepts only a state that stays the same.
 left=$tries running=0 failed=0
 while [ "$left" -gt 0 ]; do
     left=$((left - 1))

@@ -1,4 +1,4 @@
--- These rows are five people, their follows, three posts, a comment and a like. They arrive in the first snapshot. The dates of the posts are
+-- These rows are five people, their follows, three posts, a comment and a like. The rows arrive in the first snapshot. The dates of the posts are
 -- relative to now, because a feed reaches back 72 hours.
 INSERT INTO users (id, email, username, password_hash)
 SELECT ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, 'user' || i || '@example.com', 'user_' || i, 'not-a-hash'
@@ -18,7 +18,7 @@ INSERT INTO posts (id, user_id, caption, image_key, image_sizes, status, created
     ('20000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000003', 'not shown: still pending', 'img/3.jpg',
      NULL, 'pending', now(), now());
 
--- There is one comment and one like, so that every topic exists from the first snapshot on.
+-- The seed has one comment and one like, so that every topic exists from the first snapshot on.
 INSERT INTO comments (id, post_id, user_id, content) VALUES
     ('40000000-0000-4000-8000-000000000001', '20000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000004', 'where is this?');
 INSERT INTO likes (id, user_id, post_id) VALUES

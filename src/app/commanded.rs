@@ -16,7 +16,7 @@ pub(super) fn unreadable(error: ReadError) -> JobError {
     JobError::Failed(format!("the store cannot be read: {error}"))
 }
 
-/// Gives the writer one command, and waits for its commit.
+/// Gives the writer one command, and waits for the commit of the command.
 pub(super) fn command<T: Send + 'static>(
     writer: &Sender<Message>,
     make: impl FnOnce(Reply<T>) -> Command,
@@ -24,7 +24,7 @@ pub(super) fn command<T: Send + 'static>(
     let behind = || JobError::Failed("the writer is behind".to_owned());
     let (told, answer) = bounded(1);
     let reply = Box::new(move |result| {
-        // The job may no longer wait.
+        // The job may have stopped waiting, so nobody may receive the answer.
         let _ = told.send(result);
     });
     writer.send_timeout(Message::Command(make(reply)), COMMIT_WAIT).map_err(|_| behind())?;

@@ -1,4 +1,4 @@
-//! Compares the stored rows with ClickHouse, and gives the result as the API shows it.
+//! Compares the stored rows with the rows in ClickHouse, and returns the result in the form of the API.
 
 use nova_storage::Store;
 
@@ -9,8 +9,8 @@ use crate::warehouse::status::Status;
 
 use super::error::AppError;
 
-/// Compares the store with ClickHouse. `delivers` says that a node runs over the store; then the comparison waits for
-/// its deliveries.
+/// Compares the store's rows with the rows in ClickHouse. `delivers` says whether a node runs over the store. If a node
+/// runs, the comparison waits until the node has delivered its rows.
 pub async fn compare(
     store: &Store,
     status: &Status,

@@ -1,4 +1,4 @@
-//! Why nova cannot start, or has to end.
+//! The errors that keep nova from starting, or that make it end.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::redis_port;
 use crate::source::SourceError;
 use crate::tls::TlsError;
 
-/// Why nova cannot start, or has to end.
+/// The reason why nova cannot start, or has to end.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("cannot make the data directory {path}: {source}")]

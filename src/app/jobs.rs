@@ -1,4 +1,4 @@
-//! The jobs of a node, and their access to the store and to servers.
+//! The jobs of a node, and their access to the store and to other servers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,10 +40,10 @@ use super::error::AppError;
 use super::logs::{Ends, FirstSnapshot, Logs, Rebuild};
 use super::setup::Setup;
 
-/// How long the process, when it ends, waits for room in the writer's queue.
+/// How long a node that ends waits for room in the writer's queue.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
-/// Less time than a refresh may take. A server that does not answer within it counts as out of reach, so that no job
-/// waits longer.
+/// The timeout of a job's query to ClickHouse is shorter than a refresh may take. A ClickHouse server that does not
+/// answer a query within the timeout counts as out of reach, so no job waits longer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The parts of the node that jobs use.
@@ -55,22 +55,22 @@ pub(super) struct Parts<'a> {
     pub store: &'a Arc<Store>,
     pub writer: &'a Sender<Message>,
     pub shared: &'a Arc<Shared>,
-    /// Set when changes come from Kafka.
+    /// The status of Kafka, if changes come from Kafka.
     pub kafka: Option<&'a Arc<KafkaStatus>>,
-    /// Set when Connect can be asked about the connector.
+    /// The connector's status, if nova can ask Kafka Connect about the connector.
     pub connector: Option<&'a Arc<ConnectorStatus>>,
-    /// Set when changes come from PostgreSQL itself.
+    /// The status of the connection to PostgreSQL, if changes come from PostgreSQL directly.
     pub postgres: Option<&'a Arc<PostgresStatus>>,
     pub warehouse: Option<&'a Arc<WarehouseStatus>>,
     /// Whether nothing was ever committed to the store.
     pub fresh: bool,
 }
 
-/// The jobs, and their results that the edge shows.
+/// The jobs of a node, and the results of jobs that the edge shows.
 pub(super) struct Jobs {
     pub all: Vec<Box<dyn CacheRefreshJob>>,
     pub shared_cache: Option<Arc<SharedCache>>,
-    /// Set when rows go to ClickHouse.
+    /// The differences that the job `Drift` has found, if rows go to ClickHouse.
     pub drift: Option<Arc<Mutex<Found>>>,
     pub retries: Arc<Counts>,
 }
@@ -123,10 +123,12 @@ impl Jobs {
     }
 }
 
-/// The cache that other readers share, if one is configured and built in.
+/// The cache that nova shares with other readers, if a Redis server is configured and the feature `redis-cache` is
+/// built in.
 #[cfg(feature = "redis-cache")]
 fn shared_cache(setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
-    /// The size of the cache that takes the place of a Redis server. The cache is small, because nobody reads from it.
+    /// The limit of the cache in this process that answers while the Redis server does not. The cache in this process
+    /// is small, because nobody reads from it.
     const STAND_IN_MAX_BYTES: usize = 8 << 20;
     let Some(url) = &setup.redis_url else { return Ok(None) };
     let cache = Arc::new(Redis::new(url, STAND_IN_MAX_BYTES, setup.clock.clone())?);
@@ -138,7 +140,7 @@ fn shared_cache(_setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
     Ok(None)
 }
 
-/// Reads the materialised views for jobs.
+/// Reads the materialised views of ClickHouse for jobs.
 struct Counting {
     views: Views,
     weights: [i64; 5],
@@ -160,7 +162,7 @@ impl Analytics for Counting {
     }
 
     fn posts(&self, window: Window, minutes: std::ops::Range<i64>, limit: usize) -> Asked<Vec<Counted>> {
-        // Minutes are kept for 35 days, but the minutes of seven days are too many for a query.
+        // ClickHouse keeps minutes for 35 days, but a query over the minutes of seven days would read too many rows.
         let buckets = if window == Window::Week { Buckets::Hours } else { Buckets::Minutes };
         let asked = self.views.posts(buckets, minutes, self.weights, limit);
         Box::pin(async move { asked.await.map_err(JobError::from) })
@@ -171,7 +173,7 @@ impl Analytics for Counting {
     }
 }
 
-/// The dead letters of the store.
+/// The queue of the dead letters in the store.
 struct Queue {
     store: Arc<Store>,
     schemas: Arc<dyn Schemas>,
@@ -202,8 +204,8 @@ impl Letters for Queue {
         for id in ids {
             let Some(letter) = dead::get(&read, id).map_err(unreadable)? else { continue };
             let schemas = [&letter.key, &letter.value].map(|bytes| bytes.as_deref().and_then(schema_id));
-            // The registry is asked here. The writer then finds the schema in memory and does not wait for the
-            // registry.
+            // The job asks the registry for the schema of a letter here, on the job's own thread. When a dead letter is
+            // replayed, the writer finds its schema in memory and does not wait for the registry.
             let away = |schema| matches!(self.schemas.schema(schema), SchemaLookup::Unavailable(_));
             match schemas.into_iter().flatten().any(away) {
                 true => done.waiting += 1,
@@ -232,7 +234,7 @@ impl Letters for Queue {
     }
 }
 
-/// The edge's table.
+/// The table of the store that holds the edge's entries.
 struct EdgeTable(Sender<Message>);
 
 fn edge_command(changes: Vec<Change>, reply: crate::pipeline::writer::Reply<()>) -> Command {

@@ -1,4 +1,4 @@
-//! The note of a node about its listening addresses.
+//! The note in the data directory that says at which addresses a node listens.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use crate::data_dir::listening::Listening;
 use crate::http::EdgeSettings;
 use crate::tls;
 
-/// Makes the note of a node with these settings whose admin routes are at `addr`.
+/// Makes the note of a node that has the settings `edge` and serves its admin routes at `addr`.
 pub fn listening(edge: &EdgeSettings, addr: SocketAddr) -> Listening {
     let scheme = if edge.tls_cert.is_some() { "https" } else { "http" };
     let certificate = edge.tls_cert.as_deref().and_then(|path| tls::fingerprint(path).ok());

@@ -30,7 +30,7 @@ pub(super) struct Logs {
     pub writer: Sender<Message>,
 }
 
-/// The source of the logs' ends.
+/// The source that knows where the logs end now.
 pub(super) enum Ends {
     Topics(Arc<KafkaStatus>, Topics),
     Slot(Arc<PostgresStatus>),
@@ -51,7 +51,7 @@ impl Logs {
         let of_tables = marks.into_iter().filter(|(name, _)| topics.table(&name.topic).is_some());
         let reach = of_tables.map(|(name, marks)| {
             let next = self.shared.next_offset(&name).unwrap_or(0);
-            // An empty log counts as read.
+            // An empty log counts as read to its end.
             let end = if marks.high == marks.low { 0 } else { marks.high };
             (name, Reach { read_to: next.max(marks.read_to), end })
         });
@@ -87,7 +87,7 @@ impl UntilRead for Rebuild {
 /// Waits until a first snapshot that the connector took a second time has been read.
 pub(super) struct FirstSnapshot {
     pub logs: Arc<Logs>,
-    /// Whether nova has logged that this snapshot cannot be distinguished from another.
+    /// Whether nova has already logged that it cannot distinguish a repeated first snapshot from another snapshot.
     pub said: AtomicBool,
 }
 
@@ -118,7 +118,7 @@ impl UntilRead for FirstSnapshot {
         command(&self.logs.writer, |reply| Command::EndFirstSnapshot { reply }).map(|_| 0)
     }
 
-    /// The writer logs how many rows were deleted.
+    /// `ended` logs nothing, because the writer logs how many rows it deleted.
     fn ended(&self, _: u64) {}
 }
 

@@ -1,7 +1,7 @@
-//! The composition root: it opens the store, recovers, connects the modules, starts the threads, and ends them in
-//! order. `setup` has what a node is made from, `opened` the recovered store, `running` the batch loop and its end,
-//! `node` the server, and `store_check` the check of a large store while it serves. SQL, files and sockets are in the
-//! modules that own them.
+//! The composition root of a node: it opens the store, recovers the state, connects the modules, starts the threads,
+//! and ends them in order. `setup` has the parts that make a node, `opened` the recovered store, `running` the batch
+//! loop and its end, `node` the server, and `store_check` the check of a large store while the node serves. SQL, files
+//! and sockets are used only in the modules that own them.
 
 mod commanded;
 pub mod compare;

@@ -1,4 +1,4 @@
-//! A node that serves: the source of its records, and the parts that the edge needs.
+//! A serving node: the source of its records, and the parts that the edge needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,25 +39,25 @@ use super::reads::StoreReads;
 use super::running::Running;
 use super::setup::{Setup, table_topics};
 
-/// The dismissals of a store.
+/// Loads the users' dismissals from a store.
 pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
     let entries = edge::entries(store, dismissals::KIND)?;
     Ok(Dismissals::load(entries.iter().map(|(name, _)| name.as_slice())))
 }
 
-/// The operators' overrides of trending, as a store holds them.
+/// Loads the operators' overrides of trending from a store.
 pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
     let entries = edge::entries(store, overrides::KIND)?;
     Ok(Overrides::load(entries.iter().map(|(name, value)| (&name[..], &value[..]))))
 }
 
-/// A node that serves: the batch loop, and the parts that the edge needs.
+/// A serving node: the batch loop, and the parts that the edge needs.
 pub struct Node {
     pub running: Running,
     pub edge: Arc<Edge>,
 }
 
-/// Starts the batch loop over Kafka, or over the local log of client events, and the jobs.
+/// Starts the jobs and the batch loop. The records of the loop come from Kafka, or from the local log of client events.
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
     let auth = match &setup.testing {
         Some(testing) => Auth::of_key(&testing.key, testing.anyone)?,
@@ -167,7 +167,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     Ok(Node { running, edge: Arc::new(edge) })
 }
 
-/// The tracer that sends traces to a collector, if one is configured.
+/// Starts the tracer that sends traces to a collector, if a collector is configured.
 fn tracer(setup: &Setup, warehouse: Option<&Arc<WarehouseStatus>>) -> Result<Option<Arc<Tracer>>, AppError> {
     let Some(settings) = &setup.otlp else { return Ok(None) };
     let status = warehouse.cloned();
@@ -182,14 +182,14 @@ fn tracer(setup: &Setup, warehouse: Option<&Arc<WarehouseStatus>>) -> Result<Opt
     tracer.map(|tracer| Some(Arc::new(tracer))).map_err(|source| AppError::Spawn { name: "otlp", source })
 }
 
-/// Answers to requests with an idempotency key, as a store holds them.
+/// Loads the stored answers to requests with an idempotency key from a store.
 fn load_answers(store: &Store) -> Result<idempotency::Answers, ReadError> {
     let answers = idempotency::Answers::default();
     answers.load(edge::entries(store, idempotency::KIND)?.into_iter());
     Ok(answers)
 }
 
-/// The figures of the start, for the metrics.
+/// Notes for the metrics how long the start of the node took and what it found in the store.
 fn recovered(opened: &Opened, took: Duration) -> Result<Arc<Observed>, ReadError> {
     let observed = Arc::new(Observed::default());
     let dead_letters = opened.store.read()?.len(DEAD)?;
@@ -197,7 +197,7 @@ fn recovered(opened: &Opened, took: Duration) -> Result<Arc<Observed>, ReadError
     Ok(observed)
 }
 
-/// The lists and figures that readers get and jobs keep fresh.
+/// Makes the lists and figures that readers get and that jobs keep fresh.
 fn served(opened: &Opened, feeds: Arc<Snapshots>, now_ms: i64) -> Result<Served, ReadError> {
     let overrides = load_overrides(&opened.store)?;
     Ok(Served {
@@ -209,7 +209,8 @@ fn served(opened: &Opened, feeds: Arc<Snapshots>, now_ms: i64) -> Result<Served,
     })
 }
 
-/// Lets the writer report its commits to limits, metrics and the figures of the day, on the writer's own thread.
+/// Makes the writer report each commit to limits, metrics and the figures of the day. The writer reports its commits on
+/// its own thread.
 fn tell_commits(opened: &mut Opened, setup: &Setup, gate: &Gate, observed: &Arc<Observed>, feeds: &Arc<Snapshots>) {
     let clock = setup.clock.clone();
     let (health, observed, feeds) = (Arc::clone(&gate.limiter.health), Arc::clone(observed), Arc::clone(feeds));
@@ -223,7 +224,7 @@ fn tell_commits(opened: &mut Opened, setup: &Setup, gate: &Gate, observed: &Arc<
     }));
 }
 
-/// The source of records, and the place where the edge puts client events.
+/// The source of records, and the log that takes client events from the edge.
 struct Feed {
     source: Box<dyn Source>,
     log: Log,
@@ -231,7 +232,8 @@ struct Feed {
     session: Option<Session>,
 }
 
-/// The node's source. If changes come from PostgreSQL directly, that source stands beside the source of client events.
+/// Makes the node's source of records. If changes come from PostgreSQL directly, the source of those changes stands
+/// beside the source of client events.
 fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     let feed = events(setup, opened)?;
     let Some(settings) = &setup.postgres else { return Ok(feed) };
@@ -242,7 +244,8 @@ fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     Ok(Feed { source, session: Some(session), ..feed })
 }
 
-/// The source of client events. If changes come from Kafka, this source has them, too.
+/// Makes the node's source of client events. If changes come from Kafka, the source of client events also has the
+/// changes.
 fn events(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     let events = setup.topics.events.as_str();
     let Some(settings) = &setup.kafka else {
@@ -254,7 +257,8 @@ fn events(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     };
     let mut settings = settings.clone();
     settings.owner = Owner(opened.writer.store_id());
-    // A copy of the store on another machine has the same name. So the group lets only one of the two in.
+    // A copy of the store on another machine has the same instance id in Kafka. A Kafka group has at most one member
+    // for each instance id, so only one node of a copied store can read.
     settings.instance_id.get_or_insert_with(|| format!("nova-{}", settings.owner));
     if setup.replica {
         settings.group_id = format!("{}-replica-{}", settings.group_id, settings.owner);

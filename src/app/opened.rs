@@ -1,4 +1,4 @@
-//! A store that is opened and recovered while nothing runs over it yet, and the start of its threads.
+//! A store that is opened and recovered and that no thread uses yet, and the start of its threads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::setup::Setup;
 use super::store_check::StoreCheck;
 use super::thread::spawn;
 
-/// A recovered store over which nothing runs yet.
+/// A recovered store that no thread uses yet.
 pub struct Opened {
     pub store: Arc<Store>,
     pub state: Arc<RwLock<State>>,
@@ -34,7 +34,7 @@ pub struct Opened {
     pub writer: Writer,
     pub recovery: RecoveryReport,
     pub check: Arc<StoreCheck>,
-    /// Set when rows go to ClickHouse.
+    /// The status of the delivery, if rows go to ClickHouse.
     pub warehouse: Option<Arc<WarehouseStatus>>,
 }
 
@@ -51,17 +51,18 @@ pub fn open(setup: &Setup) -> Result<Opened, AppError> {
     open_store(setup, store)
 }
 
-/// Makes the data directory, for its owner alone.
+/// Makes the data directory, which only its owner may read.
 pub fn make_data_dir(path: &Path) -> Result<(), AppError> {
     data_dir::make(path).map_err(|source| AppError::DataDir { path: path.to_owned(), source })
 }
 
-/// Recovers from a store that is already open.
+/// Recovers the state from a store that is already open, without a known state.
 pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
     open_store_at(setup, store, None)
 }
 
-/// Recovers from a store that is already open. `known` is the state of the store's checkpoint if the caller has it.
+/// Recovers the state from a store that is already open. `known` is the state of the store's checkpoint, if the caller
+/// has this state already.
 pub fn open_store_at(setup: &Setup, store: Store, known: Option<State>) -> Result<Opened, AppError> {
     let store = Arc::new(store);
     let check = Arc::new(StoreCheck::new(&store));
@@ -90,7 +91,8 @@ pub fn open_store_at(setup: &Setup, store: Store, known: Option<State>) -> Resul
     Ok(Opened { store, state, shared, writer, recovery: report, check, warehouse })
 }
 
-/// The id of the store in a data directory. `None` if there is no store, or if it cannot be read now.
+/// Returns the id of the store in a data directory. Returns `None` if the directory has no store, or if the store
+/// cannot be read now.
 pub fn store_id(data_dir: &Path) -> Option<u64> {
     let path = store_path(data_dir);
     let store = path.exists().then(|| Store::open(&path, &Options::default(), |_| {}).ok()).flatten()?;
@@ -98,7 +100,8 @@ pub fn store_id(data_dir: &Path) -> Option<u64> {
 }
 
 impl Opened {
-    /// Starts both threads over a source, and the delivery to ClickHouse if one is configured.
+    /// Starts the two threads of the batch loop over a source. The delivery to ClickHouse also starts, if it is
+    /// configured.
     pub fn start(self, source: Box<dyn Source>, setup: &Setup) -> Result<Running, AppError> {
         let (inbox, messages) = bounded(QUEUE_MAX_MESSAGES);
         let ingest = Ingest::new(source, setup.decoder(), Arc::clone(&self.shared), inbox.clone());

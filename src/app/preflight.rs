@@ -1,6 +1,6 @@
-//! Problems of a configuration that `nova serve` would refuse: files, certificates, keys, settings of Kafka, and
-//! addresses that conflict. All of them are checked before a store is opened or an address is bound, so that one start
-//! shows everything that must be corrected.
+//! Finds problems of a configuration that `nova serve` would refuse: files, certificates, keys, settings of Kafka, and
+//! addresses that conflict. nova checks the whole configuration before it opens a store or binds an address, so one
+//! start shows everything that must be corrected.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -16,7 +16,8 @@ use crate::tls::authorities;
 
 use super::setup;
 
-/// One line for each problem; the line begins with the setting. No server is asked.
+/// Returns one line for each problem of the configuration. The line about a problem begins with the setting that has
+/// the problem. The check of the configuration asks no other server.
 pub fn problems(config: &Config) -> Vec<String> {
     let edge = &config.edge;
     let mut problems = Vec::new();
@@ -45,18 +46,18 @@ pub fn problems(config: &Config) -> Vec<String> {
     problems
 }
 
-/// A setting and the address that it names.
+/// A setting that holds an address, and that address.
 pub type Named = (&'static str, SocketAddr);
 
-/// Each address that a node listens on.
+/// Returns each address on which a node listens, with its setting.
 pub fn addresses(config: &Config) -> Vec<Named> {
     let others = [("http.admin_listen", config.edge.admin_listen), ("cache.listen", config.cache_listen)];
     let others = others.into_iter().filter_map(|(setting, addr)| Some((setting, addr?)));
     std::iter::once(("http.listen", config.listen)).chain(others).collect()
 }
 
-/// A problem for each pair of addresses on which one program cannot listen. Both could be bound: only the second
-/// listen(2) would fail, after the store has been made.
+/// Returns a problem for each pair of addresses on which one program cannot listen. bind(2) accepts both addresses of
+/// such a pair. Of two conflicting addresses, only the second listen(2) would fail, after nova has made the store.
 fn meeting(addresses: &[Named]) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, (later, second)) in addresses.iter().enumerate() {
@@ -71,10 +72,10 @@ fn meeting(addresses: &[Named]) -> Vec<String> {
     problems
 }
 
-/// Whether a connection to one of these addresses may also be a connection to the other.
+/// Whether a client that connects to one of two addresses may reach a listener on the other address.
 fn meet(one: SocketAddr, other: SocketAddr, dual_stack: fn() -> bool) -> bool {
     let (one, other) = (canonical(one), canonical(other));
-    // Port 0 means any free port.
+    // Port 0 means that the system chooses a free port.
     if one.port() != other.port() || one.port() == 0 {
         return false;
     }
@@ -84,7 +85,7 @@ fn meet(one: SocketAddr, other: SocketAddr, dual_stack: fn() -> bool) -> bool {
     }
 }
 
-/// Writes an IPv4 address that is given in the form of IPv6 as IPv4.
+/// Converts an IPv4 address that is written as an IPv6 address (`::ffff:…`) to plain IPv4.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -92,8 +93,8 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether a listener on every address of IPv6 also has the addresses of IPv4 (ipv6(7)). It has them unless the machine
-/// is set otherwise.
+/// Whether a listener on all IPv6 addresses also accepts connections to IPv4 addresses (ipv6(7)). A listener on all
+/// IPv6 addresses accepts IPv4 connections unless the machine sets `bindv6only`.
 fn dual_stack() -> bool {
     let only = socket(AddressFamily::INET6, SocketType::STREAM, None).and_then(|socket| ipv6_v6only(&socket));
     only.is_ok_and(|only| !only)

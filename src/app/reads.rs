@@ -1,4 +1,4 @@
-//! The reads of the store that the edge may do.
+//! The reads of the store that the edge may request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -34,13 +34,13 @@ use super::store_check::StoreCheck;
 
 /// How long a backup waits for a check of the store's pages.
 const CHECK_WAIT: Duration = Duration::from_secs(10);
-/// The number of letters whose reasons are counted for one answer.
+/// The number of dead letters whose reasons one answer counts at most.
 const REASONS_MAX_LETTERS: usize = 10_000;
-/// The ending of a copy's name while the copy is made. A start finds by it the copies that a killed process left, and
-/// removes them.
+/// A copy's file name has this ending until the copy is complete. The start of nova removes every file with this
+/// ending, because a killed process has left the file.
 const HANDED_OVER: &str = "handed-over.copying";
 
-/// The store as an admin may read it.
+/// The store, with the reads that an admin may request.
 pub(super) struct StoreReads {
     store: Arc<Store>,
     decoder: Mutex<Decoder>,
@@ -49,9 +49,10 @@ pub(super) struct StoreReads {
     on_disk: bool,
     clock: Clock,
     check: Arc<StoreCheck>,
-    /// Set when rows go to ClickHouse.
+    /// The status of the delivery, if rows go to ClickHouse.
     warehouse: Option<Arc<WarehouseStatus>>,
-    /// A backup holds this lock while it is made, because a second backup under the same name would replace its file.
+    /// A backup holds the lock `copying` while it is made, because a second backup under the same name would replace
+    /// its file.
     copying: Mutex<()>,
 }
 
@@ -79,7 +80,7 @@ impl StoreReads {
         self.store.read().map_err(cause)
     }
 
-    /// Copies the last commit into a new file, and calls `then` on the copy before another copy may be made.
+    /// Copies the last commit into a new file. Calls `then` on the copy while no other copy can begin.
     fn copied(
         &self,
         file: &Path,
@@ -210,7 +211,8 @@ impl Reads for StoreReads {
         let (mut counts, mut after, mut left) = (BTreeMap::new(), None, REASONS_MAX_LETTERS);
         while left > 0 {
             let before = left;
-            // Each page has its own transaction, because a long one would pin the file's pages.
+            // Each page of dead letters has its own transaction, because a long transaction would keep redb from
+            // reusing the file's pages.
             dead::each(&self.read()?, after, left, |id, letter| {
                 *counts.entry((letter.topic, letter.stage, letter.reason)).or_default() += 1;
                 after = Some(id);
@@ -236,7 +238,7 @@ impl Reads for StoreReads {
     }
 }
 
-/// The stored row of a key, as of the commit that `read` sees.
+/// Returns the stored row of a key as of the commit that `read` sees.
 pub fn stored_row(read: ReadTxn, table: Table, key: Id) -> Result<Stored, ReadError> {
     Ok(match Seen::load(read)?.get(table, key)? {
         None => Stored::Nothing,
@@ -245,8 +247,8 @@ pub fn stored_row(read: ReadTxn, table: Table, key: Id) -> Result<Stored, ReadEr
     })
 }
 
-/// The dead letters among these whose event is in ClickHouse. The set is empty without ClickHouse. The call waits for
-/// the answer of ClickHouse.
+/// Returns those dead letters of `letters` whose event is in ClickHouse. Returns an empty set if no ClickHouse is
+/// configured. `sent` blocks until ClickHouse answers.
 pub fn sent(
     store: &Store,
     decoder: &mut Decoder,

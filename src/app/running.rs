@@ -1,4 +1,4 @@
-//! The running batch loop, and how it ends in order.
+//! The running batch loop, and its end in order.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,7 +28,7 @@ pub struct Running {
     pub inbox: Sender<Message>,
     pub(super) writer: JoinHandle<Result<(), WriterError>>,
     pub(super) ingest: JoinHandle<Result<(), IngestError>>,
-    /// The channel closes when ingest has ended.
+    /// A channel that closes when the thread of ingest has ended.
     pub(super) ended: Receiver<()>,
     pub(super) delivery: Option<Delivery>,
     pub(super) check: Arc<StoreCheck>,
@@ -38,19 +38,21 @@ pub struct Running {
 }
 
 impl Running {
-    /// Keeps the session with PostgreSQL, which ends after the last commit and acknowledges that commit to the server.
+    /// Keeps the session with PostgreSQL. The session ends after the last commit and acknowledges this commit to
+    /// PostgreSQL.
     pub(super) fn ends_with(&mut self, session: Option<Session>) {
         self.session = session;
     }
 
-    /// Whether both threads run and the store is undamaged.
+    /// Whether all threads of the batch loop run and the store is undamaged.
     pub fn alive(&self) -> bool {
         let delivers = self.delivery.as_ref().is_none_or(Delivery::alive);
         let whole = self.check.state() != CheckState::Damaged;
         whole && !self.writer.is_finished() && !self.ingest.is_finished() && delivers
     }
 
-    /// Waits for the end of the source, and for both threads. Calls `tick` with the positions from time to time.
+    /// Waits until the source has ended and the threads of the batch loop have ended. Calls `tick` with the positions
+    /// of the partitions every 100 ms.
     pub fn finish(self, mut tick: impl FnMut(&[PartitionStatus])) -> Result<Vec<PartitionStatus>, AppError> {
         const TICK: Duration = Duration::from_millis(100);
         while self.ended.recv_timeout(TICK) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
@@ -61,7 +63,7 @@ impl Running {
         }
         let ingested = self.ingest.join().map_err(|_| AppError::Panicked("ingest"))?;
         if ingested.is_ok() && !self.shared.stopping() {
-            // A capture was read to its end, so its first snapshot is over.
+            // Here nova has read a capture to the end, so the first snapshot in the capture is over.
             let _ = self.inbox.send(Message::Command(Command::EndFirstSnapshot { reply: Box::new(|_| ()) }));
         }
         if let Some(delivery) = self.delivery {
@@ -73,14 +75,14 @@ impl Running {
                 tracing::warn!("rows are left in the outbox; they go to ClickHouse after the next start");
             }
         }
-        // If the writer has ended, the join below returns the reason.
+        // If the writer has ended already, the `join` below returns the reason.
         let _ = self.inbox.send(Message::Stop);
         self.writer.join().map_err(|_| AppError::Panicked("writer"))??;
         self.session.into_iter().for_each(Session::end);
         ingested?;
         self.check.end()?;
         let mut partitions = self.shared.partitions();
-        // A partition that still waits will wait for ever, because no record comes after the end of the source.
+        // A partition that still waits would wait for ever, because no record comes after the end of the source.
         for (name, reason) in self.shared.waits() {
             let waits = partitions.iter_mut().filter(|status| status.name == name);
             waits.filter(|status| status.hold.is_none()).for_each(|status| status.hold = Some(Arc::clone(&reason)));

@@ -1,4 +1,4 @@
-//! The parts and limits from which a node is made, and their values in a configuration.
+//! The parts and limits that make a node, and how a configuration sets them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::warehouse::sender::Pace;
 
 use super::error::AppError;
 
-/// The parts and limits from which a node is made.
+/// The parts and limits that make a node.
 pub struct Setup {
     pub data_dir: PathBuf,
     pub clock: Clock,
@@ -35,64 +35,66 @@ pub struct Setup {
     pub state: StateSettings,
     pub topics: Topics,
     pub schemas: Arc<dyn Schemas>,
-    /// The connector's placeholder for unchanged values, if it is not Debezium's own.
+    /// The connector's placeholder for unchanged values, if the connector does not use Debezium's default.
     pub placeholder: Option<String>,
-    /// The columns unknown to nova that nova keeps.
+    /// The columns that nova does not know and nevertheless keeps.
     pub keep_unknown: KeepUnknown,
-    /// The Kafka from which records come. `None` means the local log.
+    /// The settings of the Kafka from which records come. If `kafka` is `None`, client events come from nova's local
+    /// log.
     pub kafka: Option<KafkaSettings>,
-    /// The connector that writes the topics of the tables, if Connect can be asked about it.
+    /// The settings of the connector that writes the topics of the tables, if nova can ask Kafka Connect about it.
     pub connect: Option<ConnectorSettings>,
-    /// The PostgreSQL from which changes come directly. If it is set, Kafka has only client events.
+    /// The settings of the PostgreSQL from which changes come directly. If changes come from PostgreSQL directly, Kafka
+    /// has only client events.
     pub postgres: Option<PostgresSettings>,
-    /// Whether this node is a replica: it reads the records that another node reads, and leaves to the other node what
-    /// must be done only once.
+    /// Whether this node is a replica. A replica reads the records that another node reads, and leaves to that node
+    /// what must be done only once.
     pub replica: bool,
-    /// The ClickHouse to which rows go. `None` turns analytics off.
+    /// The settings of the ClickHouse that gets the rows. If `clickhouse` is `None`, analytics are off.
     pub clickhouse: Option<ClickHouseSettings>,
     pub pace: Pace,
     pub drain: Drain,
     pub feed: FeedSettings,
-    /// The collector of OpenTelemetry that gets the traces.
+    /// The settings of the OpenTelemetry collector that gets the traces.
     pub otlp: Option<OtlpSettings>,
-    /// The Redis server to which feeds, suggestions and trending are copied for other readers.
+    /// The URL of the Redis server to which nova copies feeds, suggestions and trending for other readers.
     pub redis_url: Option<String>,
-    /// The Redis port, if nova serves Redis clients.
+    /// The settings of the Redis port, if nova serves Redis clients.
     pub port: Option<PortSetup>,
     pub edge: EdgeSettings,
-    /// The settings in force by section and key, without secrets, for people to look at.
+    /// The configuration in force by section and key, without secrets, for people to look at.
     pub shown: serde_json::Value,
-    /// Set in a server for tests.
+    /// The settings of a server for tests, if the node is a server for tests.
     pub testing: Option<TestSetup>,
 }
 
-/// The settings of a server for tests that other servers do not have.
+/// The settings that only a server for tests has.
 #[derive(Clone)]
 pub struct TestSetup {
-    /// Does what the control routes of the server ask for.
+    /// The object that carries out what the control routes of the test server ask for.
     pub control: Arc<dyn Testing>,
-    /// The development key as PEM. A new key is made for each process.
+    /// The development key as PEM. Each process makes a new key.
     pub key: Arc<[u8]>,
     /// Whether requests need no token.
     pub anyone: bool,
-    /// Whether jobs run only when the clock is moved, and not at their intervals.
+    /// Whether jobs run only when a test moves the clock, and not at their intervals.
     pub by_hand: bool,
     /// The stand-in for ClickHouse. The stand-in has no views, so no job asks it.
     pub clickhouse: Option<ClickHouse>,
 }
 
-/// The Redis port.
+/// The settings of the Redis port.
 #[derive(Clone, Copy, Debug)]
 pub struct PortSetup {
     pub listen: SocketAddr,
-    /// The limit of the cache behind the port, in bytes.
+    /// The limit in bytes of the cache behind the Redis port.
     pub cache_bytes: usize,
 }
 
-/// How long the node, when it ends, waits for ClickHouse.
+/// How long a node that ends waits for ClickHouse.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
-    /// The longest wait during which ClickHouse acknowledges no row.
+    /// The node stops waiting if ClickHouse acknowledges no row for this long.
     pub idle: Duration,
     pub most: Duration,
 }
@@ -100,8 +102,8 @@ pub struct Drain {
 impl Setup {
     pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
         let (settings, state) = (Settings::default(), StateSettings::default());
-        // If the delivery takes longer than this, a person has to decide. The rows that are left are sent after the
-        // next start.
+        // If the delivery takes longer than the limit `most`, a person has to decide. nova sends the rows that remain
+        // in the outbox after the next start.
         let drain = Drain { idle: Duration::from_secs(10), most: Duration::from_secs(3_600) };
         Setup {
             data_dir: data_dir.into(),
@@ -143,7 +145,7 @@ impl Setup {
         setup.state = StateSettings { ranking: config.ranking, likes: config.likes, comments: config.comments };
         setup.placeholder.clone_from(&config.placeholder);
         setup.keep_unknown.clone_from(&config.keep_unknown);
-        // Only the primary writes rows to ClickHouse and shared lists.
+        // Only the primary writes rows to ClickHouse and copies lists to the Redis server.
         if !setup.replica {
             setup.redis_url.clone_from(&config.redis_url);
             setup.clickhouse = clickhouse(config);
@@ -151,7 +153,7 @@ impl Setup {
         setup
     }
 
-    /// The setup of `nova serve`: the configured one, with Kafka if brokers are configured.
+    /// Makes the setup of `nova serve`. The setup of `nova serve` has Kafka if brokers are configured.
     pub fn serving(config: &Config) -> Result<Setup, AppError> {
         let mut setup = Setup::configured(config, registry(config)?);
         setup.settings.breaker_dead_in_a_row = Some(BREAKER_DEAD_IN_A_ROW);
@@ -170,7 +172,8 @@ impl Setup {
         self.clickhouse.is_some() || self.stand_in().is_some()
     }
 
-    /// The ClickHouse that gets the rows. `None` if this node delivers none.
+    /// Returns the client of the ClickHouse that gets this node's rows. Returns `None` if this node sends no rows to
+    /// ClickHouse.
     pub(super) fn delivers_to(&self) -> Result<Option<ClickHouse>, TlsError> {
         match self.stand_in() {
             Some(clickhouse) => Ok(Some(clickhouse.clone())),
@@ -191,12 +194,12 @@ impl Setup {
     }
 }
 
-/// A topic is held after this many undecodable records in a row.
+/// nova holds a topic after this many undecodable records in a row.
 const BREAKER_DEAD_IN_A_ROW: u32 = 100;
 const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(30);
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The settings of ClickHouse in a configuration.
+/// Returns the settings of ClickHouse in a configuration.
 pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
     let file = config.clickhouse_password_file.as_ref().map(|path| Password::File(path.into()));
     Some(ClickHouseSettings {
@@ -210,12 +213,12 @@ pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
     })
 }
 
-/// The databases and tables of ClickHouse in a configuration.
+/// Returns the layout of ClickHouse's databases and tables in a configuration.
 pub fn layout(config: &Config) -> Layout {
     Layout { replicated: config.clickhouse_replicated, cluster: config.clickhouse_cluster.clone() }
 }
 
-/// The settings of Kafka in a configuration.
+/// Returns the settings of Kafka in a configuration.
 pub fn kafka(config: &Config) -> Option<KafkaSettings> {
     let security = [
         ("security.protocol", &config.kafka_security_protocol),
@@ -234,14 +237,14 @@ pub fn kafka(config: &Config) -> Option<KafkaSettings> {
     })
 }
 
-/// The settings of the connector in a configuration, if nova reads its topics.
+/// Returns the connector's settings in a configuration, if nova reads the connector's topics.
 fn connect(config: &Config) -> Option<ConnectorSettings> {
     let reads = config.kafka_brokers.is_some() && config.postgres_url.is_none();
     let url = config.connect_url.as_ref().filter(|_| reads)?;
     Some(ConnectorSettings::new(url, &config.connector))
 }
 
-/// The settings of PostgreSQL in a configuration.
+/// Returns the settings of PostgreSQL in a configuration.
 pub fn postgres(config: &Config) -> Option<PostgresSettings> {
     let (slot, publication) = (config.postgres_slot.clone(), config.postgres_publication.clone());
     let (url, ssl_mode) = split_ssl_mode(config.postgres_url.as_deref()?)?;
@@ -264,7 +267,7 @@ pub fn postgres(config: &Config) -> Option<PostgresSettings> {
     })
 }
 
-/// The Schema Registry of a configuration.
+/// Makes the client of the Schema Registry in a configuration.
 pub fn registry(config: &Config) -> Result<Arc<dyn Schemas>, AppError> {
     let Some(url) = config.registry_url.clone() else { return Ok(Arc::new(NoSchemas)) };
     let password = config.registry_password.clone().unwrap_or_default();
@@ -274,12 +277,12 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Schemas>, AppError> {
     Ok(Arc::new(HttpSchemas::start(settings, || Clock::System.now_ms())?))
 }
 
-/// The topics of the source tables.
+/// Returns the names of the topics of the source tables.
 pub fn table_topics(topics: &Topics) -> Vec<String> {
     Table::ALL.iter().map(|table| format!("{}.{table}", topics.prefix)).collect()
 }
 
-/// The schemas in a file that stands beside a capture.
+/// Reads the schemas from a file beside a capture.
 pub fn file_schemas(path: &Path) -> Result<FileSchemas, AppError> {
     let text = std::fs::read_to_string(path).map_err(|source| AppError::SchemasFile { path: path.into(), source })?;
     FileSchemas::parse(&text).map_err(|source| AppError::Schemas { path: path.into(), source })

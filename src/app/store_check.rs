@@ -1,5 +1,5 @@
-//! The check of the store's pages while the node serves: the pages of a large store that the start did not check, and
-//! checks that an admin asks for.
+//! Checks the store's pages while the node serves: the pages of a large store that the start did not check, and all
+//! pages when an admin asks for a check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,11 +16,11 @@ use crate::http::CheckState;
 use super::error::AppError;
 use super::thread::spawn;
 
-/// The number of attempts if too much is written during a check.
+/// The number of attempts of a check that too many writes interrupt.
 const ATTEMPTS: u32 = 3;
-/// How often a check that waits for a backup looks whether it must stop.
+/// How often a check that waits for a backup looks whether the check must stop.
 const STOP_LOOK: Duration = Duration::from_millis(100);
-/// The longest remaining time of a check that nova reports.
+/// The longest remaining time that nova reports for a check.
 const LEFT_MAX_S: u64 = 3_600;
 
 /// Checks the store's pages while the node serves, and keeps the result.
@@ -28,17 +28,17 @@ pub struct StoreCheck {
     store: Arc<Store>,
     state: watch::Sender<CheckState>,
     stop: AtomicBool,
-    /// Bytes read in the current attempt.
+    /// Bytes of pages that the current attempt has read.
     read_bytes: AtomicU64,
     damage: Mutex<Option<OpenError>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// The lock of whatever reads every page: a check or a backup.
+    /// The lock of any task that reads every page: a check or a backup.
     looking: Mutex<()>,
     began: Mutex<Instant>,
 }
 
 impl StoreCheck {
-    /// Takes over the check of a store that was just opened.
+    /// Makes the check of a store that was just opened.
     pub fn new(store: &Arc<Store>) -> StoreCheck {
         let state = if store.checked() { CheckState::Ok } else { CheckState::Running };
         StoreCheck {
@@ -57,27 +57,27 @@ impl StoreCheck {
         *self.state.borrow()
     }
 
-    /// Receives each change of the check's state.
+    /// Returns a receiver of each change of the check's state.
     pub fn states(&self) -> watch::Receiver<CheckState> {
         self.state.subscribe()
     }
 
-    /// Bytes of pages read in the current check.
+    /// Bytes of pages that the current check has read.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// The damage of the store, if a check found any.
+    /// Returns the damage of the store, if a check has found any.
     pub fn damage(&self) -> Option<String> {
         self.damage.lock().as_ref().map(ToString::to_string)
     }
 
-    /// Starts a thread that checks the pages which the start did not check.
+    /// Starts a thread that checks the pages which the start of nova did not check.
     pub fn start(self: &Arc<StoreCheck>) -> Result<(), AppError> {
         if self.state() == CheckState::Running { self.spawn(&mut self.thread.lock()) } else { Ok(()) }
     }
 
-    /// Starts another check of every page, unless a check is running or has found damage.
+    /// Starts a new check of every page, unless a check is running or has found damage.
     pub fn again(self: &Arc<StoreCheck>) -> Result<(), AppError> {
         let mut thread = self.thread.lock();
         if matches!(self.state(), CheckState::Running | CheckState::Damaged) || self.stop.load(Ordering::Relaxed) {
@@ -103,12 +103,13 @@ impl StoreCheck {
         }
     }
 
-    /// Keeps others from reading every page. `None` if the running check has not ended within `wait`.
+    /// Takes the lock that keeps other tasks from reading every page. Returns `None` if the running check has not ended
+    /// within `wait`.
     pub fn alone(&self, wait: Duration) -> Option<MutexGuard<'_, ()>> {
         self.looking.try_lock_for(wait)
     }
 
-    /// About how many seconds the running check still takes.
+    /// Returns about how many more seconds the running check takes.
     pub fn left_s(&self) -> u64 {
         let (read, all) = (self.read_bytes(), self.store.bytes());
         let elapsed_s = self.began.lock().elapsed().as_secs();
@@ -140,7 +141,8 @@ impl StoreCheck {
                 Ok(Checked::Stopped) if self.stop.load(Ordering::Relaxed) => return,
                 Ok(Checked::Stopped) => {}
                 Err(error @ OpenError::Damaged { .. }) => return self.damaged(error),
-                // A disk that cannot be read does not prove damage. The writer will meet the same error.
+                // If the disk cannot be read, the store is not proved to be damaged. The writer will fail with the same
+                // error of the disk.
                 Err(error) => tracing::error!("the store cannot be checked: {error}"),
             }
         }
@@ -150,18 +152,19 @@ impl StoreCheck {
         );
     }
 
-    /// Ends the node, because a node must not answer from a damaged store.
+    /// Reports that the store is damaged, and thereby ends the node, because a node must not answer from a damaged
+    /// store.
     pub fn damaged(&self, error: OpenError) {
         *self.damage.lock() = Some(error);
         self.state.send_replace(CheckState::Damaged);
     }
 
-    /// Ends the check, and returns the damage that it found, if any.
+    /// Ends the check, and returns the damage that the check has found, if any.
     pub fn end(&self) -> Result<(), OpenError> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            // The panic hook has already reported a panic of the thread.
+            // The panic hook has already reported the panic of a thread that did not end in order.
             let _ = thread.join();
         }
         self.damage.lock().take().map_or(Ok(()), Err)

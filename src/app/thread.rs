@@ -1,10 +1,9 @@
-//! The threads of a node.
+//! Starts the threads of a node.
 
 use std::thread::JoinHandle;
 
 use super::error::AppError;
 
-/// Starts a thread with this name.
 pub(super) fn spawn<T: Send + 'static>(
     name: &'static str,
     body: impl FnOnce() -> T + Send + 'static,

@@ -1,18 +1,18 @@
-//! Commands of the cache and their answers. Commands are values, so that one place can check, pipeline, redirect or
-//! compare them.
+//! Commands of the cache and their answers. Commands are values, so one place can check, pipeline, redirect or compare
+//! them.
 
 use bytes::Bytes;
 
 use super::error::{CacheError, MAX_NAME_BYTES, Outcome};
 
-/// Plain names must not begin with these prefixes, because they would be taken for names of namespaces.
+/// Plain names must not begin with these prefixes, because a Redis server would mix them up with names of namespaces.
 pub(super) const RESERVED: [&str; 2] = ["nova:ns:", "nova:gen:"];
 
-/// A key: a plain name that others read by the same name (`feed:v1:{user}`), or a name in a namespace. A name consists
-/// of bytes, as in Redis.
+/// A key of the cache: a plain name, which is the same for every reader (`feed:v1:{user}`), or a name in a namespace.
+/// The name of a key consists of bytes, as in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key<'a> {
-    /// The namespace; "" for a plain name.
+    /// The namespace of the key, or "" for a plain name.
     pub namespace: &'a str,
     pub name: &'a [u8],
 }
@@ -40,7 +40,7 @@ impl<'a> Key<'a> {
     }
 }
 
-/// The options NX and XX of SET.
+/// The options NX and XX of the command SET.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
     #[default]
@@ -49,14 +49,15 @@ pub enum When {
     IfPresent,
 }
 
-/// The options EX, PX, PXAT and KEEPTTL of SET.
+/// The options EX, PX, PXAT and KEEPTTL of the command SET.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiry {
     #[default]
     Never,
     Seconds(i64),
     Millis(i64),
-    /// The key ends at this time of the cache's clock, epoch milliseconds. A time in the past ends the key at once.
+    /// The key ends at this time of the cache's clock, in epoch milliseconds. A deadline in the past ends the key at
+    /// once.
     At(i64),
     Keep,
 }
@@ -65,18 +66,18 @@ pub enum Expiry {
 pub struct SetOptions {
     pub when: When,
     pub expiry: Expiry,
-    /// Answer with the previous value, and not with whether the value was set.
+    /// The option GET of the command SET: the answer is the previous value, and not whether the value was set.
     pub get: bool,
 }
 
 impl SetOptions {
-    /// Options that always set the value and let it live for `ttl_ms`.
+    /// Makes options that always set the value and let it live for `ttl_ms`.
     pub fn millis(ttl_ms: i64) -> SetOptions {
         SetOptions { expiry: Expiry::Millis(ttl_ms), ..SetOptions::default() }
     }
 }
 
-/// The answer of PTTL.
+/// The answer of the command PTTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
     Missing,
@@ -94,7 +95,8 @@ impl Ttl {
     }
 }
 
-/// The options NX, XX, GT and LT of PEXPIREAT. A key without a time to live counts as a key that lives for ever.
+/// The options NX, XX, GT and LT of the command PEXPIREAT. A key without a time to live counts as a key that lives for
+/// ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExpireWhen {
     pub only_without: bool,
@@ -104,7 +106,8 @@ pub struct ExpireWhen {
 }
 
 impl ExpireWhen {
-    /// Whether the deadline `new_ms` may replace `old_ms`. The deadline that never comes is the latest.
+    /// Whether the deadline `new_ms` may replace `old_ms`. `i64::MAX`, the deadline that never comes, is later than
+    /// every other deadline.
     pub(super) fn allows(self, old_ms: i64, new_ms: i64) -> bool {
         let had_none = old_ms == i64::MAX;
         !(self.only_without && !had_none
@@ -114,32 +117,34 @@ impl ExpireWhen {
     }
 }
 
-/// The options NX, XX, GT, LT and CH of ZADD.
+/// The options NX, XX, GT, LT and CH of the command ZADD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZAddWhen {
     pub when: When,
     pub only_greater: bool,
     pub only_less: bool,
-    /// Answer with the number of members that are new or have another score, and not with the number of new members.
+    /// The option CH of the command ZADD: the answer counts members that are new or have another score, and not only
+    /// new members.
     pub changed: bool,
 }
 
-/// One end of a range of scores.
+/// One end of a range of scores in a sorted set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
     Included(f64),
     Excluded(f64),
 }
 
-/// The members of a sorted set that a command takes.
+/// The members of a sorted set that a command selects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Members {
-    /// The members from the first rank to the second, both included. Negative ranks count from the end.
+    /// The members from the first rank to the second rank, both ranks included. Negative ranks of a sorted set count
+    /// from its end.
     Ranks(i64, i64),
     Scores(Bound, Bound),
 }
 
-/// A Redis command, with times in milliseconds and ranks from 0.
+/// A command of the cache. In a command of the cache, times are in milliseconds, and ranks begin at 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command<'a> {
     Get(Key<'a>),
@@ -174,19 +179,21 @@ pub enum Command<'a> {
     StrLen(Key<'a>),
     Append(Key<'a>, Bytes),
     GetDel(Key<'a>),
-    /// The command GETEX. `Expiry::Never` is its PERSIST, and `Expiry::Keep` does not change the time to live.
+    /// The command GETEX. The option PERSIST of GETEX is `Expiry::Never`, and `Expiry::Keep` does not change the time
+    /// to live.
     GetEx(Key<'a>, Expiry),
-    /// The key ends at this time of the cache's clock, epoch milliseconds.
+    /// The command PEXPIREAT. The deadline is a time of the cache's clock, in epoch milliseconds.
     PExpireAt(Key<'a>, i64, ExpireWhen),
     HLen(Key<'a>),
     HMGet(Key<'a>, Vec<Bytes>),
     HSetNx(Key<'a>, Bytes, Bytes),
     HIncrBy(Key<'a>, Bytes, i64),
     SCard(Key<'a>),
-    /// The command ZADD with conditions.
+    /// The command ZADD with the options NX, XX, GT, LT or CH.
     ZAddWhen(Key<'a>, ZAddWhen, Vec<(f64, Bytes)>),
     ZCount(Key<'a>, Bound, Bound),
-    /// The command ZRANGE with BYSCORE and LIMIT. It begins at the lowest score, or with `reverse` at the highest.
+    /// The command ZRANGE with BYSCORE and LIMIT. The range begins at the lowest score, or at the highest score if
+    /// `reverse` is set.
     ZRangeByScore {
         key: Key<'a>,
         min: Bound,
@@ -200,7 +207,7 @@ pub enum Command<'a> {
         member: Bytes,
         reverse: bool,
     },
-    /// The command ZPOPMIN, or ZPOPMAX with `highest`.
+    /// The command ZPOPMIN, or ZPOPMAX if `highest` is set.
     ZPop {
         key: Key<'a>,
         count: usize,
@@ -210,7 +217,8 @@ pub enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// The answer to a command that names no key or member. Redis has no such commands.
+    /// Returns the answer to a command that names no key or no member. Redis refuses commands without a key or without
+    /// a member.
     pub(super) fn empty_answer(&self) -> Option<Reply> {
         use Command::*;
         let nothing = match self {
@@ -226,7 +234,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// The properties of a command that a cache in a server needs.
+/// The properties of a command that a cache in a Redis server needs.
 #[cfg(feature = "redis-cache")]
 impl<'a> Command<'a> {
     pub(super) fn keys(&self) -> &[Key<'a>] {
@@ -273,12 +281,13 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// The namespace of the first key.
+    /// Returns the namespace of the command's first key.
     pub(super) fn namespace(&self) -> &'a str {
         self.keys().first().map_or("", |key| key.namespace)
     }
 
-    /// Splits the command into commands that have one namespace each and that have the same result together, in order.
+    /// Splits the command into commands of one namespace each, in order. The commands together have the result of the
+    /// whole command.
     pub(super) fn parts(&self) -> Vec<std::borrow::Cow<'_, Command<'a>>> {
         use std::borrow::Cow::{Borrowed, Owned};
         let part = match self {
@@ -292,7 +301,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// An answer. The methods of `Cache` show which answer belongs to which command.
+/// An answer. The methods of the trait `Cache` show which answer belongs to which command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     Nil,

@@ -1,56 +1,58 @@
-//! The interface of every cache.
+//! The trait of every cache.
 
 use bytes::Bytes;
 
 use super::command::{Command, Key, Reply, SetOptions, Ttl};
 use super::error::{CacheError, Outcome};
 
-/// What a cache has done since it was made, and what it holds now.
+/// Counts of what a cache has done since its start, and its present size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Bytes that the values, names and their bookkeeping take in this process.
+    /// The bytes that values, names and their bookkeeping take in this process.
     pub bytes: u64,
-    /// The limit of `bytes`.
+    /// The limit of the cache's size, `bytes`.
     pub limit_bytes: u64,
-    /// Entries in this process, including those that have expired and are not yet removed.
+    /// The number of entries in this process. An expired entry counts until the cache removes it.
     pub entries: u64,
-    /// The number of keys that a reading command (`get`, `mget`, `hget`, `zrange`, ...) found or did not find.
+    /// The number of keys that a reading command (`get`, `mget`, `hget`, `zrange`, ...) found.
     pub hits: u64,
     pub misses: u64,
-    /// Live entries that were removed to make room.
+    /// Live entries that the cache removed to make room.
     pub evictions: u64,
-    /// True while the Redis server is not asked and commands are answered in this process.
+    /// Whether the cache stops asking the Redis server for a while and answers commands in this process.
     pub breaker_open: bool,
-    /// Commands that were answered in this process because the Redis server was not asked.
+    /// Commands that this process answered because the cache did not ask the Redis server.
     pub fallback_commands: u64,
-    /// How often the server could not be asked or gave no answer.
+    /// How often the Redis server could not be reached or gave no answer.
     pub server_failures: u64,
 }
 
-/// A page of a scan. The scan continues with `cursor`, until it is 0.
+/// A page of names from a scan. The caller continues the scan with `cursor`, until the cursor is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanPage {
     pub cursor: u64,
     pub names: Vec<Bytes>,
 }
 
-/// A cache with Redis semantics. A command on one key is atomic; a command on several keys is atomic for each key. An
-/// entry with a time to live of n ms lives n ms. Fields and members come sorted by their bytes; Redis guarantees no
-/// order.
+/// A cache with Redis semantics. A command on one key is atomic. A command on several keys is atomic for each key
+/// alone. An entry with a time to live of n ms lives n ms. The answers contain fields and members sorted by their
+/// bytes, although Redis guarantees no order.
 pub trait Cache: Send + Sync {
-    /// Runs one command.
+    /// Runs one command and returns its answer.
     fn one(&self, command: &Command<'_>) -> Outcome<Reply>;
 
-    /// Runs commands in order. A server gets them in one round trip.
+    /// Runs commands in order and returns their answers. A cache in a Redis server sends all the commands in one round
+    /// trip.
     fn run(&self, commands: &[Command<'_>]) -> Vec<Outcome<Reply>> {
         commands.iter().map(|command| self.one(command)).collect()
     }
 
-    /// Names of a namespace (or, with "", plain names) that match a glob. `count` is the number of names to look at,
-    /// not the number to return. A name that exists from the first page to the last is returned at least once.
+    /// Returns names of a namespace that match a glob. The namespace "" has the plain names. `count` is the number of
+    /// names that the scan looks at, not the number that it returns. A name that exists during the whole scan is
+    /// returned at least once.
     fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage>;
 
-    /// Ends every key of a namespace at once, in O(1) whatever their number.
+    /// Ends every key of a namespace at once, in a time that does not depend on the number of keys.
     fn invalidate(&self, namespace: &str) -> Outcome<()>;
 
     fn stats(&self) -> Stats;
@@ -59,17 +61,18 @@ pub trait Cache: Send + Sync {
         self.one(&Command::Get(key))?.bytes()
     }
 
-    /// One answer for each key, in order; a key of another type reads as absent.
+    /// Returns one answer for each key, in order. A key that has another type reads as absent.
     fn mget(&self, keys: Vec<Key<'_>>) -> Outcome<Vec<Option<Bytes>>> {
         self.one(&Command::MGet(keys))?.values()
     }
 
-    /// Returns true if the value was set. `options.get` is for `Command::Set`: this method returns no previous value.
+    /// Returns true if `set` has set the value. `set` ignores `options.get`, because it cannot return the previous
+    /// value.
     fn set(&self, key: Key<'_>, value: Bytes, options: SetOptions) -> Outcome<bool> {
         Ok(self.one(&Command::Set(key, value, SetOptions { get: false, ..options }))? == Reply::Done)
     }
 
-    /// SET with GET: returns the previous value, whether or not the new value was set.
+    /// Runs SET with the option GET: returns the previous value, whether or not the new value was set.
     fn set_get(&self, key: Key<'_>, value: Bytes, options: SetOptions) -> Outcome<Option<Bytes>> {
         self.one(&Command::Set(key, value, SetOptions { get: true, ..options }))?.bytes()
     }
@@ -79,12 +82,12 @@ pub trait Cache: Send + Sync {
         self.one(&Command::Del(keys))?.int()
     }
 
-    /// Returns how many of the keys exist. A key that is named twice counts twice.
+    /// Returns how many of the keys exist. A key that the command names twice counts twice.
     fn exists(&self, keys: Vec<Key<'_>>) -> Outcome<i64> {
         self.one(&Command::Exists(keys))?.int()
     }
 
-    /// Returns false if there is no such key. A key without time left is deleted.
+    /// Returns false if the key does not exist. A key whose new time to live is not positive is deleted.
     fn expire(&self, key: Key<'_>, ttl_ms: i64) -> Outcome<bool> {
         Ok(self.one(&Command::PExpire(key, ttl_ms))?.int()? == 1)
     }
@@ -102,7 +105,7 @@ pub trait Cache: Send + Sync {
         self.one(&Command::IncrBy(key, by))?.int()
     }
 
-    /// Returns how many fields are new.
+    /// Returns how many of the fields are new.
     fn hset(&self, key: Key<'_>, fields: Vec<(Bytes, Bytes)>) -> Outcome<i64> {
         self.one(&Command::HSet(key, fields))?.int()
     }
@@ -119,7 +122,7 @@ pub trait Cache: Send + Sync {
         self.one(&Command::HGetAll(key))?.pairs()
     }
 
-    /// Returns how many members are new.
+    /// Returns how many of the members are new.
     fn sadd(&self, key: Key<'_>, members: Vec<Bytes>) -> Outcome<i64> {
         self.one(&Command::SAdd(key, members))?.int()
     }
@@ -136,22 +139,23 @@ pub trait Cache: Send + Sync {
         Ok(self.one(&Command::SIsMember(key, member))?.int()? == 1)
     }
 
-    /// Returns how many members are new.
+    /// Returns how many of the members are new.
     fn zadd(&self, key: Key<'_>, members: Vec<(f64, Bytes)>) -> Outcome<i64> {
         self.one(&Command::ZAdd(key, members))?.int()
     }
 
-    /// Returns the new score.
+    /// Returns the member's new score.
     fn zincrby(&self, key: Key<'_>, by: f64, member: Bytes) -> Outcome<f64> {
         self.one(&Command::ZIncrBy(key, by, member))?.score()?.ok_or(CacheError::NotAFloat)
     }
 
-    /// Members from rank `start` to rank `stop`, both included, lowest score first. Negative ranks count from the end.
+    /// Returns the members from rank `start` to rank `stop`, both included, lowest score first. Negative ranks of a
+    /// sorted set count from its end.
     fn zrange(&self, key: Key<'_>, start: i64, stop: i64) -> Outcome<Vec<(Bytes, f64)>> {
         self.one(&Command::ZRange { key, start, stop, reverse: false })?.scored()
     }
 
-    /// Like `zrange`, but with the highest score first.
+    /// Does the same as `zrange`, but returns the highest score first.
     fn zrevrange(&self, key: Key<'_>, start: i64, stop: i64) -> Outcome<Vec<(Bytes, f64)>> {
         self.one(&Command::ZRange { key, start, stop, reverse: true })?.scored()
     }

@@ -1,4 +1,5 @@
-//! The cache in the process: shards behind locks, with a limit in bytes. Entries expire by the given clock.
+//! The cache in this process: shards behind locks, with a limit in bytes. Entries expire by the clock that the caller
+//! gives to the cache.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,27 +17,30 @@ use super::shard::{NEVER_MS, Namespace, Place, Shard};
 use super::value::{self, Value};
 use crate::clock::Clock;
 
-/// The limit of the cache if the configuration sets none.
+/// The limit of the cache in bytes, if the configuration sets no limit.
 pub const DEFAULT_LIMIT_BYTES: usize = 128 << 20;
-/// The number of shards of a large cache. It is higher than the number of threads that use the cache at once.
+/// The number of shards of a large cache. The number of shards is higher than the number of threads that use the cache
+/// at the same time.
 const MAX_SHARDS: usize = 16;
-/// The least size of a shard. A smaller shard could not hold large values.
+/// The minimum size of a shard in bytes. A shard below the minimum size could not hold large values.
 const MIN_SHARD_BYTES: usize = 4 << 20;
 
-/// A bounded cache with Redis semantics. See `docs/cache.md` for the bound and for what is evicted.
+/// A bounded cache with Redis semantics. `docs/cache.md` describes the limit and the choice of the entries that are
+/// evicted.
 pub struct Embedded {
     shards: Box<[Mutex<Shard>]>,
     plain: Arc<Namespace>,
     namespaces: RwLock<HashMap<Box<str>, Arc<Namespace>>>,
     clock: Clock,
     limit_bytes: usize,
-    /// The seed of the hash. Names come from users, and a secret seed keeps users from making names that collide.
+    /// The seed of the hash of names. Users choose names, and a secret seed keeps them from choosing names whose hashes
+    /// collide.
     seed: u64,
 }
 
 impl Embedded {
-    /// A cache of at most `limit_bytes`, including the bookkeeping. A value fits if one shard can hold it: a sixteenth
-    /// of the cache, or 4 MiB.
+    /// Makes a cache that takes at most `limit_bytes`, including its bookkeeping. A value may be nearly as large as a
+    /// shard: a sixteenth of the cache, but at least 4 MiB.
     pub fn new(limit_bytes: usize, clock: Clock) -> Embedded {
         let count = (limit_bytes / MIN_SHARD_BYTES).clamp(1, MAX_SHARDS);
         Embedded {
@@ -49,8 +53,9 @@ impl Embedded {
         }
     }
 
-    /// Removes entries that expired or were invalidated, looks at no more than `slots` slots of each shard, and returns
-    /// how many entries were removed. Writes do this little by little; a job may do it sooner.
+    /// Removes entries that have expired or whose namespace was invalidated, looks at no more than `slots` slots of
+    /// each shard, and returns how many entries it removed. Each write also removes some expired entries; a job that
+    /// calls `sweep` removes them sooner.
     pub fn sweep(&self, slots: usize) -> usize {
         let now_ms = self.clock.now_ms();
         self.shards.iter().map(|shard| shard.lock().sweep(slots, now_ms)).sum()
@@ -75,13 +80,14 @@ impl Embedded {
         Ok(Arc::clone(namespaces.entry(name.into()).or_insert_with(new)))
     }
 
-    /// Calls `act` on a key's place in its shard, with a time that is read while the shard is locked.
+    /// Calls `act` with a key's place in its shard and with a time that is read while the shard is locked.
     fn at<T>(&self, key: Key<'_>, act: impl FnOnce(&mut Shard, &Place<'_>, i64) -> T) -> Outcome<T> {
         key.check()?;
         let namespace = self.namespace(key.namespace)?;
         let hash = xxh3_64_with_seed(key.name, self.seed ^ namespace.id);
         let place = Place { hash, namespace: &namespace, name: key.name };
-        // The shard's own table finds places by the low bits of the hash, so the shard is chosen by other bits.
+        // The hash table of a shard finds places by the low bits of the hash, so the cache chooses the shard by higher
+        // bits.
         let mut shard = self.shards[(hash >> 40) as usize % self.shards.len()].lock();
         Ok(act(&mut shard, &place, self.clock.now_ms()))
     }
@@ -93,7 +99,7 @@ impl Embedded {
         })?
     }
 
-    /// Counts the keys for which `act` succeeds.
+    /// Calls `act` on each key that exists, and counts these keys.
     fn count(&self, keys: &[Key<'_>], act: impl Fn(&mut Shard, u32)) -> Outcome<Reply> {
         let mut count = 0;
         for key in keys {
@@ -119,12 +125,12 @@ impl Embedded {
         Ok(Reply::Values(values))
     }
 
-    /// Makes every plain key invisible at once. The entries themselves are removed little by little.
+    /// Makes every plain key invisible at once. The cache removes the invisible entries little by little.
     pub fn clear_plain(&self) {
         self.plain.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The number of live plain keys. The count looks at every entry, and locks one shard at a time.
+    /// Returns the number of live plain keys. `count_plain` looks at every entry, and locks only one shard at a time.
     pub fn count_plain(&self) -> usize {
         let now_ms = self.clock.now_ms();
         self.shards.iter().map(|shard| shard.lock().count(self.plain.id, now_ms)).sum()
@@ -160,7 +166,6 @@ impl Embedded {
         })?
     }
 
-    /// Runs the command GETEX.
     fn get_ex(&self, key: Key<'_>, expiry: Expiry) -> Outcome<Reply> {
         self.at(key, |shard, place, now_ms| {
             let Some(index) = shard.find_to_read(place, now_ms) else { return Ok(Reply::Nil) };
@@ -242,7 +247,7 @@ impl Embedded {
     }
 }
 
-/// When a value that is set now expires. `None` leaves the deadline as it is.
+/// Returns the deadline of a value that is set now. Returns `None` if the value keeps its old deadline.
 fn deadline_ms(expiry: Expiry, now_ms: i64) -> Outcome<Option<i64>> {
     let ttl_ms = match expiry {
         Expiry::Never => return Ok(Some(NEVER_MS)),
@@ -303,7 +308,8 @@ impl Cache for Embedded {
         }
     }
 
-    /// The cursor is a shard and a slot in it. Entries never move, so the scan misses no entry that stays.
+    /// The cursor of a scan is a shard and a slot in this shard. Entries never move to another slot, so the scan misses
+    /// no entry that stays in the cache.
     fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage> {
         let id = self.namespace(namespace)?.id;
         let (shard, slot) = ((cursor >> 32) as usize, (cursor & u64::from(u32::MAX)) as usize);

@@ -1,11 +1,12 @@
-//! Why a cache refuses a command, and the limits of names and values.
+//! The errors of a cache, and the limits of names.
 
-/// The limit of namespaces in one cache. Code and not data names the namespaces.
+/// The maximum number of namespaces in one cache. The names of a cache's namespaces are in the code and do not come
+/// from data.
 pub const MAX_NAMESPACES: usize = 1024;
-/// The limit of a key's name and of a namespace's name, in bytes.
+/// The maximum length in bytes of a key's name, and of a namespace's name.
 pub const MAX_NAME_BYTES: usize = 4096;
 
-/// Why a command did nothing. The first seven errors are Redis' own.
+/// Why a cache did not run a command. The first seven errors of the cache are errors of Redis, too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
@@ -32,5 +33,5 @@ pub enum CacheError {
     Unavailable(String),
 }
 
-/// The result of a command.
+/// The result of a command of the cache.
 pub(super) type Outcome<T> = Result<T, CacheError>;

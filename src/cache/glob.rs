@@ -1,7 +1,8 @@
-//! The globs of SCAN's MATCH: `*`, `?`, `[a-c]`, `[^a]` and `\` as in Redis' `stringmatchlen` (src/util.c).
+//! The globs of SCAN's option MATCH: `*`, `?`, `[a-c]`, `[^a]` and `\` have the meaning of Redis' `stringmatchlen`
+//! (src/util.c).
 
-/// Whether all of `text` matches. Linear in each `*` (the match only ever goes back to the last `*`): O(pattern × text)
-/// at worst.
+/// Whether the glob `pattern` matches the whole of `text`. A mismatch goes back only to the last `*`, so a match takes
+/// at most O(pattern × text) steps.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -25,7 +26,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// The position in the pattern after the element at `p`, if this element matches `byte`.
+/// Returns the position in the pattern after the element at `p`, if this element matches `byte`.
 fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     match *pattern.get(p)? {
         b'?' => Some(p + 1),
@@ -35,7 +36,8 @@ fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// Like `one`, for the class after a `[`. A class that is not closed ends with the pattern.
+/// Returns the position after a class of bytes (`[a-c]`), if the class matches `byte`; `p` is the position after the
+/// `[`. A class that no `]` closes ends with the pattern.
 fn class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
     let negated = pattern.get(p) == Some(&b'^');
     p += usize::from(negated);

@@ -1,6 +1,7 @@
-//! A cache with Redis commands: one trait, with a cache in the process (`Embedded`, the default) and one in a Redis
-//! server (`redis::Redis`, feature `redis-cache`). Commands mean what Redis 7 documents at
-//! <https://redis.io/docs/latest/commands/>. One conformance suite and one differential test check both caches.
+//! A cache with Redis commands: one trait with two implementations, a cache in the process (`Embedded`, the default)
+//! and a cache in a Redis server (`redis::Redis`, feature `redis-cache`). Commands mean what Redis 7 documents at
+//! <https://redis.io/docs/latest/commands/>. One conformance suite and one differential test check both
+//! implementations.
 
 mod command;
 mod contract;

@@ -3,7 +3,6 @@
 //! relies on. If the server does not answer, a breaker stops asking it for a while, and an embedded cache answers
 //! instead.
 
-mod breaker;
 mod wire;
 
 use std::borrow::Cow;
@@ -20,13 +19,23 @@ use super::command::{Command, RESERVED, Reply};
 use super::contract::{Cache, ScanPage, Stats};
 use super::embedded::Embedded;
 use super::error::{CacheError, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome};
+use crate::backoff::Backoff;
+use crate::breaker::{Breaker, BreakerSettings};
 use crate::clock::Clock;
-use breaker::Breaker;
 
 /// A server in the same network answers in a millisecond. A server that takes longer than these timeouts counts as out
 /// of reach.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 const IO_TIMEOUT: Duration = Duration::from_millis(500);
+/// The breaker opens after this many failures in a row.
+const FAILURES_TO_OPEN: u32 = 3;
+/// An open breaker lets one command try the server after this time.
+const REST_MS: u64 = 1_000;
+const BREAKER: BreakerSettings = BreakerSettings {
+    failures_to_open: FAILURES_TO_OPEN,
+    failures_to_pause: FAILURES_TO_OPEN,
+    pauses: Backoff::always(Duration::from_millis(REST_MS)),
+};
 /// The connections that are kept open. One thread at a time uses a connection.
 const MAX_IDLE_CONNECTIONS: usize = 8;
 /// How often a batch is repeated because a namespace was invalidated while the batch ran.
@@ -80,7 +89,7 @@ impl Redis {
             generations: RwLock::default(),
             pending: Mutex::default(),
             invalidations: AtomicU64::new(0),
-            breaker: Mutex::default(),
+            breaker: Mutex::new(Breaker::new(BREAKER)),
             fallback: RwLock::new(Arc::new(Embedded::new(fallback_limit_bytes, clock.clone()))),
             fallback_limit_bytes,
             clock,
@@ -301,7 +310,7 @@ impl Redis {
 
     /// Asks the server unless the breaker is open. `None` if the embedded cache has to answer.
     fn guarded<T>(&self, ask: impl FnOnce() -> Outcome<T>) -> Option<Outcome<T>> {
-        if !self.breaker.lock().admits(self.clock.now_ms()) {
+        if self.breaker.lock().admit(self.clock.now_ms()) > 0 {
             return None;
         }
         match ask() {
@@ -315,7 +324,7 @@ impl Redis {
                 (!breaker.is_open()).then_some(Err(error))
             }
             outcome => {
-                self.breaker.lock().succeeded();
+                self.breaker.lock().answered();
                 Some(outcome)
             }
         }

@@ -1,7 +1,7 @@
-//! One shard of the embedded cache. The cache keeps its entries in slots, has a limit of bytes, and S3-FIFO chooses
-//! what to evict (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023). New entries go to a small
-//! queue. An entry that is read twice there moves to the main queue. An entry that comes back after its eviction from
-//! the small queue goes to the main queue at once.
+//! One shard of the embedded cache. A shard keeps its entries in slots and has a limit in bytes. The algorithm S3-FIFO
+//! chooses the entry to evict (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023). New entries
+//! go to the small queue. An entry that is read twice while it is in the small queue moves to the main queue. An entry
+//! that is set again soon after its eviction from the small queue goes to the main queue at once.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -13,25 +13,26 @@ use hashbrown::HashTable;
 use super::error::{CacheError, Outcome};
 use super::value::Value;
 
-/// Upper bound of the bytes that an entry takes beside its name and value: its slot in a vector that doubles, its place
-/// in the hash table, the heap of free slots, and a queue that may hold as many tickets again for removed entries.
+/// Upper bound of the bytes that an entry takes beside its name and value: its slot in a vector that grows by doubling,
+/// its place in the hash table and in the heap of free slots, and its tickets in a queue, which may hold as many
+/// tickets of removed entries.
 pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Slot>>() + 24 + 8 + 4 * size_of::<Ticket>();
-/// The deadline of an entry that does not expire.
+/// The deadline of an entry that never expires.
 pub(super) const NEVER_MS: i64 = i64::MAX;
-/// The small queue has one part in this many of the bytes: a tenth, as in the paper.
+/// The small queue has a tenth of the bytes, as in the paper on S3-FIFO.
 const SMALL_SHARE: usize = 10;
-/// The most reads that an entry's counter remembers, as in the paper.
+/// The highest count of reads that an entry keeps, as in the paper on S3-FIFO.
 const MAX_USES: u8 = 3;
 const PROMOTING_USES: u8 = 2;
-/// One fingerprint of an evicted entry is kept for this many bytes of the shard.
+/// A shard has one place for the fingerprint of an evicted entry for this many bytes of its limit.
 const BYTES_PER_GHOST: usize = 512;
-/// Each write looks at this many slots for expired entries. So 1 M expired entries are removed after at most 250 k
-/// writes.
+/// Each write to a shard looks at this many slots for expired entries. With four slots a write, a shard removes 1 M
+/// expired entries after at most 250 k writes.
 const SWEEP_PER_WRITE: usize = 4;
-/// The queues are cleaned when they have this many more tickets of removed entries than there are entries.
+/// A shard cleans its queues when its tickets are more than twice its entries plus this number.
 const TICKET_SLACK: usize = 64;
 
-/// A namespace. A namespace has the entries that were made in its current generation.
+/// A namespace. A namespace contains the entries that were made in its current generation.
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub id: u64,
@@ -44,7 +45,7 @@ impl Namespace {
     }
 }
 
-/// The entry that a command is about.
+/// The place of the entry that a command names.
 pub(super) struct Place<'a> {
     pub hash: u64,
     pub namespace: &'a Arc<Namespace>,
@@ -58,7 +59,7 @@ pub(super) struct Slot {
     born: u64,
     name: Box<[u8]>,
     pub value: Value,
-    /// Bytes of the value, without the name.
+    /// Bytes of the entry's value, without the name.
     pub value_bytes: usize,
     pub deadline_ms: i64,
     stamp: u64,
@@ -76,7 +77,7 @@ impl Slot {
     }
 }
 
-/// An entry's place in a queue. The ticket is void once the slot has another stamp.
+/// A ticket is an entry's place in a queue. A ticket is void once its slot has another stamp.
 #[derive(Clone, Copy)]
 struct Ticket {
     index: u32,
@@ -86,13 +87,13 @@ struct Ticket {
 #[derive(Default)]
 pub(super) struct Shard {
     budget_bytes: usize,
-    /// Bytes of names and values, and the part of them in the small queue.
+    /// Bytes of all names and values in the shard; `small_bytes` is the part in the small queue.
     bytes: usize,
     small_bytes: usize,
     table: HashTable<u32>,
     slots: Vec<Option<Slot>>,
-    /// Free slots, lowest first so that the vector can shrink. The heap may name slots that are in use or no longer
-    /// exist.
+    /// Free slots. The heap returns the lowest slot first, so that the vector can shrink. The heap of free slots may
+    /// also name slots that are in use or no longer exist.
     free: BinaryHeap<Reverse<u32>>,
     small: VecDeque<Ticket>,
     main: VecDeque<Ticket>,
@@ -111,7 +112,7 @@ impl Shard {
         Shard { budget_bytes, ghosts: vec![0; ghosts].into(), ..Shard::default() }
     }
 
-    /// Bytes that the shard takes now, including the fingerprints.
+    /// Bytes that the shard takes now, including its fingerprints of evicted entries.
     pub(super) fn total_bytes(&self) -> usize {
         self.used_bytes() + self.ghosts.len() * size_of::<u32>()
     }
@@ -124,7 +125,7 @@ impl Shard {
         self.bytes + self.slots.len() * SLOT_BYTES
     }
 
-    /// The slot of a live entry. An expired entry is removed.
+    /// Returns the slot of a live entry. `find` removes an entry that has expired.
     pub(super) fn find(&mut self, place: &Place<'_>, now_ms: i64) -> Option<u32> {
         let slots = &self.slots;
         let index = *self.table.find(place.hash, |index| {
@@ -139,7 +140,7 @@ impl Shard {
         Some(index)
     }
 
-    /// Like `find`, and counts a hit or a miss and remembers the read for eviction.
+    /// Does the same as `find`, counts a hit or a miss, and notes the read for the choice of the entry to evict.
     pub(super) fn find_to_read(&mut self, place: &Place<'_>, now_ms: i64) -> Option<u32> {
         let found = self.find(place, now_ms);
         match found.and_then(|index| self.slot_mut(index)) {
@@ -160,7 +161,7 @@ impl Shard {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    /// Makes room for `added` more bytes of a new entry, or of the entry `keep`, which is not evicted.
+    /// Makes room for `added` more bytes of a new entry, or of the entry `keep`. The entry `keep` is not evicted.
     pub(super) fn make_room(&mut self, added: usize, keep: Option<u32>, now_ms: i64) -> Outcome<()> {
         let own = keep.and_then(|index| self.slot(index)).map_or(0, Slot::bytes);
         let added = added + if keep.is_none() { SLOT_BYTES } else { 0 };
@@ -175,11 +176,11 @@ impl Shard {
         Ok(())
     }
 
-    /// Evicts the next entry by S3-FIFO. Returns false if `keep` is the only entry.
+    /// Evicts the next entry by S3-FIFO. Returns false if the shard has no entry besides `keep`.
     fn evict(&mut self, keep: Option<u32>, now_ms: i64) -> bool {
         let mut kept = false;
         loop {
-            // The entry `keep` may be the only entry of the main queue.
+            // `keep` may be the only entry of the main queue.
             let from_small = kept || self.small_bytes * SMALL_SHARE >= self.bytes || self.main.is_empty();
             let queue = if from_small && !self.small.is_empty() { &mut self.small } else { &mut self.main };
             let Some(ticket) = queue.pop_front() else { return false };
@@ -216,7 +217,7 @@ impl Shard {
         }
     }
 
-    /// Adds a new entry. The caller has made room for it.
+    /// Adds a new entry to the shard. The caller has made room for the entry.
     pub(super) fn insert(&mut self, place: &Place<'_>, value: Value, value_bytes: usize, deadline_ms: i64) {
         let ghost = &mut self.ghosts[place.hash as usize % self.ghosts.len()];
         let in_small = *ghost != fingerprint(place.hash);
@@ -262,7 +263,7 @@ impl Shard {
         (self.slots.len() - 1) as u32
     }
 
-    /// Notes that the value of slot `index` now takes `value_bytes`.
+    /// Notes that the value in the slot `index` now takes `value_bytes`.
     pub(super) fn charge(&mut self, index: u32, value_bytes: usize) {
         let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
         let old = std::mem::replace(&mut slot.value_bytes, value_bytes);
@@ -285,7 +286,7 @@ impl Shard {
         self.shrink();
     }
 
-    /// Frees slots at the end, unused memory, and tickets of removed entries.
+    /// Frees empty slots at the end of the vector, unused memory, and tickets of removed entries.
     fn shrink(&mut self) {
         while let Some(None) = self.slots.last() {
             self.slots.pop();
@@ -310,7 +311,7 @@ impl Shard {
         }
     }
 
-    /// Looks at the next `count` slots, removes the entries that have ended, and returns how many.
+    /// Looks at the next `count` slots, removes the entries that have ended, and returns the number of removed entries.
     pub(super) fn sweep(&mut self, count: usize, now_ms: i64) -> usize {
         let before = self.table.len();
         for _ in 0..count.min(self.slots.len()) {
@@ -327,13 +328,14 @@ impl Shard {
         self.sweep(SWEEP_PER_WRITE, now_ms);
     }
 
-    /// The number of live entries in a namespace.
+    /// Returns the number of live entries in a namespace.
     pub(super) fn count(&self, namespace: u64, now_ms: i64) -> usize {
         let live = |slot: &&Slot| slot.namespace.id == namespace && !slot.is_dead(now_ms);
         self.slots.iter().flatten().filter(live).count()
     }
 
-    /// The names of live entries in slots `from..from + count`, and the slot of the next page, if there is one.
+    /// Returns the names of live entries in the slots `from..from + count`. The second value of the result is the first
+    /// slot of the next page, if there is a next page.
     pub(super) fn scan(&self, from: usize, count: usize, namespace: u64, now_ms: i64) -> (Vec<&[u8]>, Option<usize>) {
         let end = from.saturating_add(count).min(self.slots.len());
         let slots = self.slots.get(from..end).unwrap_or_default().iter().flatten();
@@ -342,7 +344,7 @@ impl Shard {
     }
 }
 
-/// A fingerprint of a hash. It is never 0, because 0 marks an empty place.
+/// Returns the fingerprint of a hash. A fingerprint is never 0, because 0 marks an empty place.
 fn fingerprint(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }

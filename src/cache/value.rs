@@ -1,4 +1,4 @@
-//! Commands on the value of a key.
+//! The commands that read or change the value of a key.
 
 mod charges;
 mod held;
@@ -17,10 +17,10 @@ use self::held::{collection, kind};
 
 pub(super) use self::held::{Value, is_empty};
 
-/// The length of the longest text of an integer.
+/// The maximum length in bytes of the decimal text of an `i64`.
 const INTEGER_BYTES: usize = 20;
 
-/// Takes the content of one type from a value, which may be absent.
+/// Applies `$present` to the content of a value of the type `$kind`, or returns `$absent` if the value is absent.
 macro_rules! read_as {
     ($value:expr, $kind:ident, $absent:expr, $present:expr) => {
         match $value {
@@ -31,7 +31,7 @@ macro_rules! read_as {
     };
 }
 
-/// Answers a reading command. `None` stands for a key that does not exist.
+/// Answers a reading command from the value of its key. The value of the key is `None` if the key does not exist.
 pub(super) fn read(value: Option<&Value>, command: &Command<'_>) -> Outcome<Reply> {
     let text = |text: Option<&Bytes>| text.map_or(Reply::Nil, |text| Reply::Bytes(text.clone()));
     match command {
@@ -67,7 +67,8 @@ pub(super) fn read(value: Option<&Value>, command: &Command<'_>) -> Outcome<Repl
     }
 }
 
-/// The most bytes that a changing command can add to a value, which may be absent.
+/// The maximum number of bytes that a changing command can add to a value. The value that a changing command changes
+/// may be absent.
 pub(super) fn growth_bytes(command: &Command<'_>) -> usize {
     let members_bytes: usize = match command {
         Command::IncrBy(..) => return INTEGER_BYTES,
@@ -85,8 +86,8 @@ pub(super) fn growth_bytes(command: &Command<'_>) -> usize {
     COLLECTION_BYTES + members_bytes
 }
 
-/// Runs a changing command, and updates `bytes`, the size of the value. An error changes nothing. A collection that
-/// becomes empty becomes `None`.
+/// Runs a changing command on a value, and updates `bytes`, the size of the value. A command that fails does not change
+/// the value. A collection that becomes empty stays in `value`, and the caller removes the collection.
 pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Command<'_>) -> Outcome<Reply> {
     match command {
         Command::IncrBy(_, by) => increment(value, bytes, *by),
@@ -144,7 +145,7 @@ fn hash_set(value: &mut Option<Value>, bytes: &mut usize, fields: &[(Bytes, Byte
     Ok(Reply::Int(added))
 }
 
-/// Runs APPEND. It makes a new text, so that the text that a reader holds does not change.
+/// Runs the command APPEND. APPEND makes a new text, so the text that a reader still holds does not change.
 fn append(value: &mut Option<Value>, bytes: &mut usize, more: &Bytes) -> Outcome<Reply> {
     let text: Bytes = match value {
         None => more.clone(),
@@ -166,8 +167,8 @@ fn increment(value: &mut Option<Value>, bytes: &mut usize, by: i64) -> Outcome<R
     Ok(Reply::Int(new))
 }
 
-/// Adds to an integer text. The text must be written as Redis' `string2ll` accepts it: no sign +, no leading zeros, no
-/// spaces. A missing text counts as 0.
+/// Adds `by` to the decimal text of an integer. `sum` accepts an integer as Redis' `string2ll` does: without a plus
+/// sign, without leading zeros, without spaces. A missing integer counts as 0 for INCRBY and HINCRBY.
 fn sum(text: Option<&Bytes>, by: i64, otherwise: CacheError) -> Outcome<i64> {
     let Some(text) = text else { return Ok(by) };
     let old = std::str::from_utf8(text)

@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     Ok(())
 }
 
-/// Reads page by page, because a long listing would pin the file's pages.
+/// Reads the audit page by page, because one long read transaction would pin pages of the store's file.
 fn all(
     mut after: Option<u64>,
     page: impl Fn(Option<u64>) -> Result<Vec<Value>, CliError>,

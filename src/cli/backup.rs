@@ -63,9 +63,9 @@ pub(super) fn backup(args: &BackupArgs, data: &Path, json: bool) -> Result<(), C
     Ok(out::done(json, &words, &json!({ "file": args.file, "entries": entries }))?)
 }
 
-/// Fetches a backup of a running node into a new file, and returns how many entries the store has. The bytes are
-/// written beside the file and compared with their manifest before they get its name. An incomplete backup leaves no
-/// file.
+/// Fetches a backup of a running node into a new file, and returns the number of entries in the store. nova writes the
+/// bytes to a temporary file beside `file`, compares the bytes with their manifest, and then renames the temporary
+/// file. An incomplete backup leaves no file.
 fn fetched(node: &Node, file: &Path) -> Result<u64, CliError> {
     if file.symlink_metadata().is_ok() {
         return Err(CliError::Failed(format!("{} is there already; choose another name", file.display())));
@@ -85,7 +85,7 @@ fn fetched(node: &Node, file: &Path) -> Result<u64, CliError> {
     Ok(entries)
 }
 
-/// Makes a complete copy on the disk, beside `to`.
+/// Makes a complete copy of the file `from` on the disk, beside `to`.
 fn copy(from: &Path, to: &Path, ending: &str) -> Result<Aside, CliError> {
     let copied = || {
         let (aside, mut file) = Aside::new(to, ending)?;
@@ -96,7 +96,7 @@ fn copy(from: &Path, to: &Path, ending: &str) -> Result<Aside, CliError> {
     copied().map_err(|error: std::io::Error| failed(&format!("cannot copy {} to", from.display()), to, &error))
 }
 
-/// A backup that has been verified.
+/// The result of the verification of a backup.
 struct Verified {
     words: String,
     value: Value,
@@ -140,9 +140,10 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result
     if path.exists() {
         may_replace(args, &path, &before)?;
     }
-    // The backup may be the store that is about to be moved, or on a disk that fails. So a whole copy is made first.
+    // The backup file may be the store that nova is about to move, or may be on a failing disk, so nova first makes a
+    // whole copy of the backup.
     let aside = copy(&args.file, &path, ".restoring")?;
-    // Opening the copy proves that it is a store in a format that this build reads.
+    // nova opens the copy to prove that the copy is a store in a format that this build reads.
     let store =
         Store::open(aside.path(), &Options { check: None, ..Options::default() }, |_| {}).map_err(AppError::from)?;
     let report = args.reconcile.then(|| reconcile(&store, config, false)).transpose()?;
@@ -165,7 +166,8 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result
     Ok(out::done(json, &words, &value)?)
 }
 
-/// Whether the present store may be moved. A damaged store may be moved, because backups are made for this case.
+/// Checks that nova may move the present store away. nova may also move a damaged store, because a backup is for
+/// replacing a damaged store.
 fn may_replace(args: &RestoreArgs, path: &Path, before: &Path) -> Result<(), CliError> {
     if !args.replace {
         let text = "there is a store already; with --replace it is kept beside as nova.redb.before-restore";

@@ -87,7 +87,7 @@ pub(super) fn table(name: &str) -> Result<Table, String> {
     Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
 }
 
-/// A stopped store, or a running node.
+/// The place where the command works: a stopped store, or a running node.
 type Where = Place<Box<Opened>>;
 
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
@@ -108,7 +108,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     }
 }
 
-/// Says when a decision takes effect. For a running node nothing is added, because a running node acts at once.
+/// Says when a decision takes effect. For a running node the returned text is empty, because a running node acts at
+/// once.
 fn when(place: &Where) -> &'static str {
     match place {
         Place::Running(_) => "",
@@ -116,7 +117,7 @@ fn when(place: &Where) -> &'static str {
     }
 }
 
-/// Each source table, in the shape of the admin API.
+/// The state of each source table, in the JSON of the admin API.
 fn tables(place: &Where) -> Result<Vec<Value>, CliError> {
     match place {
         Place::Running(node) => Ok(serde_json::from_value(node.get("cdc")?["tables"].take()).unwrap_or_default()),
@@ -168,7 +169,7 @@ fn seek(place: Where, config: &Config, name: &TopicPartition, next: i64) -> Resu
         }
         Place::Stopped(opened) => opened,
     };
-    // Dead letters are found by the last part of a topic's name. A place in the log has only the whole name.
+    // nova finds dead letters by the last part of a topic's name, but a seek needs the whole name of the topic.
     let read = opened.shared.partitions().iter().any(|status| status.name.topic == name.topic);
     if !read && !Setup::configured(config, app::registry(config)?).decoder().follows(&name.topic) {
         return Err(CliError::Failed(CommandError::NoSuchPartition(name.clone()).to_string()));

@@ -1,4 +1,4 @@
-//! `nova config` prints the configuration in force, or a file to begin with.
+//! `nova config` prints the configuration in force, or a configuration file with the defaults.
 
 use crate::config::Config;
 

@@ -50,7 +50,7 @@ enum Action {
     },
 }
 
-/// The number of letters on one page, and in one request to a running node.
+/// The number of dead letters on one page, and in one request to a running node.
 const PAGE_LETTERS: usize = 1_000;
 
 pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     }
 }
 
-/// The answer of a node says only that nothing was found. This error names the letter.
+/// Makes an error that names the dead letter, because the answer of a node only says that the node found nothing.
 fn unknown(id: u64, error: CliError) -> CliError {
     match error {
         CliError::Refused { status: 404, .. } => CliError::Failed(CommandError::NoSuchLetter(id).to_string()),
@@ -94,7 +94,7 @@ fn unknown(id: u64, error: CliError) -> CliError {
     }
 }
 
-/// Summaries of the letters, oldest first, in the shape of the admin API.
+/// The summaries of the dead letters, oldest first, in the JSON of the admin API.
 fn letters(place: &Place<Box<Opened>>, limit: usize) -> Result<Vec<Value>, CliError> {
     let mut letters: Vec<Value> = Vec::new();
     loop {
@@ -109,7 +109,8 @@ fn letters(place: &Place<Box<Opened>>, limit: usize) -> Result<Vec<Value>, CliEr
                 serde_json::from_value(answer["letters"].take()).unwrap_or_default()
             }
             Place::Stopped(opened) => {
-                // Each page has its own transaction, because a long one would pin the file's pages.
+                // Each page of letters has its own transaction, because a long transaction would pin pages of the
+                // store's file.
                 let read = opened.store.read().map_err(AppError::from)?;
                 let found = dead::page(&read, after.and_then(Value::as_u64), page).map_err(AppError::from)?;
                 found.iter().map(|(id, letter)| json!(dead::summary(*id, letter))).collect::<Vec<_>>()
@@ -135,7 +136,7 @@ fn list(letters: &[Value], json: bool) -> Result<(), CliError> {
     Ok(out::line(&format!("{} dead letters", letters.len()))?)
 }
 
-/// A letter with its bytes.
+/// A dead letter with its bytes.
 fn one(place: &Place<Box<Opened>>, id: u64) -> Result<Value, CliError> {
     match place {
         Place::Running(node) => node.get(&format!("dlq/{id}")).map_err(|error| unknown(id, error)),
@@ -182,13 +183,13 @@ fn replay(results: &[Value], json: bool) -> Result<(), CliError> {
     if problems.is_empty() { Ok(()) } else { Err(CliError::Failed(problems.join("; "))) }
 }
 
-/// Whether the result says that there is no such letter. The answer has one outcome for every letter that was not
-/// applied, with the reason in words.
+/// Whether the result says that the dead letter does not exist. The answer has the same outcome for every letter that
+/// nova did not apply, so only the reason in words tells the difference.
 fn is_missing(result: &Value) -> bool {
     result["id"].as_u64().is_some_and(|id| result["detail"] == CommandError::NoSuchLetter(id).to_string())
 }
 
-/// The messages about letters that were not applied.
+/// The messages about dead letters that nova did not apply.
 fn problems(results: &[Value]) -> Vec<String> {
     let (missing, kept): (Vec<_>, Vec<_>) =
         results.iter().filter(|result| result["outcome"] == "kept").partition(|result| is_missing(result));

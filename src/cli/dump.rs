@@ -1,5 +1,5 @@
-//! `nova dump` prints the live rows of a table, or a list as HTTP would answer it, of a stopped store or of a running
-//! node.
+//! `nova dump` prints the live rows of a table, or a list in the form of the HTTP API, from a stopped store or from a
+//! running node.
 
 use std::io::{BufWriter, Write};
 
@@ -19,9 +19,9 @@ use crate::pipeline::row_json::{self, RowsError};
 use super::error::CliError;
 use super::remote::{Node, Place, Remote};
 
-/// A call of `nova dump` must have at least one of these options.
+/// The options of `nova dump` of which a call must have at least one.
 const WHAT: [&str; 4] = ["table", "trending", "feed", "suggestions"];
-/// The number of posts or users in a list if the caller gives none.
+/// The default number of posts or users in a list.
 const LIMIT_DEFAULT: u64 = 20;
 
 #[derive(clap::Args)]
@@ -58,7 +58,7 @@ pub(super) fn user(text: &str) -> Result<Id, String> {
 }
 
 impl Args {
-    /// The limit of a list.
+    /// The most posts or users in the list.
     fn limit(&self) -> Result<usize, CliError> {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
         let lists = self.trending.is_some() || self.feed.is_some() || self.suggestions.is_some();

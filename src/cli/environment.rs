@@ -1,16 +1,16 @@
-//! The environment of the process. Only this module reads it: code that depends on a variable gets its value as an
-//! argument, or asks here.
+//! Reads the environment of the process. No other module does so: code that depends on a variable gets its value as an
+//! argument, or calls this module.
 
 use std::env::{self, Vars};
 use std::ffi::OsString;
 
-/// A variable that is text. `None` if it is not set.
+/// The text of a variable of the environment, or `None` if the variable is not set or is not text.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub(super) fn text(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-/// The value of a variable, of any bytes.
+/// The value of a variable of the environment, which may have any bytes.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub(super) fn value(name: &str) -> Option<OsString> {
     env::var_os(name)

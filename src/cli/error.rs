@@ -1,14 +1,15 @@
-//! Why commands fail, with their exit codes.
+//! The errors of commands, with their exit codes.
 
 use nova_storage::OpenError;
 
 use crate::app::AppError;
-use crate::ask::AskError;
 
-/// The exit code of a configuration that cannot be used (EX_USAGE of sysexits.h).
+use super::ask::AskError;
+
+/// The exit code for an unusable configuration (EX_USAGE of sysexits.h).
 pub(super) const CONFIG_EXIT: u8 = 64;
 
-/// Why a command failed, with its exit code.
+/// The reason why a command failed, which decides the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     #[error(transparent)]
@@ -17,18 +18,18 @@ pub enum CliError {
     Ask(#[from] AskError),
     #[error("{0}")]
     Usage(String),
-    /// Problems of the configuration, one a line.
+    /// The problems of the configuration, one on each line.
     #[error("{0}")]
     Config(String),
     #[error("{0}")]
     Failed(String),
-    /// The store is in use, and the process that has it cannot be asked.
+    /// Another process has the store open, and does not answer the command.
     #[error("{0}")]
     InUse(String),
-    /// An error with an exit code of the command's own.
+    /// An error with an exit code that only one command has.
     #[error("{words}")]
     Coded { code: u8, words: String },
-    /// A node refused the request. A stopped store refuses in the same words.
+    /// A node refused the request. A command on a stopped store refuses with the same words.
     #[error("{detail}")]
     Refused { status: u16, detail: String },
     #[error("cannot write the output: {0}")]

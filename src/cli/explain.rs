@@ -90,7 +90,7 @@ fn one(explained: &Value, as_json: bool) -> Result<(), CliError> {
     Ok(out::line(&format!("as of {}", text("as_of")))?)
 }
 
-/// Writes the score of a post as a sum.
+/// Writes the score of a post as a sum of its parts.
 fn parts(item: &Value) -> String {
     let number = |value: &Value| value.as_f64().unwrap_or_default();
     let (terms, features) = (&item["terms"], &item["features"]);

@@ -1,4 +1,4 @@
-//! The store's position in PostgreSQL's log, also while a node runs.
+//! Finds the store's position in PostgreSQL's log, even while a node runs.
 
 use nova_storage::codec::OffsetRow;
 use nova_storage::schema::OFFSETS;
@@ -14,9 +14,9 @@ use crate::source::postgres::position::{Phase, Position};
 use super::error::CliError;
 use super::remote::{Node, Place, Remote};
 
-/// Who knows the position.
+/// The stopped store or running node that knows the position in PostgreSQL's log.
 pub(super) enum Followed {
-    /// The stopped store. `None` if there is no store, or if the store does not follow the slot.
+    /// The stopped store with its position, or `None` if no store exists or the store does not follow the slot.
     Store(Option<Box<Position>>),
     /// The running node that has the store.
     Node { state: String, reason: Option<String>, committed_lsn: u64 },
@@ -33,7 +33,8 @@ impl Followed {
             Followed::Node { state, reason, committed_lsn } => {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
                 match committed_lsn {
-                    // The reads of a first snapshot count only at its end, so there is no position before.
+                    // The rows of a first snapshot count only at the snapshot's end, so the node has no position before
+                    // it.
                     0 => format!("of a running node, {state}{reason}, which has no position in the log yet"),
                     lsn => format!("of a running node, {state}{reason}, which has everything up to {}", lsn_text(*lsn)),
                 }
@@ -54,8 +55,8 @@ impl Followed {
     }
 }
 
-/// Asks the node that is named, or the node that has the store of the data directory. If no node has the store, reads
-/// the store.
+/// Asks the named node, or the node that has the store of the data directory, for the position. If no node has the
+/// store, the function reads the position from the store.
 pub(super) fn followed(slot: &str, remote: &Remote, config: &Config) -> Result<Followed, CliError> {
     let path = app::store_path(&config.data_dir);
     let open = || match path.exists() {

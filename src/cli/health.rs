@@ -5,10 +5,10 @@ use crate::config::Config;
 use crate::data_dir::listening::{Listening, Note, noted};
 use crate::tls::Trust;
 
+use super::ask::{Credentials, Question, ask};
 use super::error::CliError;
 use super::out;
 use super::remote::base;
-use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -26,14 +26,15 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let ready = format!("{url}/health/ready");
     let question = Question { trust, ..Question::of(&ready, Credentials::Nobody, None) };
     let answer = ask(&question)?;
-    match answer.status {
+    match answer.status.as_u16() {
         200 => Ok(out::line(&answer.text())?),
         status => Err(CliError::Failed(format!("{url} answers {status}: {}", answer.text()))),
     }
 }
 
-/// The address of the node on this machine, and the certificate that it shows. If no node has noted its address, the
-/// configuration decides: no token is sent here, so a wrong address does no harm.
+/// The address of the node on this machine, and the certificate that it shows. If no node has written its address
+/// beside the store, the address is from the configuration. A wrong address does no harm, because `nova health` sends
+/// no token.
 fn own(config: &Config) -> (String, Trust) {
     let Listening { url, certificate, .. } = match noted(&config.data_dir) {
         Ok(Note::Good(listening)) => listening,

@@ -1,5 +1,6 @@
-//! The log: lines on standard error, as text or as JSON. A line that repeats within a minute is written once, and once
-//! more with its count, so that a server that stays out of reach does not bury other lines.
+//! The log of nova: lines on standard error, as text or as JSON. nova writes a line that repeats within a minute once,
+//! and once more with its count. Because nova holds back repeated lines, the lines about an unreachable server do not
+//! bury other lines.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -14,11 +15,11 @@ use crate::config::Config;
 
 use super::out;
 
-/// How long a repeated line is held back after it was written.
+/// The time after a line of the log in which nova holds back its repetitions.
 const REPEATS: Duration = Duration::from_secs(60);
-/// The number of different lines that are remembered. A new line takes the place of the oldest.
+/// The most different lines of the log that nova remembers. A new line replaces the oldest one.
 const REMEMBERED_MAX: usize = 64;
-/// A line that is longer than this is never held back.
+/// The longest line of the log, in bytes, that nova may hold back.
 const REMEMBERED_MAX_BYTES: usize = 4 << 10;
 
 /// Starts logging as the configuration says.
@@ -35,27 +36,27 @@ pub(super) fn init(config: &Config) {
     if config.log_json { log.json().init() } else { log.init() }
 }
 
-/// The lines that were written within the last minute.
+/// The lines that nova wrote to the log within the last minute.
 #[derive(Default)]
 struct Told(VecDeque<Line>);
 
 struct Line {
-    /// The line without its time.
+    /// The text of the log's line without its time.
     text: Vec<u8>,
     at: Instant,
-    /// How often the line came since it was written.
+    /// How often the line has come since nova wrote it.
     repeated: u64,
 }
 
-/// The length of the time at the beginning of a line.
+/// The length of the time at the beginning of a line of the log.
 fn time_of(line: &[u8], json: bool) -> usize {
     let end = line.iter().position(|byte| *byte == if json { b',' } else { b' ' });
     end.map_or(0, |end| end + 1)
 }
 
 impl Told {
-    /// The text to write for a line: counts of earlier lines whose minute is over, and the line itself unless it
-    /// repeats.
+    /// The text that nova writes when a line comes: the counts of earlier lines whose minute is over, and the line
+    /// itself unless it repeats another line.
     fn take(&mut self, line: &[u8], json: bool, now: Instant) -> Vec<u8> {
         let (time, text) = line.split_at(time_of(line, json));
         let mut out = Vec::new();
@@ -80,7 +81,7 @@ impl Told {
     }
 }
 
-/// Writes a line a second time, with how often it came since.
+/// Writes a line of the log a second time, with the number of its repetitions.
 fn counted(out: &mut Vec<u8>, time: &[u8], known: &Line, json: bool) {
     out.extend_from_slice(time);
     if json {
@@ -93,7 +94,7 @@ fn counted(out: &mut Vec<u8>, time: &[u8], known: &Line, json: bool) {
     }
 }
 
-/// Writes whole lines to standard error.
+/// Writes whole lines of the log to standard error.
 #[derive(Clone)]
 struct Once {
     told: Arc<Mutex<Told>>,
@@ -111,7 +112,7 @@ impl<'a> MakeWriter<'a> for Once {
 impl Write for Once {
     /// The subscriber hands over one whole line at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // The lock is held while the line is written, because lines of two threads must not mix.
+        // nova holds the lock while it writes the line, because the lines of two threads must not mix.
         let mut told = self.told.lock();
         let out = told.take(line, self.json, monotonic_now());
         io::stderr().write_all(&out)?;
@@ -161,7 +162,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each line is written or counted, however many lines there are and whenever they come.
+        /// nova writes or counts each line of the log, however many lines come at whatever times.
         #[test]
         fn no_line_is_lost(lines in proptest::collection::vec((0..100u8, 0..30u64), 0..400)) {
             let (mut told, begun, mut second) = (Told::default(), monotonic_now(), 0);

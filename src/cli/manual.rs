@@ -1,4 +1,4 @@
-//! `nova completions` and `nova man` print what shells and man(1) need.
+//! `nova completions` prints completions for shells, and `nova man` prints pages for man(1).
 
 use std::io::Write as _;
 use std::path::PathBuf;

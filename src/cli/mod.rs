@@ -1,5 +1,6 @@
-//! The commands of nova: one file per command.
+//! The commands of nova, with one file for each command.
 
+mod ask;
 mod audit;
 mod backup;
 mod bench;
@@ -128,8 +129,8 @@ enum Command {
 fn told(answer: &clap::Error) -> ExitCode {
     let printed = answer.print().and_then(|()| std::io::stdout().flush());
     match printed {
-        // The answer could not be printed. The error goes to standard error. An error of standard error itself has no
-        // other place to go.
+        // If standard output fails, nova prints the error to standard error. If standard error itself fails, nova
+        // cannot print the error anywhere.
         Err(error) if !answer.use_stderr() => failed(&CliError::Output(error)),
         _ => u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
@@ -198,7 +199,7 @@ fn whole() -> clap::Command {
 
 fn failed(error: &CliError) -> ExitCode {
     match error {
-        // The reader of the output has closed it, because it has seen enough.
+        // The program that reads nova's output has closed the pipe, so the command succeeds.
         CliError::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
             out::complain(&error.to_string());
@@ -222,10 +223,10 @@ mod tests {
         std::iter::once(root.join("README.md")).chain(pages).map(read).collect()
     }
 
-    /// The words of a command line, without the text before and after the command. Quotes hold words together.
+    /// The words of a command line, without the text before and after the command. A quoted text is one word.
     fn words(line: &str) -> Option<Vec<String>> {
         let line = line.split(" #").next()?.trim().trim_end_matches(')');
-        // A message may name nova after a colon or in a column without a command.
+        // In a message, `nova` after a colon or in a column is not a command.
         let begins = |before: &str| before.is_empty() || before.ends_with(['(', ' ']) && !before.contains(": ");
         let at = line.find("nova ").filter(|at| begins(&line[..*at]) && !line[*at..].starts_with("nova  "))?;
         let quoted = line[at..].split('"').enumerate().flat_map(|(place, part)| match place % 2 {
@@ -239,7 +240,7 @@ mod tests {
     fn every_command_line_in_the_documents_is_understood() {
         let mut tried = 0;
         for document in documents() {
-            // In SQL and in programs `nova` is a name and no command.
+            // In SQL and in programs `nova` is a name and not a command.
             let named = ["sql", "python", "typescript", "go", "rust", "toml"];
             let is_shell = |block: &&str| !named.iter().any(|language| block.starts_with(language));
             let blocks = document.split("```").skip(1).step_by(2).filter(is_shell);

@@ -1,4 +1,4 @@
-//! The standard output and standard error of commands.
+//! Writes to the standard output and standard error of commands.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write as _};
@@ -19,21 +19,22 @@ pub(super) fn line(text: &str) -> std::io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The number of columns of the terminal: `COLUMNS`, or else the terminal's own number. Without a terminal there is no
-/// limit.
+/// The number of columns of the terminal: `COLUMNS`, or else the terminal's own number. Without a terminal the width
+/// has no limit.
 pub(super) fn width() -> usize {
     let given = environment::text("COLUMNS").and_then(|text| text.parse().ok());
     let asked = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
     given.or_else(asked).filter(|columns| *columns > 0).unwrap_or(usize::MAX)
 }
 
-/// Whether a stream is a terminal on which text can be drawn over. A terminal of the type `dumb` knows no sequences of
-/// ECMA-48.
+/// Whether a stream is a terminal on which nova can overwrite text. A terminal of the type `dumb` does not understand
+/// the control sequences of ECMA-48.
 pub(super) fn drawn_over(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && able(environment::value("TERM").as_deref())
 }
 
-/// Whether a stream shows colours: text can be drawn over, and nobody has turned colours off (no-color.org).
+/// Whether nova uses colours on a stream: the stream is a terminal on which nova can overwrite text, and `NO_COLOR`
+/// (no-color.org) is not set.
 pub(super) fn coloured(stream: &impl IsTerminal) -> bool {
     drawn_over(stream) && wanted(environment::value("NO_COLOR").as_deref())
 }
@@ -46,18 +47,19 @@ fn wanted(no_color: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty)
 }
 
-/// Prints what a command did, in words or as one JSON document.
+/// Prints the result of a command, in words or as one JSON document.
 pub(super) fn done(json: bool, words: &str, value: &serde_json::Value) -> std::io::Result<()> {
     if json { line(&value.to_string()) } else { line(words) }
 }
 
 /// Writes an error for a person to standard error.
 pub(super) fn complain(text: &str) {
-    // If standard error cannot be written, there is no other place for the message.
+    // If standard error fails, nova cannot print the message anywhere.
     let _ = writeln!(std::io::stderr().lock(), "nova: {text}");
 }
 
-/// The progress of long work: a bar on a terminal where text can be drawn over, otherwise one log line a minute.
+/// The progress of long work: a bar on a terminal on which nova can overwrite text, otherwise one line of the log a
+/// minute.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
@@ -67,11 +69,11 @@ pub(super) struct Progress {
     started: Instant,
 }
 
-/// The interval of log lines if there is no such terminal.
+/// The interval between lines of the log about the progress, if standard error is not a terminal with a bar.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl Progress {
-    /// `done` counts up to `total`, in bytes or in the unit that `what` names.
+    /// Shows the progress of work. `done` counts up to `total`, in bytes or in the unit that `what` names.
     pub(super) fn new(what: &'static str, done: Arc<AtomicU64>, total: u64) -> Progress {
         let bar = drawn_over(&std::io::stderr()).then(|| {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3}%  {eta} left");

@@ -1,6 +1,6 @@
-//! `nova postgres` does what an operator of the direct source does at the PostgreSQL server. The slot and the
-//! publication are read at the server. The store's position comes from the stopped store, or from the node that has the
-//! store.
+//! `nova postgres` does the work of an operator at a PostgreSQL server that nova follows directly. The command reads
+//! the slot and the publication at the server. The store's position comes from the stopped store, or from the node that
+//! has the store.
 
 mod configured;
 mod drop_slot;

@@ -1,5 +1,5 @@
-//! Decides where a command does its work: on the stopped store of `--data`, or at the running node. A command that only
-//! reads or decides something finds the node by itself if the node has the store.
+//! Decides whether a command works on the stopped store of `--data` or at a running node. Without `--url`, the command
+//! finds the node that has the store.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -18,15 +18,15 @@ use crate::http::Auth;
 use crate::http::auth::KEY_FILE;
 use crate::tls::Trust;
 
+use super::ask::{Answer, Credentials, Question, ask, fetch};
 use super::error::CliError;
 use super::stopped;
-use crate::ask::{Answer, Credentials, Question, ask, fetch};
 
-/// The lifetime of a token that is made for one command.
+/// The lifetime in seconds of a token that nova makes for one command.
 const TOKEN_TTL_S: u64 = 300;
 /// The first bytes of an answer that the node could not finish; see `http/pumped.rs`.
 const FAILED: &[u8] = b"{\"failed\":";
-/// The most bytes of such an answer that are kept.
+/// The most bytes that a command keeps of an answer that the node could not finish.
 const FAILED_MAX_BYTES: usize = 16 << 10;
 
 /// Options that name the node to ask.
@@ -40,8 +40,8 @@ pub(super) struct Remote {
     token: Option<String>,
 }
 
-/// The address of a node in the form to which paths are appended. An address without a scheme is one of `http`:
-/// `localhost:8080`, `[::1]:8080`, or `:8080` for this machine, in the form of addresses to listen on.
+/// The address of a node in a form to which nova can append paths. An address without a scheme means `http`, for
+/// example `localhost:8080` or `[::1]:8080`. `:8080` means a port of this machine, as in an address to listen on.
 pub(super) fn base(text: &str) -> Result<String, String> {
     let wrong = || "expected a node's address, such as http://127.0.0.1:8080, https://nova.example or localhost:8080";
     let given = match text.strip_prefix(':') {
@@ -53,7 +53,8 @@ pub(super) fn base(text: &str) -> Result<String, String> {
     let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong().to_owned());
     };
-    // A name and a password would stand before the host. nova does not send them to any node, so it refuses them.
+    // The part of an address before the host is a name and a password. nova refuses an address with a name or a
+    // password, because nova never sends them to a node.
     let port = authority.as_str().strip_prefix(authority.host()).ok_or_else(wrong)?;
     let numbered =
         port.strip_prefix(':').map_or(port.is_empty(), |port| port.parse::<u16>().is_ok_and(|port| port > 0));
@@ -65,13 +66,13 @@ pub(super) fn base(text: &str) -> Result<String, String> {
 
 /// The place where a command does its work.
 pub(super) enum Place<T> {
-    /// The work is done on the store, which no process has open.
+    /// The command works on the store, which no other process has open.
     Stopped(T),
-    /// The work is done at a running node.
+    /// The command works at a running node.
     Running(Node),
 }
 
-/// A node, and the token with which it is asked.
+/// A running node, and the token for requests to the node.
 pub(super) struct Node {
     base: String,
     token: String,
@@ -81,12 +82,13 @@ pub(super) struct Node {
 }
 
 impl Remote {
-    /// The named node. Without a name: the store, opened as configured, or the node that has the store.
+    /// The place is the named node. If no node is named, the place is the store, opened as configured, or the node that
+    /// has the store.
     pub fn place(&self, config: &Config) -> Result<Place<Box<Opened>>, CliError> {
         self.place_of(&config.data_dir, || stopped::open(config).map(Box::new))
     }
 
-    /// Like `place`, with `open` to open the store.
+    /// Decides like `place`, and uses `open` to open the store.
     pub fn place_of<T>(&self, data: &Path, open: impl FnOnce() -> Result<T, CliError>) -> Result<Place<T>, CliError> {
         if let Some(node) = self.named(data)? {
             return Ok(Place::Running(node));
@@ -101,7 +103,7 @@ impl Remote {
         self.url.as_ref().map(|url| self.at(url, data, true, Trust::Machine)).transpose()
     }
 
-    /// The node that has the store of a data directory, according to the note in this directory.
+    /// The node that has the store of a data directory, according to the node's note in the directory.
     fn found(&self, data: &Path) -> Result<Node, CliError> {
         let (dir, again) = (data.display(), "try again, or name a node with --url");
         let unknown = |why: String| CliError::InUse(format!("{why}: {again}"));
@@ -142,7 +144,7 @@ impl Remote {
 }
 
 impl Node {
-    /// The node of this process, asked with the given token.
+    /// The node of this process, with the given token for requests.
     pub fn own(base: String, token: String) -> Node {
         Node { base, token, minted_of: None, trust: Trust::Machine }
     }
@@ -166,10 +168,10 @@ impl Node {
         let url = self.address(path);
         let answer = self.passed(&url, ask(&self.question(method, &url, body))?)?;
         serde_json::from_slice(&answer.body)
-            .map_err(|_| CliError::Failed(format!("{url} answers {} and no JSON", answer.status)))
+            .map_err(|_| CliError::Failed(format!("{url} answers {} and no JSON", answer.status.as_u16())))
     }
 
-    /// Hands over an answer of any length piece by piece. It fails if the answer breaks off.
+    /// Passes an answer of any length to `take` piece by piece. The call fails if the answer breaks off.
     pub fn fetch(
         &self,
         method: Method,
@@ -197,7 +199,8 @@ impl Node {
         }
     }
 
-    /// The URL of a path. A path that begins with a slash is a path of the API, any other a path of the admin routes.
+    /// The URL of a path at the node. A path that begins with a slash is a path of the API. Any other path is a path of
+    /// the admin routes.
     fn address(&self, path: &str) -> String {
         match path.starts_with('/') {
             true => format!("{}{path}", self.base),
@@ -209,9 +212,9 @@ impl Node {
         Question { method, url, who: Credentials::Bearer(&self.token), body, trust: self.trust.clone() }
     }
 
-    /// Returns the answer, or an error if the node refuses.
+    /// Returns the answer of the node, or an error if the node refuses the request.
     fn passed(&self, url: &str, answer: Answer) -> Result<Answer, CliError> {
-        let status = answer.status;
+        let status = answer.status.as_u16();
         if (200..300).contains(&status) {
             return Ok(answer);
         }
@@ -228,7 +231,7 @@ impl Node {
                 "the node at {} does not take this token: {detail}. Give one with the role admin as --token or NOVA_TOKEN",
                 self.base
             ))),
-            // A stopped store refuses the same command with the same error.
+            // A command on a stopped store fails with the same error.
             (400 | 404 | 409, _) => Err(CliError::Refused { status, detail }),
             _ => Err(CliError::Failed(format!("{url} answers {status}: {detail}"))),
         }

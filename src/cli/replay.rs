@@ -47,8 +47,8 @@ enum Truncate {
     Ignore,
 }
 
-/// The schemas beside the captures. There may be only one such file, because the ids of two registries would mean
-/// different schemas.
+/// The schemas in the file beside the captures. Only one file of schemas is allowed, because the ids of two registries
+/// would mean different schemas.
 fn schemas(files: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     let neighbours: BTreeSet<_> = files.iter().map(|file| schemas_path(file)).filter(|path| path.exists()).collect();
     let mut neighbours = neighbours.iter();
@@ -63,7 +63,7 @@ fn schemas(files: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     }
 }
 
-/// The setup for reading the captures.
+/// The setup of the pipeline for reading the captures.
 fn setup(args: &Args, config: &Config) -> Result<Setup, CliError> {
     let mut setup = Setup::configured(config, schemas(&args.files)?);
     setup.settings.time_of = TimeOf::File;

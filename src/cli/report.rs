@@ -1,4 +1,4 @@
-//! The accounting of a run: the outcome of every record.
+//! The report of a replay, which accounts for the outcome of every record.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub(super) struct Counts {
     pub(super) dead: u64,
     redelivered: u64,
     conflicts: u64,
-    /// Values that a record did not repeat and that no stored row had either.
+    /// The number of values that neither a record nor its stored row had.
     pub(super) unfilled: u64,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn totals(statuses: &[PartitionStatus]) -> Counts {
     })
 }
 
-/// Fails if a partition waits for a person's decision.
+/// Returns an error if a partition waits for a person's decision.
 pub(super) fn none_held(statuses: &[PartitionStatus]) -> Result<(), CliError> {
     let held = statuses.iter().find_map(|status| Some((&status.name, status.hold.as_ref()?)));
     held.map_or(Ok(()), |(name, reason)| Err(CliError::Failed(format!("{name} is held: {reason}"))))
@@ -84,7 +84,7 @@ fn touched(statuses: &[PartitionStatus]) -> Vec<&PartitionStatus> {
     touched
 }
 
-/// The report as one JSON document.
+/// The report of a replay as one JSON document.
 pub(super) fn json(statuses: &[PartitionStatus]) -> Result<String, CliError> {
     let totals = totals(statuses);
     let partitions = touched(statuses).into_iter().map(|status| Partition {
@@ -100,12 +100,12 @@ pub(super) fn json(statuses: &[PartitionStatus]) -> Result<String, CliError> {
 
 const HEADS: [&str; 9] =
     ["next", "consumed", "applied", "duplicate", "stale", "ignored", "late", "dead", "redelivered"];
-/// The number of first [`HEADS`] that are printed even if all their values are 0.
+/// The number of leading columns of [`HEADS`] that the table has even if all their values are 0.
 const ALWAYS: usize = 3;
 const COLUMN: usize = 11;
 
-/// The report as a table. If the terminal is too narrow, columns with only zeros are left out and named below the
-/// table.
+/// Prints the report of a replay as a table. If the terminal is too narrow, nova leaves out columns with only zeros and
+/// names them below the table.
 pub(super) fn table(statuses: &[PartitionStatus]) -> Result<(), CliError> {
     for line in lines(statuses, out::width()) {
         out::line(&line)?;

@@ -1,4 +1,4 @@
-//! A directory beside the configured store, on the same disk. It is removed at the end.
+//! A temporary directory beside the configured store, on the store's disk.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::app;
 
 use super::error::CliError;
 
-/// A directory that is removed when this is dropped.
+/// A temporary directory, which is removed when this value is dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {

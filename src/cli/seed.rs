@@ -1,5 +1,5 @@
-//! `nova seed` makes a small social world on one's own node, and then lets the world live: posts, follows, likes,
-//! comments and client events. All data goes through the node's HTTP API.
+//! `nova seed` makes a small social world on one's own node, and then keeps the world active with posts, follows,
+//! likes, comments and client events. All data goes through the node's HTTP API.
 
 use std::time::Duration;
 
@@ -33,10 +33,11 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// The number of rows and events in one request.
+/// The most rows in one request, and the most events in one request.
 const ROWS: usize = 400;
 const EVENTS: usize = 100;
-/// How often a second something happens. As often the node is looked up again, so that the token for it never expires.
+/// The number of ticks a second. After each 240 ticks, nova looks up the node again, so that the token for the node
+/// never expires.
 const TICKS_A_SECOND: u32 = 4;
 const LOOK_EVERY_TICKS: u64 = 240;
 const HOUR_MS: i64 = 3_600_000;
@@ -140,7 +141,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
         if number % LOOK_EVERY_TICKS == LOOK_EVERY_TICKS - 1 {
             node = status::node(&args.remote, config)?;
         }
-        // A rate that is no multiple of the ticks is reached over a whole second.
+        // If the rate is not a multiple of the ticks, some ticks of a second have one more act, so that the second has
+        // the whole rate.
         let of_second = number % u64::from(TICKS_A_SECOND);
         let due = |tick: u64| u64::from(args.rate) * tick / u64::from(TICKS_A_SECOND);
         world.live(&node, due(of_second + 1) - due(of_second))?;
@@ -160,8 +162,8 @@ fn send(node: &Node, events: &[Value]) -> Result<(), CliError> {
     node.post("/api/v1/events", &json!({ "events": events })).map(drop)
 }
 
-/// The users and posts of the world. Low numbers are drawn far more often than high numbers, so that a few users and
-/// posts have most of the activity.
+/// The users and posts of the world. The seed draws low numbers far more often than high numbers, so that a few users
+/// and posts have most of the activity.
 pub(super) struct World {
     rng: Rng,
     users: Vec<Id>,
@@ -189,7 +191,7 @@ impl World {
         self.users[number]
     }
 
-    /// Draws a user who does something. All users are equally likely.
+    /// Draws a user for an act. All users are equally likely.
     fn somebody(&mut self) -> Id {
         let number = self.rng.usize(0..self.users.len());
         self.users[number]
@@ -249,7 +251,7 @@ impl World {
         event
     }
 
-    /// The rows with which the world begins.
+    /// Makes the rows with which the world begins.
     fn begin(&mut self) -> Vec<(&'static str, Vec<Value>)> {
         let count = self.users.len();
         let name = |(number, id): (usize, &Id)| {
@@ -281,7 +283,7 @@ impl World {
         events
     }
 
-    /// Lets `count` things happen now.
+    /// Sends the rows and events of `count` random acts to the node.
     pub fn live(&mut self, node: &Node, count: u64) -> Result<(), CliError> {
         let (mut rows, mut events) = (std::collections::BTreeMap::<&str, Vec<Value>>::new(), Vec::new());
         for _ in 0..count {

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     })
 }
 
-/// The addresses of a node, reserved so that no other program can take them, and the runtime that will listen on them.
+/// The addresses of a node, reserved so that no other program can take them, and the runtime for their listeners.
 pub(super) struct Address {
     pub runtime: Runtime,
     pub reserved: Reserved,
@@ -70,7 +70,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reserves the addresses before any work is done, so that an address in use leaves nothing behind.
+    /// Reserves the addresses before any other work, so that an address in use leaves nothing behind.
     pub fn reserve(config: &Config) -> Result<Address, CliError> {
         let runtime = http::runtime()?;
         let (reserved, redis) = {
@@ -83,7 +83,7 @@ impl Address {
     }
 }
 
-/// Serves until a signal comes. `ready` gets the address once it is bound.
+/// Serves until a signal comes. `ready` gets the address when nova has bound it.
 pub(super) fn serve_setup(
     setup: &Setup,
     address: Address,
@@ -105,7 +105,7 @@ pub(super) fn serve_setup(
     let begun = Begun { setup, recovery: started.elapsed() };
     let served = match runtime.block_on(serve((reserved, redis), &node, &begun, ready, &mut signals)) {
         Ok(Ended::AtOnce) => Err(at_once()),
-        // Whatever ended the node, the records that it accepted are committed.
+        // Whatever ended the node, nova commits the accepted records before it stops.
         ended => {
             node.running.shared.stop();
             drop(node.edge);
@@ -124,7 +124,7 @@ pub(super) fn serve_setup(
         Ok(()) => tracing::info!(served_s, "stopped by a signal; everything that was answered is committed"),
         Err(error) => tracing::error!(served_s, "stopped: {error}"),
     }
-    // Tasks that still run end with the process.
+    // The remaining tasks of the runtime end with the process.
     runtime.shutdown_background();
     served
 }
@@ -134,7 +134,7 @@ fn at_once() -> CliError {
 }
 
 /// Raises the soft limit of open files to the hard limit. Shells and service managers set a low soft limit for programs
-/// that use select(2); nova does not use it.
+/// that use select(2); nova does not use select(2).
 fn raise_open_files() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -145,14 +145,14 @@ fn raise_open_files() {
     }
 }
 
-/// Reports states to the service manager that started this process, if there is one (sd_notify(3)).
+/// Reports states to the service manager, if a service manager started this process (sd_notify(3)).
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("NOTIFY_SOCKET: {error}");
     }
 }
 
-/// The facts for the first log line.
+/// The facts for the line of the log about the start.
 struct Begun<'a> {
     setup: &'a Setup,
     recovery: std::time::Duration,
@@ -182,14 +182,15 @@ impl Begun<'_> {
     }
 }
 
-/// Why serving ended.
+/// The reason why the node stopped serving.
 enum Ended {
     Drained,
     /// A second signal ended the node at once.
     AtOnce,
 }
 
-/// Makes the events topic if it is missing, and logs the problems of all topics. It tries until a broker answers.
+/// Makes the events topic if it is missing, and logs the problems of all topics. The function repeats its attempt until
+/// a Kafka broker answers.
 async fn verify_topics(
     settings: KafkaSettings,
     tables: Vec<String>,
@@ -200,7 +201,7 @@ async fn verify_topics(
     const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
     let events = names.events;
     loop {
-        // A replica makes no topic.
+        // A replica does not make the events topic.
         let made = if replica { Ok(false) } else { topics::create_events(&settings, &events).await };
         let found = match made {
             Ok(_) => topics::findings(&settings, &tables, &events, dedup_horizon_ms).await,
@@ -219,7 +220,8 @@ async fn verify_topics(
     }
 }
 
-/// Writes a note beside the store, so that commands find this node. The node serves even if the note cannot be written.
+/// Writes a note with the node's address beside the store, so that commands find the node. The node also serves if nova
+/// cannot write the note.
 fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
     let noted = app::listening(&setup.edge, addr).note(&setup.data_dir);
     noted
@@ -227,7 +229,7 @@ fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
         .ok()
 }
 
-/// The server of the Redis port, if an address is reserved for it.
+/// Starts to listen on the Redis port, if an address is reserved for it.
 fn redis_server(reserved: Option<redis_port::Reserved>, node: &Node) -> Result<Option<redis_port::Server>, CliError> {
     let (Some(reserved), Some(watch)) = (reserved, &node.edge.watch.port) else { return Ok(None) };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -265,7 +267,8 @@ async fn serve(
         };
         tokio::join!(server.run(stopped.clone()), admin, redis);
     });
-    // The watchdog of a service manager is notified twice in its period that the threads of this process are alive.
+    // nova tells the watchdog of a service manager, twice in each period of the watchdog, that the threads of this
+    // process are alive.
     let watched = sd_notify::watchdog_enabled();
     let ended = async {
         let mut told = monotonic_now();
@@ -279,7 +282,7 @@ async fn serve(
     };
     tokio::select! {
         () = signals.next() => {}
-        // The batch loop ended by itself. Joining the thread returns the reason.
+        // A thread of the pipeline ended by itself. Joining the thread returns the reason.
         () = ended => {}
     }
     notify(&[NotifyState::Stopping, NotifyState::Status("requests in flight are answered")]);

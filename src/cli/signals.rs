@@ -1,7 +1,7 @@
-//! SIGTERM, SIGINT, SIGHUP and SIGXFSZ. A thread waits for the first three from the start, because the kernel gives a
-//! process with PID 1, as in a container, only signals that the process waits for. SIGXFSZ does not end nova: a write
-//! beyond the limit of a file's size (`ulimit -f`, `LimitFSIZE=`) fails like a write on a full disk, and the writer
-//! reports the error.
+//! Handles SIGTERM, SIGINT, SIGHUP and SIGXFSZ. A thread waits for SIGTERM, SIGINT and SIGHUP from the start, because
+//! the kernel delivers to a process with PID 1, as in a container, only signals for which the process has a handler.
+//! SIGXFSZ does not end nova: a write beyond the limit of a file's size (`ulimit -f`, `LimitFSIZE=`) fails like a write
+//! on a full disk, and the writer reports the error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +12,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Signals within this time of the last counted signal count as the same signal, because shells and supervisors send a
-/// signal to the group and to the process.
+/// The time after a counted signal in which further signals count as the same signal, because shells and supervisors
+/// send a signal to both the process group and the process.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
-/// The exit code of a process that a signal ended is this number plus the signal's number, as in shells.
+/// The base of the exit code of a process that a signal ended. The exit code is the base plus the signal's number, as
+/// in shells.
 const EXIT_BASE: i32 = 128;
 
-/// Waits for signals and counts them.
+/// Waits for signals and counts the signals.
 pub(super) struct Signals {
-    /// The number of signals that came.
+    /// The number of signals that have come.
     count: watch::Receiver<u32>,
-    /// Whether the command ends by itself after a signal. Otherwise the process ends at once.
+    /// Whether the command itself ends after a signal. If the command does not wait for signals, the process ends at
+    /// once.
     handled: Arc<AtomicBool>,
 }
 
@@ -35,7 +37,8 @@ impl Signals {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
         let signals = {
             let _in_runtime = runtime.enter();
-            // A signal that is waited for no longer ends the process (setrlimit(2)), even if nothing reads it.
+            // With a handler for SIGXFSZ, the signal does not end the process (setrlimit(2)), even if nothing reads the
+            // signal.
             drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
             [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?]
         };
@@ -44,7 +47,8 @@ impl Signals {
         Ok(Signals { count, handled })
     }
 
-    /// From this call on the command itself ends in order when a signal comes.
+    /// Returns a waiter for signals. A signal after this call no longer ends the process, because the command itself
+    /// ends in order.
     pub fn handled(&self) -> Waiting {
         self.handled.store(true, Ordering::SeqCst);
         let mut count = self.count.clone();
@@ -59,7 +63,7 @@ pub(super) struct Waiting(watch::Receiver<u32>);
 impl Waiting {
     /// Waits for the next signal.
     pub async fn next(&mut self) {
-        // The sending thread lives as long as the process.
+        // The wait cannot fail, because the sending thread lives as long as the process.
         let _ = self.0.changed().await;
     }
 }
@@ -79,7 +83,7 @@ async fn wait(mut signals: [Signal; 3], kinds: [SignalKind; 3], told: &watch::Se
         }
         last = Some(now);
         if !handled.load(Ordering::SeqCst) {
-            // The committed records stay in the store, and the others are read again.
+            // The committed records stay in the store, and nova reads all other records again.
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the command does not wait for a signal, so nothing of it ends in order"

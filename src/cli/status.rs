@@ -14,10 +14,10 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// The exit code of `nova status` if the node cannot be asked.
+/// The exit code of `nova status` if the node does not answer.
 const UNASKED: u8 = 2;
 
-/// The named node, or the node that has the store of --data.
+/// Finds the named node, or the node that has the store of `--data`.
 pub(super) fn node(remote: &Remote, config: &Config) -> Result<Node, CliError> {
     match remote.place(config)? {
         Place::Running(node) => Ok(node),
@@ -28,7 +28,8 @@ pub(super) fn node(remote: &Remote, config: &Config) -> Result<Node, CliError> {
     }
 }
 
-/// Exit code 0: the node is ready. 1: it is not ready. 2: the node cannot be asked.
+/// Runs `nova status`. The exit code is 0 if the node is ready, 1 if the node is not ready, and 2 if the node does not
+/// answer.
 pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
     let asked = node(&args.remote, config).and_then(|node| node.get("status"));
     let status = asked.map_err(|error| CliError::Coded { code: UNASKED, words: error.to_string() })?;
@@ -44,7 +45,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     }
 }
 
-/// The answer in words, one line for each subject.
+/// The status of a node in words, with one line for each subject.
 pub(super) fn lines(status: &Value) -> Vec<String> {
     let text = |value: &Value| plain(value.as_str().unwrap_or_default());
     let (source, disk) = (&status["source"], &status["disk"]);
@@ -109,7 +110,7 @@ fn backup(backup: &Value) -> String {
     }
 }
 
-/// A number of bytes, for a person.
+/// Writes a number of bytes for a person.
 pub(super) fn bytes(value: &Value) -> String {
     let Some(bytes) = value.as_u64() else { return "unknown".to_owned() };
     let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -119,7 +120,7 @@ pub(super) fn bytes(value: &Value) -> String {
     }
 }
 
-/// A time span, given in seconds, for a person.
+/// Writes a time span, given in seconds, for a person.
 pub(super) fn span(seconds: i64) -> String {
     match seconds {
         ..60 => format!("{seconds} s"),

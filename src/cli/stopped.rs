@@ -9,23 +9,24 @@ use crate::pipeline::writer::{Command, Message};
 use super::environment;
 use super::error::CliError;
 
-/// Opens the store as configured, so that rows of replayed letters reach ClickHouse, too. The store must exist.
+/// Opens the store with the configured outbox, so that the rows of replayed dead letters also reach ClickHouse. The
+/// store must exist.
 pub(super) fn open(config: &Config) -> Result<Opened, CliError> {
     if !app::store_path(&config.data_dir).exists() {
         return Err(CliError::Failed(format!("there is no store in {}", config.data_dir.display())));
     }
     let mut setup = Setup::configured(config, app::registry(config)?);
-    // Letters of captures must be found whatever the prefix of their topics was.
+    // The dead letters of captures may have topics with any prefix, so nova matches the last part of the topic's name.
     setup.topics.last_part = true;
     Ok(app::open(&setup)?)
 }
 
-/// The actor in the audit: the person at the terminal.
+/// The name of the actor in the audit, which is the person at the terminal.
 pub(super) fn actor() -> String {
     environment::text("USER").map_or_else(|| "command line".to_owned(), |user| format!("command line ({user})"))
 }
 
-/// Gives the writer one command, which it does in one commit.
+/// Gives the writer one command, which the writer carries out in one commit.
 pub(super) fn command<T: Send + 'static>(
     mut opened: Opened,
     make: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,

@@ -24,7 +24,8 @@ pub(super) struct StoreArgs {
     action: Action,
 }
 
-/// How long a node is asked to wait before it answers, seconds. The client waits longer.
+/// The seconds for which the command asks a node to wait for the end of a check before the node answers. The command's
+/// own timeout is longer than the time for which the node waits.
 const CHECK_WAIT_S: u64 = 20;
 
 #[derive(clap::Subcommand)]
@@ -128,7 +129,8 @@ pub(super) fn run_rebuild(args: &RebuildArgs, config: &Config, json: bool) -> Re
     Ok(out::done(json, &words, &json!({ "partitions": partitions, "reconciled": reconciled }))?)
 }
 
-/// A table with years of rows is read without an index, which takes long.
+/// The time limit for a query of ClickHouse. The time limit is long, because ClickHouse reads a table with years of
+/// rows without an index.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 fn clickhouse(config: &Config) -> Result<ClickHouse, CliError> {
@@ -138,7 +140,7 @@ fn clickhouse(config: &Config) -> Result<ClickHouse, CliError> {
     Ok(ClickHouse::new(&settings).map_err(AppError::from)?)
 }
 
-/// The rows of the source's tables that ClickHouse has.
+/// The keys of the rows of source tables that ClickHouse has.
 fn known(config: &Config) -> Result<Known, CliError> {
     let clickhouse = clickhouse(config)?;
     let runtime = runtime()?;

@@ -38,7 +38,8 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// The longest accepted line. A record's bytes take six times as many characters if each is an escape (RFC 8259 §7).
+/// The longest line that the command accepts from the node. A record takes six times its bytes if each byte is an
+/// escape sequence of JSON (RFC 8259 §7).
 const LINE_MAX_BYTES: usize = 512 << 10;
 
 fn outcome(name: &str) -> Result<Outcome, String> {
@@ -65,13 +66,13 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
         }
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
-            // Only the data lines of server-sent events matter here.
+            // The command only needs the data lines of server-sent events.
             if let Some(data) = line.strip_prefix(b"data: ") {
                 told(data, json)?;
                 left -= 1;
             }
             if left == 0 {
-                // The command ends as if its reader had closed the output.
+                // The command has shown enough records, and ends as if the reader of its output had closed the pipe.
                 return Err(CliError::Output(ErrorKind::BrokenPipe.into()));
             }
         }
@@ -79,7 +80,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     })
 }
 
-/// Escapes a value of a query, so that it cannot be mistaken for another part of the URL (RFC 3986 §2.1).
+/// Percent-encodes a value of a query, so that a server cannot take the value for another part of the URL (RFC 3986
+/// §2.1).
 fn percent(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
@@ -138,7 +140,8 @@ fn bytes(record: &Value) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Puts foreign text on one line, with control characters and marks of direction as escapes.
+/// Puts a text from another program on one line, with control characters and directional marks of Unicode as escape
+/// sequences.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

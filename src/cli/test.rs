@@ -22,7 +22,7 @@ use super::error::CliError;
 use super::out;
 use super::signals::{Signals, Waiting};
 
-/// How often the command checks whether the parent and the node are alive.
+/// The interval at which the command checks whether the parent process and the node are alive.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
@@ -75,7 +75,7 @@ fn time(text: &str) -> Result<i64, String> {
     within.ok_or_else(|| "expected RFC 3339 or epoch milliseconds, such as 2026-11-24T06:00:00Z".to_owned())
 }
 
-/// The schemas that stand beside a seed file.
+/// The schemas in the file beside a seed file.
 fn schemas(seeds: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     let mut found = seeds.iter().map(|seed| schemas_path(seed)).filter(|path| path.exists());
     match (found.next(), found.next()) {
@@ -131,13 +131,13 @@ pub(super) fn run(args: &Args, config: &Config, named_data: bool, signals: &Sign
     }
 }
 
-/// Whether this process is in a container. In a container, the container decides who reaches the server.
+/// Whether this process is in a container, where the network of the container decides who can reach the server.
 fn contained() -> bool {
     let marks = ["/.dockerenv", "/run/.containerenv"];
     std::process::id() == 1 || marks.iter().any(|mark| Path::new(mark).exists())
 }
 
-/// Writes the file so that a waiting reader finds only the whole content.
+/// Writes the ready file so that a waiting reader finds only the whole content.
 fn put(path: &Path, line: &str) -> std::io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".new");
@@ -145,7 +145,7 @@ fn put(path: &Path, line: &str) -> std::io::Result<()> {
     std::fs::rename(&aside, path)
 }
 
-/// Waits until a signal comes or the parent has ended.
+/// Waits until a signal comes, or the parent process or the node has ended.
 fn wait(hosted: &Hosted, mut signals: Waiting, parent: Option<Pid>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
     runtime.block_on(async {
@@ -154,7 +154,8 @@ fn wait(hosted: &Hosted, mut signals: Waiting, parent: Option<Pid>) -> Result<()
                 () = signals.next() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            // If the parent has ended, this process has another parent, whatever process has the number now.
+            // If the parent process has ended, this process has another parent, even if a new process has the number of
+            // the old parent.
             if !hosted.alive() || parent.is_some_and(|parent| getppid() != Some(parent)) {
                 return;
             }

@@ -1,5 +1,5 @@
-//! `nova top` shows a running node's status and rates again and again. On a terminal it draws over the screen until q
-//! or Ctrl-C. Otherwise, and on a dumb terminal, it prints one frame after another.
+//! `nova top` shows a running node's status and rates again and again. On a terminal the command overwrites the screen
+//! until q or Ctrl-C. On a dumb terminal, or without a terminal, the command prints one frame after another.
 
 use std::io::{Read as _, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -31,10 +31,11 @@ pub(super) struct Args {
 
 /// The width of a frame in columns.
 const WIDTH: usize = 80;
-/// The number of memory structures that are shown, largest first.
+/// The number of memory structures that a frame shows, largest first.
 const MEMORY_SHOWN: usize = 6;
 const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
-/// ANSI sequences (ECMA-48): move to the top and clear what is below, and clear to the end of the line.
+/// Control sequences of ECMA-48: move the cursor to the top, clear the screen below the cursor, and clear the rest of a
+/// line.
 const HOME: &str = "\x1b[H";
 const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR_LINE: &str = "\x1b[K";
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
         write(CLEAR_ALL)?;
     }
     while left > 0 {
-        // A key or a signal ends the command. The senders live as long as the process.
+        // A key or a signal ends the command. The channel stays open, because its senders live as long as the process.
         if ends.recv_timeout(Duration::from_secs(args.interval)) != Err(RecvTimeoutError::Timeout) {
             return Ok(());
         }
@@ -68,7 +69,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     Ok(())
 }
 
-/// The number of keys and signals that may wait. One is enough, because the command ends at the first.
+/// The number of keys and signals that may wait. One place is enough, because the command ends at the first key or
+/// signal.
 const ENDS_MAX: usize = 1;
 
 /// Lets a signal end the command in order, so that the terminal is restored.
@@ -85,11 +87,12 @@ fn signalled(signals: &Signals, sender: SyncSender<()>, ends: Receiver<()>) -> R
     Ok(ends)
 }
 
-/// Puts the terminal into a mode without echo that gives each key at once, until this is dropped (termios(3)).
+/// Puts the terminal into a mode without echo in which each key arrives at once (termios(3)), until this value is
+/// dropped.
 struct Keyboard(Termios);
 
 impl Keyboard {
-    /// Lets the key q end the command. `None` if standard input is no terminal.
+    /// Lets the key q end the command. The result is `None` if standard input is not a terminal.
     fn listen(sender: &SyncSender<()>) -> Option<Keyboard> {
         let before = tcgetattr(std::io::stdin()).ok()?;
         let mut at_once = before.clone();
@@ -130,9 +133,10 @@ fn draw(lines: &[String], screen: bool) -> Result<(), CliError> {
     write(&text)
 }
 
-/// A frame of at most [`WIDTH`] columns, made from two answers that are `seconds` apart.
+/// Makes a frame of at most [`WIDTH`] columns from two answers of the node that are `seconds` apart.
 fn frame(before: &Value, now: &Value, seconds: f64) -> Vec<String> {
-    // The frame shows the lines of `nova status`, without the texts that have lines of their own at the end.
+    // The frame begins with the lines of `nova status`, without the texts that the end of the frame shows on lines of
+    // their own.
     let mut lines: Vec<String> = status::lines(now).into_iter().filter(|line| !line.starts_with("backup")).collect();
     let reasons = lines.iter().position(|line| line.starts_with("reason") || line.starts_with("warning"));
     let reasons = reasons.map_or(Vec::new(), |at| lines.split_off(at));
@@ -173,7 +177,7 @@ fn frame(before: &Value, now: &Value, seconds: f64) -> Vec<String> {
     lines.iter().map(|line| short(line, WIDTH)).collect()
 }
 
-/// Cuts a text to at most `most` characters.
+/// Shortens a text to at most `most` characters.
 fn short(text: &str, most: usize) -> String {
     match text.chars().count() <= most {
         true => text.to_owned(),

@@ -1,4 +1,4 @@
-//! The configuration keys of the edge: `[http]`, `[auth]`, `[limits]`.
+//! The configuration keys of the edge: `[http]`, `[auth]` and `[limits]`.
 
 use toml::Value;
 
@@ -8,7 +8,7 @@ use super::fields::Field;
 use super::origin;
 use super::text::{address, filled, list, texts};
 
-/// A text or path that may be unset.
+/// Makes the key of a text or path that may be unset.
 macro_rules! optional {
     ($section:literal, $key:literal, $($member:ident).+, $help:literal) => {
         Field {
@@ -27,7 +27,7 @@ macro_rules! optional {
     };
 }
 
-/// A number within limits.
+/// Makes the key of a number within limits.
 macro_rules! number {
     ($section:literal, $key:literal, $($member:ident).+, $range:expr, $expected:literal, $help:literal) => {
         Field {
@@ -44,7 +44,8 @@ macro_rules! number {
     };
 }
 
-/// A number of `[limits]` within the given limits. Without them it is a rate in requests a second.
+/// Makes the key of a number of `[limits]` within a given range. Without a given range, the number of `[limits]` is a
+/// rate in requests a second.
 macro_rules! limit {
     ($key:literal, $member:ident, $help:literal) => {
         limit!($key, $member, 1..=1_000_000, "expected 1 to 1000000", $help)

@@ -1,25 +1,26 @@
 //! Decides which environment variables are meant for nova. Kubernetes and Docker describe other services in variables
-//! that are named after the services, and another service may be called nova, too. Such variables are no misspelt
-//! settings.
+//! that carry the services' names, and another service may be called nova, too. The variables of another service are no
+//! misspelt settings of nova.
 
-/// Prefixes of nova's variables that are no settings.
+/// Prefixes of nova's own variables that are not settings.
 const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];
-/// The address in a service link begins with one of these schemes.
+/// The address in a service link begins with one of these URL schemes.
 const LINK_SCHEMES: [&str; 3] = ["tcp://", "udp://", "sctp://"];
 const LINK_PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// The purpose of a variable.
+/// The purpose of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The variable is the setting with this name, `section.key`, whether or not the setting exists.
+    /// The variable sets the setting with this name (`section.key`), even if no such setting exists.
     Setting(String),
-    /// The variable belongs to another program.
+    /// The environment variable belongs to another program.
     Foreign,
-    /// The variable is not named after nova, or other code reads it.
+    /// The variable's name does not begin with `NOVA_`, or code outside the configuration reads the variable.
     Nothing,
 }
 
-/// The meaning of a variable. `is_setting` says whether a section has a key, and `is_section` whether a section exists.
+/// Decides the purpose of a variable. `is_setting` says whether nova has a setting, and `is_section` says whether a
+/// section exists.
 pub(super) fn meaning(
     (name, value): (&str, &str),
     is_section: impl Fn(&str) -> bool,
@@ -37,7 +38,8 @@ pub(super) fn meaning(
 
 /// Whether a variable's name ends like a service link: `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`, `…_PORT=tcp://…`,
 /// `…_PORT_8080_TCP[_ADDR|_PORT|_PROTO]` (Kubernetes, "Discovering services: Environment variables"), `…_NAME=/a/b` and
-/// `…_ENV_…` (Docker, "Legacy container links"). The name of the service may have parts before it.
+/// `…_ENV_…` (Docker, "Legacy container links"). The name of the service may have parts before the ending of a service
+/// link.
 fn is_service_link(key: &str, value: &str) -> bool {
     let parts: Vec<_> = key.split('_').collect();
     let port = |at: usize| {

@@ -1,4 +1,4 @@
-//! All configuration keys: their place, their meaning, and how they are set and shown.
+//! All configuration keys: the member that a key sets, its explanation, and how its value is parsed and printed.
 
 use toml::Value;
 
@@ -9,7 +9,7 @@ use crate::state::CountedFrom;
 use super::settings::Config;
 use super::text::{address, filled, hidden, list, optional, shown, texts, url};
 
-/// One configuration key.
+/// One key of the configuration.
 pub(super) struct Field {
     pub section: &'static str,
     pub key: &'static str,
@@ -18,7 +18,7 @@ pub(super) struct Field {
     pub get: fn(&Config) -> Value,
 }
 
-/// A text that must not be empty.
+/// Makes the key of a text that must not be empty.
 macro_rules! text {
     ($section:literal, $key:literal, $member:ident, $help:literal) => {
         Field {
@@ -34,7 +34,7 @@ macro_rules! text {
     };
 }
 
-/// A text that may be unset, parsed by `$parse` and shown by `$show`.
+/// Makes the key of a text that may be unset; `$show` prints the value.
 macro_rules! option {
     ($section:literal, $key:literal, $member:ident, $show:ident, $help:literal) => {
         Field {
@@ -95,7 +95,7 @@ macro_rules! flag {
     };
 }
 
-/// The source of likes or comments: rows or events.
+/// Makes the key for the source of likes or comments, which is rows or events.
 macro_rules! counted {
     ($key:literal, $member:ident, $help:literal) => {
         Field {
@@ -115,7 +115,7 @@ macro_rules! counted {
     };
 }
 
-/// All keys in the order of `nova config --default`. The keys of a section stand together.
+/// All configuration keys in the order of `nova config --default`. The keys of a section are next to each other.
 pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "store",
@@ -348,7 +348,7 @@ pub(super) const FIELDS: &[Field] = &[
             config.redis_url = optional(text);
             Ok(())
         },
-        // The URL may hold a password.
+        // The URL of the Redis server may contain a password.
         get: |config| hidden(&config.redis_url),
     },
     Field {

@@ -1,5 +1,5 @@
-//! The configuration: one TOML file, and environment variables that override it (`NOVA_<SECTION>_<KEY>`). Unknown keys
-//! are refused. All problems are reported together, before anything is opened or bound.
+//! The configuration: one TOML file, and environment variables that override it (`NOVA_<SECTION>_<KEY>`). nova refuses
+//! unknown keys. nova reports all problems of a configuration together, before it opens or binds anything.
 
 mod edge;
 mod environment;
@@ -24,10 +24,10 @@ use crate::otlp::{self, OtlpSettings};
 use self::environment::{Meaning, meaning};
 use self::fields::{FIELDS, Field};
 
-/// The file that is read if there is no `--config`.
+/// The configuration file that nova reads if the command has no `--config`.
 pub const DEFAULT_FILE: &str = "nova.toml";
 
-/// Every key, grouped by section. The sections have the order of their first keys.
+/// Returns every configuration key, grouped by section. The order of the sections is the order of their first keys.
 fn fields() -> Vec<&'static Field> {
     let mut all: Vec<_> = FIELDS.iter().chain(ranking::FIELDS).chain(edge::FIELDS).chain(postgres::FIELDS).collect();
     let sections: Vec<_> = all.iter().map(|field| field.section).collect();
@@ -35,13 +35,14 @@ fn fields() -> Vec<&'static Field> {
     all
 }
 
-/// Every problem of a configuration, one on each line.
+/// The problems of a configuration, one on each line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
-    /// Reads the file and the environment. Without a named file it reads `nova.toml`, if that exists.
+    /// Reads the configuration from the file and the environment. If no file is named, `load` reads `nova.toml`, if
+    /// that file exists.
     pub fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -60,8 +61,8 @@ impl Config {
         }
     }
 
-    /// A configuration of the defaults and the given settings by name, such as `feed.length`. No file and no
-    /// environment is read.
+    /// Makes a configuration from the default values and the given settings. A setting has a name such as
+    /// `feed.length`. `of` reads no file and no environment variable.
     pub fn of(settings: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         let wrong = |(name, value): (String, String)| {
@@ -129,7 +130,7 @@ impl Config {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match fields().into_iter().find(|field| name == format!("{}.{}", field.section, field.key)) {
             Some(field) => (field.set)(self, value).map_err(|expected| match value.contains('@') {
-                // The value is an address with a password, so it is not printed.
+                // A value with an @ may be an address with a password, so the error does not print it.
                 true => expected,
                 false => format!("{expected}, found {value:?}"),
             }),
@@ -151,7 +152,7 @@ impl Config {
         self.set("postgres.url", url)
     }
 
-    /// The configuration as a file that [`Config::load`] reads back, with an explanation of each key.
+    /// Prints the configuration as a file that [`Config::load`] can read, with an explanation of each key.
     pub fn file(&self) -> String {
         let mut out = String::new();
         let mut section = "";
@@ -166,7 +167,7 @@ impl Config {
         out
     }
 
-    /// The configuration as JSON.
+    /// Returns the configuration as JSON.
     pub fn json(&self) -> serde_json::Value {
         let mut sections = serde_json::Map::new();
         for field in fields() {

@@ -1,12 +1,12 @@
-//! Origins in the form that browsers and web views send (RFC 6454 §6.2, WHATWG URL). An origin in another form would
-//! match no request, so it is refused with the right form.
+//! Checks origins, which must have the form that browsers and web views send (RFC 6454 §6.2, WHATWG URL). An origin in
+//! another form would match no request, so nova refuses it and shows the right form.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Schemes for which browsers normalise hosts and ports, with their default ports.
+/// The schemes for which browsers normalise hosts and ports, with the default ports of these schemes.
 const OF_BROWSERS: [(&str, u16); 2] = [("https", 443), ("http", 80)];
 
-/// Refuses a text that no browser sends as an origin. `*` stands for every origin.
+/// Refuses a text that no browser sends as an origin. The text `*` stands for every origin.
 pub(super) fn check(text: &str) -> Result<(), String> {
     if text == "*" {
         return Ok(());
@@ -18,7 +18,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// The origin that a browser sends for a page of this address.
+/// Returns the origin that a browser sends for a page at this address.
 fn sent(text: &str) -> Result<String, &'static str> {
     if text == "null" {
         return Err(
@@ -44,7 +44,7 @@ fn sent(text: &str) -> Result<String, &'static str> {
     Ok(format!("{scheme}://{host}{port}"))
 }
 
-/// Splits an authority into host and port.
+/// Splits the authority of a URL into host and port.
 fn divided(authority: &str) -> Option<(&str, &str)> {
     match authority.starts_with('[') {
         true => {

@@ -1,4 +1,4 @@
-//! The keys of `[postgres]`.
+//! The configuration keys of `[postgres]`.
 
 use toml::Value;
 
@@ -7,10 +7,10 @@ use super::settings::Config;
 use super::text::{optional, shown};
 use crate::source::postgres::net::{SslMode, split_ssl_mode, unknown_parameter};
 
-/// The most bytes of a name in PostgreSQL.
+/// The maximum length in bytes of a name in PostgreSQL.
 const NAME_MAX_BYTES: usize = 63;
 
-/// Checks a name, which goes into commands unquoted.
+/// Checks the name of a slot or publication, because nova puts the name into commands without quotes.
 fn name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     match (1..=NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(plain) {
@@ -19,7 +19,7 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Checks an address for libpq. libpq's error is not shown, because it may contain a password.
+/// Checks a connection URI of PostgreSQL. The error of the parser is not shown, because it may contain a password.
 fn address(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -30,7 +30,8 @@ fn address(text: &str) -> Result<Option<String>, String> {
     }
     let modes = || format!("expected a sslmode of {}", SslMode::ALL.map(SslMode::name).join(", "));
     let (plain, _) = split_ssl_mode(text).ok_or_else(modes)?;
-    // The text behind the first @ would be taken for a host or a database, and be shown.
+    // If a password contains an @, the text behind the first @ would count as a host or a database, and nova would show
+    // this part of the password.
     if text.matches('@').count() > 1 {
         return Err("an @ in a name or a password is written as %40".to_owned());
     }
@@ -42,7 +43,7 @@ fn address(text: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Parameters that hold no secret.
+/// The parameters of a connection URI that contain no secret.
 const OPEN: [&str; 9] = [
     "sslmode",
     "application_name",
@@ -55,14 +56,15 @@ const OPEN: [&str; 9] = [
     "user",
 ];
 
-/// The address without its password.
+/// Returns the connection URI as nova prints it, without the password.
 fn masked(config: &Config) -> Value {
     let Some(url) = config.postgres_url.as_deref() else { return Value::from("") };
     Value::from(without_password(url).unwrap_or_else(|| "***".to_owned()))
 }
 
-/// The address without its password. It is divided as for a connection: name and password end at the first @, whatever
-/// they contain. `None` if no connection could be made, or if another @ makes a part of the password look like a host.
+/// Returns the connection URI without its password. The URI is split as for a connection: name and password end at the
+/// first @. Returns `None` if no connection can be made with the URI, or if a second @ would make a part of the
+/// password look like a host.
 fn without_password(url: &str) -> Option<String> {
     address(url).ok()??;
     let (scheme, rest) = url.split_once("://")?;
@@ -194,7 +196,7 @@ mod tests {
     }
 
     proptest! {
-        /// The password has capital letters, and the rest of each address has none.
+        /// In this test, passwords have no small letters, and the rest of each address has no capital letters.
         #[test]
         fn no_part_of_a_password_is_shown(password in "[A-Z/?@:#%&=,\\[\\]]{1,12}", known in 0..4usize) {
             let more = ["", "?sslmode=disable", "?application_name=", "?user="][known];
@@ -203,7 +205,7 @@ mod tests {
                 format!("postgres://me:{password}x@h:1,i:2/app"),
                 format!("postgres://me@h/app?password={password}"),
                 format!("postgres://me@h/app?sslmode=disable&password={password}&application_name=a"),
-                // An address without an @ has no host.
+                // An address without an @ names a host only, and nova refuses it because it names no user.
                 format!("postgres://me:{}", password.replace('@', "")),
             ] {
                 let shown = shown(url.clone());
@@ -228,7 +230,7 @@ mod tests {
             ("postgresql://me@h/app?password=secret", "postgresql://me@h/app?***"),
             ("postgres://me:se/cret@127.0.0.1/app", "postgres://me:***@127.0.0.1/app"),
             ("postgres://me:se?cr=et@h/app", "postgres://me:***@h/app"),
-            // No connection can be made with this address, because another @ must be written as %40.
+            // No connection can be made with this address, because an @ in a password must be written as %40.
             ("postgres://me:se:cr@et@h/app", "***"),
             ("postgres://me:se@cr/et@h/app", "***"),
         ] {

@@ -1,5 +1,4 @@
-//! The configuration keys of the numbers with which lists are made: the keys of [`NUMBERS`], and the windows of
-//! trending.
+//! The configuration keys for ranking: the keys of [`NUMBERS`], and the windows of trending.
 
 use toml::Value;
 
@@ -9,7 +8,7 @@ use crate::state::ranking::{NUMBERS, Ranking};
 use super::fields::Field;
 use super::text::{list, texts};
 
-/// The configuration key for number `AT` of [`NUMBERS`].
+/// Makes the configuration key for the number at index `AT` of [`NUMBERS`].
 const fn number<const AT: usize>() -> Field {
     let number = &NUMBERS[AT];
     Field {
@@ -59,7 +58,7 @@ fn windows(ranking: &Ranking) -> impl Iterator<Item = String> {
     crate::feed::trending::kept(ranking).map(|window| window.name().to_owned())
 }
 
-/// The problem of the numbers taken together, if there is one.
+/// Returns the problem of a combination of ranking numbers, if there is a problem.
 pub(super) fn problems(ranking: &Ranking) -> Option<String> {
     let [_, _, day, _] = ranking.trending.windows;
     let needed = !day && ranking.feed.trending_max > 0;

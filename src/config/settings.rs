@@ -1,4 +1,4 @@
-//! The settings, and their default values.
+//! All settings of nova and their default values.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::source::postgres::net::SslMode;
 use crate::state::CountedFrom;
 use crate::state::ranking::Ranking;
 
-/// All settings. Units are in the names, and `None` means unset.
+/// All settings. The names of settings contain their units, and `None` means that a setting is unset.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     pub data_dir: PathBuf,
@@ -36,7 +36,7 @@ pub struct Config {
     pub postgres_slot: String,
     pub postgres_publication: String,
     pub postgres_failover: bool,
-    /// Whether nova reads all tables again if the slot is lost.
+    /// Whether nova reads all tables again if the replication slot is lost.
     pub postgres_resnapshot: bool,
     pub postgres_max_held_wal_mib: u32,
     pub registry_url: Option<String>,
@@ -68,10 +68,10 @@ pub struct Config {
     pub log_level: String,
     pub log_json: bool,
     pub log_requests: bool,
-    /// The settings of OpenTelemetry, which come from OpenTelemetry's own variables.
+    /// The settings of tracing, which come from the environment variables that OpenTelemetry defines (`OTEL_…`).
     pub otlp: Option<OtlpSettings>,
     pub edge: EdgeSettings,
-    /// Environment variables that are named after nova but are no settings.
+    /// Environment variables whose names begin with `NOVA_` but that belong to other programs.
     pub foreign_variables: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ impl Default for Config {
     }
 }
 
-/// Prints the configuration like `nova config`, which hides secrets.
+/// Formats the configuration like `nova config`, which hides secrets.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.json().to_string())

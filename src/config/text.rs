@@ -1,11 +1,11 @@
-//! Converts values to texts and back.
+//! Converts the values of settings to texts and back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use toml::Value;
 
-/// An address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (127.0.0.1), `:8080` (every address of
-/// IPv4).
+/// Parses an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (127.0.0.1), or `:8080` (every
+/// address of IPv4).
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let wrong = || "expected an address and port, such as 127.0.0.1:8080, localhost:8080 or :8080".to_owned();
     let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
@@ -30,7 +30,7 @@ pub(super) fn url(text: &str) -> Result<Option<String>, String> {
     let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
     match rest {
         _ if text.is_empty() => Ok(None),
-        // A URL that is printed must hold no password.
+        // nova prints this URL, so it must not contain a password.
         Some(rest) if !rest.split('/').next().unwrap_or_default().contains('@') => Ok(optional(text)),
         Some(_) => Err("expected no name or password in it; they have settings of their own".to_owned()),
         None => Err("expected http://host:port or https://host:port".to_owned()),
@@ -45,7 +45,7 @@ pub(super) fn hidden(value: &Option<String>) -> Value {
     Value::from(if value.is_some() { "***" } else { "" })
 }
 
-/// A list, either in TOML or separated by commas as in the environment.
+/// Parses a list of texts, which is written in TOML, or separated by commas as in the environment.
 pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     let items: Vec<String> = if text.trim_start().starts_with('[') {
         let wrong = || "expected a list of texts".to_owned();

@@ -1,14 +1,14 @@
-//! Ten minutes of each gauge with one point a second, so that a fresh page has plots at once. The list of gauges is
-//! fixed, so the memory is fixed, too.
+//! The values of each gauge in the last ten minutes, one point a second, so that the console shows plots as soon as it
+//! opens. The list of gauges is fixed, so the history always takes the same memory.
 
 use serde_json::{Map, Number, Value, json};
 
-/// The number of points of each gauge.
+/// The number of points that the history keeps of each gauge.
 pub const POINTS: usize = 600;
-/// The interval of two points, milliseconds.
+/// The interval between two points in milliseconds.
 pub const STEP_MS: i64 = 1_000;
 
-/// The gauges. The discriminant of a gauge is its place in a point. Units are in the names.
+/// The gauges. The discriminant of a gauge is the gauge's index in a point. The names of gauges contain their units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gauge {
     RecordsPerS,
@@ -71,7 +71,7 @@ impl Gauge {
     }
 }
 
-/// The values of one moment. A value is `None` if there is nothing to measure.
+/// The values of all gauges at one moment. The value of a gauge is `None` if there is nothing to measure.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Point(pub [Option<f64>; Gauge::ALL.len()]);
 
@@ -84,14 +84,14 @@ impl Point {
         self.0[gauge as usize]
     }
 
-    /// The values by the names of the gauges.
+    /// Returns the values as a JSON object with the names of the gauges as members.
     pub fn json(&self) -> Value {
         let each = Gauge::ALL.map(|gauge| (gauge.name().to_owned(), short(self.get(gauge))));
         Value::Object(each.into_iter().collect())
     }
 }
 
-/// Shortens a number for a plot: whole numbers from a thousand on, three decimals below a thousand.
+/// Rounds a number for a plot: to a whole number from a thousand on, and to three decimals below a thousand.
 fn short(value: Option<f64>) -> Value {
     let Some(value) = value else { return Value::Null };
     if value.abs() >= 1e3 || value.fract() == 0.0 {
@@ -100,13 +100,13 @@ fn short(value: Option<f64>) -> Value {
     Number::from_f64((value * 1e3).round() / 1e3).map_or(Value::Null, Value::Number)
 }
 
-/// The last ten minutes of all gauges.
+/// The values of all gauges in the last ten minutes.
 #[derive(Debug)]
 pub struct History {
     points: Box<[Point; POINTS]>,
-    /// The place of the next point.
+    /// The index at which the next point is written.
     next: usize,
-    /// When the newest point was taken, epoch milliseconds. It is 0 before the first point.
+    /// The time of the newest point in epoch milliseconds. The time is 0 before the history has a point.
     at_ms: i64,
 }
 
@@ -117,20 +117,20 @@ impl Default for History {
 }
 
 impl History {
-    /// Adds a point, which replaces the oldest.
+    /// Adds a point, which replaces the oldest point.
     pub fn put(&mut self, at_ms: i64, point: Point) {
         self.points[self.next] = point;
         self.next = (self.next + 1) % POINTS;
         self.at_ms = at_ms;
     }
 
-    /// The value of a gauge `points` points before the newest.
+    /// Returns the value that a gauge had `points` points before the newest point.
     pub fn before(&self, gauge: Gauge, points: usize) -> Option<f64> {
         let at = (self.next + POINTS - 1).checked_sub(points)? % POINTS;
         self.points.get(at)?.get(gauge)
     }
 
-    /// The history as `{"until_ms", "step_ms", "gauges": {name: [oldest, …, newest]}}`.
+    /// Returns the history as JSON: `{"until_ms", "step_ms", "gauges": {name: [oldest, …, newest]}}`.
     pub fn json(&self) -> Value {
         let list = |gauge: Gauge| -> Value {
             let (newer, older) = self.points.split_at(self.next);

@@ -1,15 +1,15 @@
-//! The console: the files for the browser, and the last ten minutes of the plotted gauges. It does not depend on the
-//! node; `http/console` serves it.
+//! The console: the files for the browser, and the last ten minutes of the plotted gauges. The console does not depend
+//! on the node; `http/console` serves the console's files.
 
 pub mod history;
 pub mod patch;
 
-/// A file of the console, embedded in the program.
+/// A file of the console that is embedded in the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
-    /// The path within the directory of the assets. Modules import each other by this path.
+    /// The file's path within the directory of the assets. The scripts of the console import each other by this path.
     pub name: &'static str,
-    /// The media type of the file.
+    /// The media type of the asset.
     pub kind: &'static str,
     pub text: &'static str,
 }
@@ -24,10 +24,11 @@ macro_rules! asset {
     };
 }
 
-/// The page with which every address of the console is answered. `{assets}` stands for the path of the files.
+/// The HTML page that nova returns for every address of the console. `{assets}` in the page stands for the path of the
+/// console's files.
 pub const PAGE: &str = include_str!("assets/index.html");
 
-/// The files that the page needs before it shows anything.
+/// The files that the console's page needs before it shows anything.
 pub const FIRST: [&str; 9] = [
     "app.js",
     "api.js",
@@ -40,7 +41,7 @@ pub const FIRST: [&str; 9] = [
     "icon.svg",
 ];
 
-/// Every file besides the page.
+/// Every file of the console besides its page.
 pub const ASSETS: [Asset; 20] = [
     asset!("app.js", SCRIPT),
     asset!("api.js", SCRIPT),
@@ -64,10 +65,12 @@ pub const ASSETS: [Asset; 20] = [
     asset!("vendor/uplot.css", STYLE),
 ];
 
-/// The first parts of the paths for which the page shows something. The page itself handles the rest of the path.
+/// The first segments of the paths for which the console shows a view. The script of the page handles the rest of the
+/// path.
 pub const PAGES: [&str; 9] = ["", "failed", "user", "post", "trending", "live", "source", "system", "api"];
 
-/// A fingerprint of all files together. Any change gives another fingerprint, so a browser may keep each file for ever.
+/// Returns one fingerprint of all the console's files. A change of any file changes the fingerprint, so a browser may
+/// cache each file for ever.
 pub fn fingerprint() -> String {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     for asset in &ASSETS {
@@ -93,7 +96,7 @@ mod tests {
     fn the_first_screen_is_less_than_80_kilobytes_on_the_wire() {
         const MOST: usize = 80_000;
         let file = |name: &&str| sent(ASSETS.iter().find(|asset| asset.name == *name).unwrap().text);
-        // The plots are part of the first screen, too.
+        // The first screen also loads the library for plots.
         let plots = ["vendor/uplot.js", "vendor/uplot.css"];
         let total = sent(PAGE) + FIRST.iter().chain(&plots).map(file).sum::<usize>();
         assert!(total < MOST, "{total} bytes");

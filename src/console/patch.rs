@@ -1,9 +1,10 @@
-//! The difference of two documents, as a JSON Merge Patch (RFC 7396). No document has a null with a meaning: a member
-//! that is null and a missing member mean the same.
+//! The difference of two documents as a JSON Merge Patch (RFC 7396). A member that is null and a missing member mean
+//! the same in the documents that are compared.
 
 use serde_json::{Map, Value};
 
-/// The patch that turns `before` into `after`. `None` if they are equal. Lists are replaced as a whole.
+/// Returns the patch that turns `before` into `after`. Returns `None` if the documents are equal. A patch replaces a
+/// changed list as a whole.
 pub fn between(before: &Value, after: &Value) -> Option<Value> {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
         return (before != after).then(|| after.clone());

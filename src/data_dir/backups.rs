@@ -1,4 +1,4 @@
-//! Backups: their manifest, and the note of the latest backup, which the metrics show.
+//! Backups: their manifest, and the file `backup.json` that describes the latest backup for the metrics.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,33 +15,33 @@ use serde_json::{Value, json};
 
 use crate::files;
 
-/// The directory, within the data directory, for copies that a running node makes.
+/// The directory in the data directory for the backups that a running node makes.
 pub const BACKUPS_DIR: &str = "backups";
-/// The file, within the data directory, with the note of the latest backup.
+/// The file in the data directory that describes the latest backup.
 pub(super) const NOTE_FILE: &str = "backup.json";
 
-/// The latest backup of a store. Times are epoch milliseconds.
+/// The latest backup of a store, as the file `backup.json` describes it. The times of a backup are epoch milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latest {
     pub sha256: String,
     pub made_at_ms: i64,
     pub verified_at_ms: i64,
-    /// Whether a later verification found that a backup had changed.
+    /// Whether a verification after the latest backup found that a backup had changed.
     #[serde(default)]
     pub verify_failed: bool,
 }
 
-/// The directory of the backups that a running node makes. A missing directory is made.
+/// Returns the directory of the backups that a running node makes. The directory is made if it is missing.
 pub fn made_dir(data_dir: &Path) -> io::Result<PathBuf> {
     let dir = data_dir.join(BACKUPS_DIR);
     files::private_dir(&dir)?;
     Ok(dir)
 }
 
-/// Writes a copy to `out` and removes its file. The file is removed even if the writing fails.
+/// Writes a copy of the store to `out` and removes the copy's file. The file is removed even if the write fails.
 pub fn hand_over(copy: &Path, out: &mut dyn Write) -> io::Result<()> {
     let mut file = File::open(copy)?;
-    // The open file keeps the bytes after its removal.
+    // The open file keeps its bytes after its name is removed.
     std::fs::remove_file(copy)?;
     io::copy(&mut file, out)?;
     out.flush()
@@ -54,7 +54,7 @@ pub fn make(store: &Store, data_dir: &Path, file: &Path, now_ms: i64) -> Result<
     Ok(copied)
 }
 
-/// Makes a copy that becomes a backup once it is at its final place.
+/// Makes a copy of the store, which is not noted as a backup yet.
 pub fn copy(store: &Store, file: &Path, now_ms: i64) -> Result<Copied, CopyError> {
     let copied = store.copy_to(file, |copy, entries| manifest(copy, entries, now_ms))?;
     if !copied.checked {
@@ -63,14 +63,14 @@ pub fn copy(store: &Store, file: &Path, now_ms: i64) -> Result<Copied, CopyError
     Ok(copied)
 }
 
-/// Notes a backup that was made.
+/// Notes in the data directory that a backup was made.
 pub fn made(data_dir: &Path, copied: &Copied, now_ms: i64) {
     let (sha256, made_at_ms) = (hex(&copied.seal.sha256), now_ms);
     note(data_dir, &Latest { sha256, made_at_ms, verified_at_ms: now_ms, verify_failed: false });
 }
 
-/// A manifest: who made the backup and when, the store's format, entries and positions. Partitions that do not fit are
-/// left out and counted.
+/// Makes the manifest of a backup: who made the backup and when, the store's format, entries and positions. The
+/// manifest leaves out the partitions that do not fit, and counts them.
 fn manifest(copy: &ReadTxn, entries: u64, now_ms: i64) -> Result<Vec<u8>, ReadError> {
     let mut positions = Vec::new();
     copy.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), value| {
@@ -93,7 +93,8 @@ fn manifest(copy: &ReadTxn, entries: u64, now_ms: i64) -> Result<Vec<u8>, ReadEr
     }
 }
 
-/// A manifest as it is shown to a person, with the hash. It is null for a backup without a manifest.
+/// Returns the manifest of a backup with the backup's hash, for a person to read. The result is null for a backup
+/// without a manifest.
 pub fn shown(sealed: Option<&Sealed>) -> Value {
     let Some(sealed) = sealed else { return Value::Null };
     let mut manifest = serde_json::from_slice(&sealed.manifest).unwrap_or_else(|_| json!({}));
@@ -101,8 +102,8 @@ pub fn shown(sealed: Option<&Sealed>) -> Value {
     manifest
 }
 
-/// Reads a whole backup and compares it with its manifest, if it has one. Notes the result if the backup is the latest
-/// of the store.
+/// Reads a whole backup and compares it with its manifest, if the backup has a manifest. If the backup is the latest of
+/// the store, the result is noted in the data directory.
 pub fn verify(data_dir: &Path, file: &Path, now_ms: i64) -> Result<Option<Sealed>, SealError> {
     let sealed = verify_seal(file)?;
     if let (Some(sealed), Some(latest)) = (&sealed, latest(data_dir))
@@ -113,19 +114,20 @@ pub fn verify(data_dir: &Path, file: &Path, now_ms: i64) -> Result<Option<Sealed
     Ok(sealed)
 }
 
-/// Notes that a backup had changed. Which backup it was cannot be known, because its hash is different now.
+/// Notes that a verification found a changed backup. nova cannot know which backup has changed, because the backup's
+/// hash is different now.
 pub fn verify_failed(data_dir: &Path) {
     if let Some(latest) = latest(data_dir) {
         note(data_dir, &Latest { verify_failed: true, ..latest });
     }
 }
 
-/// The latest backup in the note. `None` before the first.
+/// Returns the latest backup that the data directory notes. Returns `None` before the first backup.
 pub fn latest(data_dir: &Path) -> Option<Latest> {
     serde_json::from_slice(&std::fs::read(data_dir.join(NOTE_FILE)).ok()?).ok()
 }
 
-/// Writes the note. The backup is valid even if the note cannot be written.
+/// Writes the description of the latest backup. A backup is valid even if nova cannot write its description.
 fn note(data_dir: &Path, latest: &Latest) {
     let path = data_dir.join(NOTE_FILE);
     let write = || {

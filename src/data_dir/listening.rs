@@ -1,8 +1,8 @@
-//! The address of a running node: a note beside its store, for commands on the same machine.
+//! The address of a running node, in a note beside the node's store, for commands on the same machine.
 //!
-//! The note is valid as long as its writer holds a lock on it (flock(2)). The lock ends with the process, however the
-//! process ends. So a note that a killed node left is not believed, even if another process now has its port or its
-//! number, and no token goes to a stranger.
+//! The note is valid as long as the process that wrote it holds a lock on the file (flock(2)). The lock ends with the
+//! process that holds it, however that process ends. So no command trusts the note of a killed node and sends a token
+//! to another process, even if another process now has the node's port or process id.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
@@ -13,36 +13,36 @@ use std::path::{Path, PathBuf};
 use nova_storage::file::Aside;
 use serde::{Deserialize, Serialize};
 
-/// The file of the note, within the data directory.
+/// The file in the data directory that holds the note about the listening address.
 pub const LISTENING_FILE: &str = "listening.json";
-/// A longer file is no note.
+/// A file that is longer than this limit is not a note of nova.
 const NOTE_MAX_BYTES: u64 = 4_096;
 
-/// The content of the note.
+/// The content of the note about a node's address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
-    /// The URL at which this machine reaches the admin routes.
+    /// The URL at which programs on this machine reach the node's admin routes.
     pub url: String,
     pub pid: u32,
-    /// Whether only the development key of the data directory signs tokens.
+    /// Whether the node accepts only tokens that the development key of the data directory has signed.
     pub development_key: bool,
-    /// If `url` is `https`: the SHA-256 of the node's certificate in hexadecimal digits. The certificate need not name
-    /// this machine.
+    /// The SHA-256 of the node's certificate in hexadecimal digits, if `url` begins with `https`. The certificate of
+    /// the node need not name this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }
 
-/// The note in a data directory.
+/// The state of the note in a data directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Note {
-    /// The note of a process that runs.
+    /// The note belongs to a process that still runs.
     Good(Listening),
-    /// The note of a process that has ended.
+    /// The note belongs to a process that has ended.
     Stale(Listening),
     None,
 }
 
-/// A note that is valid until this is dropped.
+/// A note that is valid until this value is dropped.
 #[derive(Debug)]
 pub struct Noted {
     path: PathBuf,
@@ -50,8 +50,8 @@ pub struct Noted {
 }
 
 impl Listening {
-    /// The note of this process, which listens at `addr`. If `addr` stands for every address of the machine, the note
-    /// has the loopback address.
+    /// Makes the note of this process, which listens at `addr`. If `addr` stands for every address of the machine, the
+    /// note contains the loopback address.
     pub fn at(scheme: &str, mut addr: SocketAddr, development_key: bool, certificate: Option<String>) -> Listening {
         if addr.ip().is_unspecified() {
             addr.set_ip(match addr.ip() {
@@ -62,7 +62,8 @@ impl Listening {
         Listening { url: format!("{scheme}://{addr}"), pid: std::process::id(), development_key, certificate }
     }
 
-    /// Writes the note for its owner alone, whole or not at all. The caller has the store open and listens.
+    /// Writes the note atomically, as a file that only its owner may read. The caller must hold the store open and must
+    /// listen already.
     pub fn note(&self, data_dir: &Path) -> io::Result<Noted> {
         let path = data_dir.join(LISTENING_FILE);
         let (aside, mut file) = Aside::new(&path, ".new")?;
@@ -75,12 +76,12 @@ impl Listening {
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        // If the file cannot be removed, the note is stale once the lock is gone.
+        // If the file cannot be removed, the note becomes stale when the lock is released.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// The note of a data directory.
+/// Reads the note of a data directory.
 pub fn noted(data_dir: &Path) -> io::Result<Note> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32;
     let opened = File::options().read(true).custom_flags(flags).open(data_dir.join(LISTENING_FILE));
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(noted(dir.path()).unwrap(), Note::None);
         std::fs::write(&path, left).unwrap();
         assert_eq!(noted(dir.path()).unwrap(), Note::Stale(listening));
-        // Another node overwrites the note with its own.
+        // Here another node overwrites the stale note with its own note.
         let six = Listening::at("https", "[::]:1".parse().unwrap(), false, Some("ab".to_owned()));
         assert_eq!(six.url, "https://[::1]:1");
         let kept = six.note(dir.path()).unwrap();

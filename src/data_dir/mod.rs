@@ -11,25 +11,25 @@ use crate::files;
 use self::backups::{BACKUPS_DIR, NOTE_FILE};
 use self::listening::LISTENING_FILE;
 
-/// The name of the store within the data directory.
+/// The file name of the store in the data directory.
 pub const STORE_FILE: &str = "nova.redb";
 
-/// The path of the store in a data directory.
+/// Returns the path of the store in a data directory.
 pub fn store_path(data_dir: &Path) -> PathBuf {
     data_dir.join(STORE_FILE)
 }
 
-/// Makes the data directory, for its owner alone.
+/// Makes the data directory, which only its owner may read.
 pub fn make(data_dir: &Path) -> io::Result<()> {
     files::private_dir(data_dir)
 }
 
-/// The beginnings of the names of files in the data directory that only nova makes. The development key is another such
-/// file.
+/// Names of the files in the data directory that only nova makes begin with these texts. The file of the development
+/// key, whose name the caller gives, also belongs to nova.
 const OWN_FILES: [&str; 4] = [STORE_FILE, NOTE_FILE, BACKUPS_DIR, LISTENING_FILE];
 
-/// Takes the rights of others from nova's files, except the development key `key_file`. A directory that also holds
-/// other files belongs to somebody, so nova only logs its rights.
+/// Removes other users' access to nova's files, except to the development key `key_file`. If the data directory also
+/// holds other files, nova does not change the mode of the directory and only logs this.
 pub fn close_files(data_dir: &Path, key_file: &str) {
     let entries = |dir: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
@@ -44,7 +44,8 @@ pub fn close_files(data_dir: &Path, key_file: &str) {
         true => files::close(data_dir),
         false => tracing::debug!("{} holds other files, too: its mode stays as it is", data_dir.display()),
     }
-    // The key's rights are checked and not changed. If others could read the key, a person must know.
+    // nova checks the mode of the development key elsewhere and does not change it. If other users could read the key,
+    // a person must learn of it.
     let ours = ours.into_iter().filter(|path| !path.ends_with(key_file));
     ours.chain(entries(&data_dir.join(BACKUPS_DIR))).for_each(|path| files::close(&path));
 }

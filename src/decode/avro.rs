@@ -1,5 +1,5 @@
-//! Reads Avro values with the schema that wrote them. Fields are found by name, so that a schema may gain or lose
-//! fields.
+//! Reads Avro values with the schema with which they were written. nova finds fields by their names, so that a schema
+//! may gain or lose fields.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -23,13 +23,14 @@ use super::units::Unit;
 use super::values;
 use crate::event::{Id, Table};
 
-/// Limits the memory that one length in a datum may allocate, for the whole process. The first call sets the limit.
+/// Limits the memory that nova allocates for one length in a datum. The limit on the length of a value is for the whole
+/// process. The first call of this function sets the limit.
 pub(super) fn limit_allocation() {
     apache_avro::util::max_allocation_bytes(RECORD_MAX_BYTES);
 }
 
-/// Bytes that remember whether a read went beyond their end. The library reads the missing end of a cut datum as null,
-/// and a cut row must not pass for a whole row.
+/// A reader of bytes that remembers whether a read went beyond the end. The Avro library reads the missing end of a cut
+/// datum as null, and nova must not take a cut row for a whole row.
 struct Datum<'a> {
     rest: &'a [u8],
     short: bool,
@@ -50,7 +51,7 @@ fn value(what: &str, schema: &Schema, datum: &[u8]) -> Result<Value, Fault> {
     if datum.short {
         return Err(malformed(format!("the {what} is shorter than its schema says")));
     }
-    // The library's message may quote the value, which may be private.
+    // The message of the Avro library may quote the value, which may be private.
     let value = value.map_err(|_| malformed(format!("the {what} is not what its schema writes")))?;
     match datum.rest.len() {
         0 => Ok(value),
@@ -58,7 +59,7 @@ fn value(what: &str, schema: &Schema, datum: &[u8]) -> Result<Value, Fault> {
     }
 }
 
-/// Reads the primary key from a Kafka key: a record with `id`, or only the string.
+/// Reads the primary key from a Kafka key, which is a record with `id`, or only the string.
 pub(super) fn key(schema: &Schema, datum: &[u8]) -> Result<Id, Fault> {
     let value = plain(value("key", schema, datum)?);
     let id = match value {
@@ -68,14 +69,14 @@ pub(super) fn key(schema: &Schema, datum: &[u8]) -> Result<Id, Fault> {
     values::key_id(id.as_ref().map(raw))
 }
 
-/// The strings of a list; `None` for anything else.
+/// Returns the strings of a list, or `None` if the datum is not a list of strings.
 pub(super) fn names(schema: &Schema, datum: &[u8]) -> Option<Vec<String>> {
     let Value::Array(items) = plain(value("header", schema, datum).ok()?) else { return None };
     let text = |item| if let Value::String(text) = plain(item) { Some(text) } else { None };
     items.into_iter().map(text).collect()
 }
 
-/// The settings with which the values of one schema are read.
+/// The settings with which nova reads the values of one schema.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'c> {
     pub table: Table,
@@ -84,7 +85,7 @@ pub(super) struct Context<'c> {
     pub keep: &'c Arc<KeepUnknown>,
 }
 
-/// Reads a value. `None` is Avro's null.
+/// Reads the value of a record. The result is `None` if the value is Avro's null.
 pub(super) fn message(schema: &Schema, datum: &[u8], context: &Context<'_>) -> Result<Option<Message>, Fault> {
     let fields = match plain(value("value", schema, datum)?) {
         Value::Null => return Ok(None),
@@ -160,7 +161,7 @@ fn inner(value: &Value) -> &Value {
     }
 }
 
-/// The time unit in the logical type of an integer.
+/// Returns the time unit that an integer has by its logical type.
 fn unit(value: &Value) -> Unit {
     match value {
         Value::TimestampMillis(_) | Value::LocalTimestampMillis(_) => Unit::Millis,
@@ -195,8 +196,8 @@ fn raw(value: &Value) -> Raw<'_> {
     }
 }
 
-/// A value of an unknown column in the form of the JSON converter: bytes in base64, and numbers that JSON does not have
-/// as text.
+/// Returns a value of an unknown column in the form of Kafka Connect's JSON converter: bytes are in base64, and numbers
+/// that JSON cannot express are text.
 fn to_json(value: &Value) -> serde_json::Value {
     use serde_json::Value as Json;
     let base64 = |bytes: &[u8]| Json::from(base64::engine::general_purpose::STANDARD.encode(bytes));

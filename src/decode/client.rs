@@ -1,4 +1,4 @@
-//! Reads, writes and identifies client events.
+//! Reads and writes client events, and makes their ids and hashes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,11 +14,12 @@ use super::time;
 use super::whole::whole_number;
 use crate::event::{Action, ClientEvent, Dead, Id, Record, TIMESTAMP_MS_RANGE};
 
-/// The longest `device` and `app_ver`, in Unicode code points, as `maxLength` counts (JSON Schema 2020-12 §6.3.1).
+/// The maximum length of `device` and `app_ver` in Unicode code points, which is how `maxLength` counts (JSON Schema
+/// 2020-12 §6.3.1).
 pub const DEVICE_MAX_CHARS: usize = 64;
 pub const APP_VER_MAX_CHARS: usize = 64;
-/// Reads one event as `docs/api.md` describes it. An event without a user belongs to `user`. `fallback_id` makes the id
-/// of an event that has none.
+/// Reads one client event as `docs/api.md` describes it. An event without a user belongs to `user`. `fallback_id` makes
+/// the id of an event that has no id.
 pub fn parse(text: &str, user: Id, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Dead> {
     Ok(read(text, Some(user), fallback_id)?)
 }
@@ -36,20 +37,21 @@ pub(super) fn read(text: &str, user: Option<Id>, fallback_id: impl FnOnce() -> I
     members.finish(fallback_id)
 }
 
-/// The id of an event without an id of its client. It is the same for each delivery of one record.
+/// Makes the id of an event to which the client gave no id. The id is the same for each delivery of one record.
 pub(super) fn id_of_record(record: &Record) -> Id {
     let mut bytes = Vec::with_capacity(record.topic.len() + 20);
     put(&mut bytes, record.topic.as_bytes());
     bytes.extend_from_slice(&record.partition.to_le_bytes());
     bytes.extend_from_slice(&record.offset.to_le_bytes());
     let mut id = xxh3_128(&bytes).to_be_bytes();
-    // The id has version 8 (custom) and variant 1, which no client makes.
+    // The id is a UUID of version 8 (custom) and variant 1. Clients do not make ids of this version.
     id[6] = id[6] & 0x0f | 0x80;
     id[8] = id[8] & 0x3f | 0x80;
     Id(id)
 }
 
-/// The dedup key of an event: a hash over both ids, each preceded by its length.
+/// Returns the dedup key of an event. The key is a hash over the user's id and the event's id, each with its length
+/// before it.
 pub fn dedup_key(user: Id, event_id: Id) -> u128 {
     let mut bytes = [0; 40];
     bytes[..4].copy_from_slice(&16u32.to_le_bytes());
@@ -59,7 +61,8 @@ pub fn dedup_key(user: Id, event_id: Id) -> u128 {
     xxh3_128(&bytes)
 }
 
-/// A hash over everything but the event's id. Two events with the same id and different hashes are in conflict.
+/// Returns a hash over every part of an event except its id. Two events with the same id and different hashes are in
+/// conflict.
 pub fn payload_hash(event: &ClientEvent) -> u64 {
     let mut bytes = Vec::with_capacity(80 + event.device.len() + event.app_ver.len());
     bytes.extend_from_slice(&event.user_id.0);
@@ -79,7 +82,7 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(part);
 }
 
-/// The JSON of an event for the events topic and the local log. [`parse`] reads the same event back.
+/// The JSON of an event for the events topic and the local log. [`parse`] reads the same event from this JSON.
 pub fn encode(event: &ClientEvent) -> Vec<u8> {
     let mut out = Vec::with_capacity(320);
     member(&mut out, "{\"event_id\":\"", &event.event_id.text(), "\"");
@@ -105,8 +108,8 @@ fn member(out: &mut Vec<u8>, before: &str, value: &[u8], after: &str) {
     out.extend_from_slice(after.as_bytes());
 }
 
-/// The members of an event, in the order in which [`encode`] writes them. The index of a member is its bit in
-/// [`Members::seen`].
+/// The members of a client event, in the order in which [`encode`] writes them. The bit of a member in
+/// [`Members::seen`] is the member's index in `NAMES`.
 const NAMES: [&str; 9] =
     ["event_id", "user_id", "post_id", "author_id", "action", "event_time", "dwell_ms", "device", "app_ver"];
 
@@ -124,9 +127,10 @@ struct Members {
     dwell_ms: u32,
     device: Box<str>,
     app_ver: Box<str>,
-    /// One bit for each member that was present.
+    /// One bit for each member that the event has.
     seen: u16,
-    /// One bit for each number that is written with a fraction or an exponent. Its digits may still make an integer.
+    /// One bit for each member whose number is written with a fraction or an exponent. A number with a fraction or an
+    /// exponent may still be an integer.
     fractions: u16,
     fault: Option<Fault>,
 }
@@ -164,7 +168,8 @@ impl Members {
         Ok(())
     }
 
-    /// Reads numbers with a fraction or an exponent from their digits. Such numbers are rare.
+    /// Reads the numbers that have a fraction or an exponent from their digits. Numbers with a fraction or an exponent
+    /// are rare.
     fn read_fractions(&mut self, text: &str) -> Result<(), Fault> {
         #[derive(serde::Deserialize)]
         struct Numbers<'a> {
@@ -221,7 +226,7 @@ impl<'de> Visitor<'de> for &mut Members {
         f.write_str("an object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        // Most writers keep to one order, so the next name in this order is tried first.
+        // Most writers write members in the order of `NAMES`, so the parser first tries the next name of that order.
         let mut due = 0;
         while let Some(name) = map.next_key_seed(Name)? {
             let mut order = (due..NAMES.len()).chain(0..due);
@@ -276,7 +281,7 @@ fn dwell_ms(raw: Raw<'_>) -> Result<u32, Fault> {
 
 fn text<'a>(name: &str, raw: Raw<'a>, max_chars: usize) -> Result<Cow<'a, str>, Fault> {
     match raw {
-        // A text never has more code points than bytes.
+        // A text never has more code points than bytes, so the bytes are compared first.
         Raw::Text(text) if text.len() <= max_chars || text.chars().count() <= max_chars => Ok(text),
         Raw::Text(text) => {
             let chars = text.chars().count();

@@ -1,8 +1,9 @@
-//! Confluent's wire format around a value: magic byte 0, a 4-byte schema id (big-endian), then the datum.
+//! Reads Confluent's wire format, in which the magic byte 0, a schema id of 4 bytes (big-endian) and then the datum
+//! make a value.
 
 use super::fault::Fault;
 
-/// The first byte of the wire format.
+/// The first byte of Confluent's wire format.
 const MAGIC: u8 = 0;
 pub(super) const HEADER_BYTES: usize = 5;
 
@@ -10,8 +11,8 @@ pub(super) fn is_avro(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MAGIC)
 }
 
-/// Where JSON text begins behind the head, or behind the magic byte alone. Confluent's JSON Schema serializer writes
-/// the head before JSON text.
+/// Returns the index at which JSON text begins after the head of the wire format, or after the magic byte alone.
+/// Confluent's JSON Schema serializer writes the head of the wire format before JSON text.
 pub(super) fn json_start(bytes: &[u8]) -> Option<usize> {
     let is_json = |start: &usize| {
         let text = bytes.get(*start..).unwrap_or_default().trim_ascii_start();
@@ -20,7 +21,7 @@ pub(super) fn json_start(bytes: &[u8]) -> Option<usize> {
     [HEADER_BYTES, 1].into_iter().find(is_json)
 }
 
-/// The schema id in the bytes, if they are a datum in this format.
+/// Returns the schema id in the bytes, if the bytes are a datum in the wire format.
 pub fn schema_id(bytes: &[u8]) -> Option<u32> {
     split("datum", bytes).map(|(id, _)| id).ok()
 }

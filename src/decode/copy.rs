@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-/// The fields of a line, which may end with its line feed. A field is `None` for NULL.
+/// Returns the fields of a line. The line may end with its line feed. A field is `None` for NULL.
 pub fn fields(line: &[u8]) -> impl Iterator<Item = Option<Cow<'_, [u8]>>> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    // A tab within a value is written as an escape, so each tab separates fields.
+    // `COPY` writes a tab within a value as an escape, so each tab of a line separates fields.
     line.split(|byte| *byte == b'\t').map(|field| if field == b"\\N" { None } else { Some(unescaped(field)) })
 }
 
@@ -27,7 +27,7 @@ fn unescaped(field: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// The character after a backslash, and how many bytes the escape took.
+/// Returns the character that an escape after a backslash stands for, and the number of bytes of the escape.
 fn escape(rest: &[u8]) -> (u8, usize) {
     match *rest {
         [b'b', ..] => (8, 1),
@@ -49,11 +49,12 @@ fn escape(rest: &[u8]) -> (u8, usize) {
 fn digits(text: &[u8], radix: u32, most: usize) -> (u8, usize) {
     let known = text.iter().take(most).map_while(|byte| char::from(*byte).to_digit(radix));
     let (value, taken) = known.fold((0u32, 0), |(value, taken), digit| (value * radix + digit, taken + 1));
-    // Three octal digits may be more than a byte holds. PostgreSQL drops the highest bit, too.
+    // Three octal digits may be a number that is too large for a byte. Like PostgreSQL, nova drops the highest bit of a
+    // number that is too large for a byte.
     (value as u8, taken)
 }
 
-/// Writes a value as the server does. [`fields`] reverses it.
+/// Writes a value in the text format as PostgreSQL does. [`fields`] reads the same value from the written text.
 #[cfg(test)]
 pub(super) fn escaped(value: Option<&[u8]>, out: &mut Vec<u8>) {
     let Some(value) = value else { return out.extend_from_slice(b"\\N") };

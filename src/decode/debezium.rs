@@ -1,4 +1,4 @@
-//! Interprets a Debezium message, whatever its encoding is.
+//! Interprets a Debezium message in any encoding.
 
 use super::fault::Fault;
 use super::headers::Headers;
@@ -9,47 +9,48 @@ use super::schema::SchemaMismatch;
 use super::shape::{Shape, Top};
 use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Renamed, Row, Table, Wait};
 
-/// The value of `source.connector` of Debezium's connector for PostgreSQL.
+/// The value of `source.connector` in records of Debezium's connector for PostgreSQL.
 const POSTGRESQL: &str = "postgresql";
 
-/// The image of a row on the wire.
+/// The image of a row in a message.
 #[derive(Debug)]
 pub(super) enum Image {
     Absent,
     Null,
     Row(ImageBuilder),
-    /// Another kind of value than an object, with the name of its kind.
+    /// The value is not an object, but of the kind that the text names.
     Not(&'static str),
 }
 
-/// The form of a message.
+/// What a message is: a change in one of the formats, or a record to ignore.
 enum Form {
     Change(Op, Format),
     Ignore(Ignored),
 }
 
-/// The relevant members of a message, read but not yet interpreted.
+/// The members of a message that nova uses, read but not yet interpreted.
 #[derive(Debug)]
 pub(super) struct Message {
     pub shape: Shape,
     pub top: Top,
-    /// The letter in `op` or `__op`, or 0 for a string that is no operation. `None` if the member is absent or null.
+    /// The letter in `op` or `__op`, or 0 if the text is not one letter. The operation is `None` if the member is
+    /// absent or null.
     pub op: Option<u8>,
     pub image: Image,
     /// The value of `__deleted`.
     pub deleted: Option<bool>,
-    /// For an Avro value: the id of its schema, and why rows of this schema do not fit the table, if they do not.
+    /// For an Avro value: the id of its schema, and, if rows of this schema do not fit the table, the reason.
     pub schema: Option<(u32, Option<Box<SchemaMismatch>>)>,
     lsn: Option<u64>,
     ts_us: Option<i64>,
     ts_ms: Option<i64>,
-    /// The table that the record names, if it is one of nova's.
+    /// The table that the record names, if it is one of the tables that nova reads.
     table: Option<Table>,
-    /// Whether the connector that wrote the record is for another database.
+    /// Whether the connector that wrote the record is a connector for another database than PostgreSQL.
     foreign: bool,
     /// Whether `source.snapshot` is `incremental`.
     incremental: bool,
-    /// Whether `source.snapshot` is `last`: no other read of the snapshot follows this one.
+    /// Whether `source.snapshot` is `last`, so that no other read of the snapshot follows this read.
     last: bool,
     fault: Option<Fault>,
 }
@@ -74,7 +75,7 @@ impl Message {
         }
     }
 
-    /// The true shape of the message, if its first member misled the reader.
+    /// Returns the true shape of the message, if the first member of the message misled the reader.
     pub fn conflict(&self) -> Option<Shape> {
         let row = matches!(&self.image, Image::Row(image) if image.has_columns());
         let shape = match self.top {
@@ -88,7 +89,7 @@ impl Message {
         (shape != self.shape).then_some(shape)
     }
 
-    /// An error if a problem was already found.
+    /// Returns an error if the reader has already found a fault in the message.
     pub fn sound(&mut self) -> Result<(), Fault> {
         self.fault.take().map_or(Ok(()), Err)
     }
@@ -108,7 +109,7 @@ impl Message {
         }
     }
 
-    /// Reads one member of `source`.
+    /// Reads one member of the object `source` of a message.
     pub fn set_source(&mut self, name: &str, raw: Raw<'_>) {
         match name {
             "lsn" => self.set_lsn("source.lsn", raw),
@@ -121,7 +122,8 @@ impl Message {
         }
     }
 
-    /// Reads one `__*` member of a flattened row. Names that nova does not use are dropped.
+    /// Reads one member of a flattened row whose name begins with two underscores. Members that nova does not use are
+    /// dropped.
     pub fn set_meta(&mut self, name: &str, raw: Raw<'_>) {
         match name {
             "__deleted" => self.set_deleted(raw),
@@ -164,7 +166,7 @@ impl Message {
         }
     }
 
-    /// Sets the LSN. Two members of a flattened record may state it, and then they must agree.
+    /// Sets the LSN. Two members of a flattened record may have the LSN, and both must have the same value.
     fn set_lsn(&mut self, name: &str, raw: Raw<'_>) {
         match raw {
             Raw::Null => {}
@@ -194,7 +196,8 @@ impl Message {
         }
     }
 
-    /// Returns what the message asks for. `key` reads the Kafka key, and is called only if the message needs a key.
+    /// Returns the change that the message describes, or the reason to ignore the message. `key` reads the Kafka key,
+    /// and is called only if the message needs a key.
     pub fn interpret(
         mut self,
         table: Table,
@@ -207,7 +210,7 @@ impl Message {
         };
         self.same_table(table)?;
         let source_ts_us = self.source_ts_us()?;
-        // The LSN of a read in an incremental snapshot is missing, or belongs to another record
+        // Debezium gives a read of an incremental snapshot no LSN, or the LSN of another record
         // (debezium/debezium#3765).
         let lsn = self.lsn.filter(|_| !(self.incremental && op == Op::Read));
         let ends_snapshot = self.last && op == Op::Read;
@@ -222,7 +225,8 @@ impl Message {
         };
         match op {
             Op::Truncate => Ok(change(Id::NIL, ChangeBody::Truncate)),
-            // The image of a delete is not the old row with every replica identity, so it is never read.
+            // Whether a delete has the whole old row depends on the table's replica identity, so nova never reads the
+            // image of a delete.
             Op::Delete => Ok(change(key(true)?, ChangeBody::Delete)),
             Op::Read | Op::Create | Op::Update | Op::Unknown => {
                 let row = self.row(table, headers)?;
@@ -302,7 +306,8 @@ impl Message {
             Image::Not(kind) => Err(Fault::new("wrong-type", format!("`after`: expected an object, got {kind}"))),
         };
         match (read, mismatch, schema) {
-            // A value that is no row at all stays dead, because every row of the schema would be refused.
+            // A record whose value is not a row stays a dead letter, because every row of the schema would be refused
+            // in the same way.
             (Err(fault), Some(_), _) if fault.reason == "unrecognised-shape" => Err(fault.into()),
             (_, Some(mismatch), _) => Err(waits(&mismatch)),
             (Err(fault), None, _) => Err(fault.into()),
@@ -313,8 +318,8 @@ impl Message {
     }
 }
 
-/// The reason of a record that waits because its schema does not fit the table, and of a dead record that lacks a
-/// column without a schema.
+/// The reason of a record that waits because its schema does not fit the table, and of a dead letter without a schema
+/// that lacks a column.
 pub(crate) const SCHEMA_MISMATCH: &str = "schema-mismatch";
 
 fn waits(mismatch: &SchemaMismatch) -> Stop {
@@ -342,7 +347,8 @@ fn operation(letter: Option<u8>) -> Result<Op, Fault> {
     }
 }
 
-/// Checks that the row's own `id` is the key's. A connector with other `message.key.columns` would mix up rows.
+/// Checks that the row's own `id` is the same as the id in the Kafka key. A connector with another setting of
+/// `message.key.columns` would mix up rows.
 fn same_key(row: &Row, key: Id) -> Result<(), Fault> {
     match row.cells.first() {
         Some(Cell::Uuid(id)) if *id != key => {

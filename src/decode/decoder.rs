@@ -19,17 +19,18 @@ use super::units::KnownUnits;
 use super::{avro, client, confluent, json, length, private, values};
 use crate::event::{Change, ChangeBody, Dead, Decoded, Format, Id, Op, Record, Renamed, Table, Wait};
 
-/// The most topics whose route and format are remembered. Further topics are routed again for each record.
+/// The maximum number of topics whose route and format nova remembers. For each record of a further topic, nova finds
+/// the route anew.
 pub const TOPICS_MAX: usize = 4_096;
 
-/// The reason of a record whose schema is unknown to the registry.
+/// The reason of a record whose schema the registry does not know.
 const UNKNOWN_SCHEMA: &str = "unknown-schema-id";
 
-/// The decoder's knowledge of a topic.
+/// The facts that the decoder knows about a topic.
 #[derive(Clone, Copy)]
 struct Topic {
     route: Route,
-    /// The format of the last change, which applies to a null value.
+    /// The format of the topic's last change, which is also the format of a null value.
     format: Option<Format>,
 }
 
@@ -41,9 +42,9 @@ pub struct Decoder {
     pub(super) keep: Arc<KeepUnknown>,
     units: KnownUnits,
     topics: FxHashMap<Arc<str>, Topic>,
-    /// The conversion for each schema id and table. The meaning of an id never changes.
+    /// The plan that converts rows, for each schema id and table. The meaning of a schema id never changes.
     plans: FxHashMap<(u32, Table), Result<Arc<Plan>, SchemaMismatch>>,
-    /// The relations that PostgreSQL itself described.
+    /// The tables that PostgreSQL has described in its replication stream.
     replicas: Replicas,
 }
 
@@ -62,20 +63,21 @@ impl Decoder {
         }
     }
 
-    /// Sets the placeholder, which is the connector's `unavailable.value.placeholder`, including its `hex:` form.
+    /// Sets the placeholder that stands for values which a record does not repeat. The placeholder is the connector's
+    /// setting `unavailable.value.placeholder`, and may have the form `hex:…`.
     pub fn with_placeholder(mut self, placeholder: &str) -> Decoder {
         self.placeholders = Placeholders::of(placeholder);
         self
     }
 
-    /// Sets which columns unknown to nova are kept.
+    /// Sets which columns nova keeps although it does not know them.
     pub fn with_kept(mut self, keep: KeepUnknown) -> Decoder {
         self.keep = Arc::new(keep);
         self
     }
 
-    /// Decodes a record. The same record always gives the same answer, except that a null value takes the last format
-    /// of its topic.
+    /// Decodes a record. The same record always gives the same result, except that a null value takes the format of its
+    /// topic's last change.
     pub fn decode(&mut self, record: &Record) -> Decoded {
         if let Some(defect) = &record.defect {
             return Decoded::Dead((**defect).clone());
@@ -103,8 +105,8 @@ impl Decoder {
         }
     }
 
-    /// Decodes a record as [`Decoder::decode`] would do it now, but remembers nothing of it. A schema that is not known
-    /// yet is not asked for, because the registry may keep the caller waiting.
+    /// Decodes a record as [`Decoder::decode`] would decode it now, but remembers nothing of it. The function does not
+    /// ask for a schema that nova does not know yet, because the registry may keep the caller waiting.
     pub fn decode_unremembered(&self, record: &Record) -> Decoded {
         let mut trial = Decoder {
             names: self.names.clone(),
@@ -122,12 +124,12 @@ impl Decoder {
         trial.decode(record)
     }
 
-    /// Whether nova reads the records of the topic.
+    /// Whether nova reads records of the topic.
     pub fn follows(&self, topic: &str) -> bool {
         !matches!(self.names.route(topic), Route::Ignore(_))
     }
 
-    /// The source table whose changes a topic holds.
+    /// Returns the source table whose changes are in a topic.
     pub fn table(&self, topic: &str) -> Option<Table> {
         self.names.table(topic)
     }
@@ -177,7 +179,8 @@ impl Decoder {
         if let Some(message) = message {
             return message.interpret(table, &self.headers(record), |delete| self.key(record, table, delete));
         }
-        // After a delete that a value reported, a null value means nothing.
+        // In the formats `Envelope` and `FlatRewrite` a message with a value reports a delete, so the null value after
+        // that message means nothing.
         let deletes = !matches!(pinned, Some(Format::Envelope | Format::FlatRewrite));
         Ok(Fact::Change(Change {
             table,
@@ -211,7 +214,8 @@ impl Decoder {
         Ok(message)
     }
 
-    /// Reads the headers. Most records have none, or only headers whose first byte no list has.
+    /// Reads the headers of a record. Most records have no headers, or only headers whose first byte shows that they
+    /// are not lists.
     fn headers(&self, record: &Record) -> Headers {
         let mut headers = Headers::default();
         for (name, value) in &record.headers {
@@ -238,13 +242,13 @@ impl Decoder {
         }
     }
 
-    /// The schema and the datum in a header. A header that cannot be read is ignored.
+    /// Returns the schema and the datum that are in a header. If a header cannot be read, it is ignored.
     fn header_schema<'a>(&self, value: &'a [u8]) -> Option<(Arc<Schema>, &'a [u8])> {
         let (id, datum) = confluent::split("header", value).ok()?;
         Some((self.schema("header", id).ok()?, datum))
     }
 
-    /// Reads the key. A `delete` must have a key.
+    /// Reads the key of a record. A `delete` must have a key.
     fn key(&self, record: &Record, table: Table, delete: bool) -> Result<Id, Stop> {
         let Some(bytes) = record.key.as_deref().filter(|bytes| !bytes.is_empty()) else {
             let detail = format!("no Kafka key, and it alone says which row of {table} is meant");
@@ -263,7 +267,7 @@ impl Decoder {
         }
     }
 
-    /// The conversion of rows of the schema to the table, or why there is none.
+    /// Returns the plan that converts rows of the schema to the table, or the reason why there is no plan.
     fn plan(&mut self, id: u32, schema: &Schema, table: Table) -> Result<Arc<Plan>, SchemaMismatch> {
         if self.plans.len() >= FILE_SCHEMAS_MAX {
             self.plans.clear();
@@ -271,8 +275,8 @@ impl Decoder {
         self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table, &self.keep).map(Arc::new)).clone()
     }
 
-    /// Lets a record wait that could become a dead letter of a table with private columns, because such a letter loses
-    /// the bytes that nobody can read. The partition waits if the registry may still learn the schema.
+    /// Lets a record wait if its dead letter would lose bytes: in a table with private columns, a dead letter does not
+    /// keep bytes that nobody can read. If the registry may still learn the schema, the partition of the record waits.
     fn waits_if_private(&self, stop: Stop, table: Table) -> Stop {
         match stop {
             Stop::Dead(Fault { reason: UNKNOWN_SCHEMA, detail })
@@ -288,7 +292,7 @@ impl Decoder {
         }
     }
 
-    /// The writer's schema of an Avro key or value.
+    /// Returns the writer's schema of an Avro key or value.
     fn schema(&self, what: &str, id: u32) -> Result<Arc<Schema>, Stop> {
         match self.schemas.schema(id) {
             SchemaLookup::Found(schema) => Ok(schema),

@@ -1,10 +1,11 @@
-//! The columns of a row that ranking and visibility depend on.
+//! Reads the columns of a row on which ranking and visibility depend.
 
 use crate::event::{Cell, Facts, Id, Row, Table};
 
-/// Reads the columns. `None` if a needed column is missing, unavailable or, against the table's definition, null. A
-/// nullable column that the row lacks counts as null, and a null creation time counts as 0. A user whose name is
-/// unknown still counts as a user, because the account's activity decides what is shown.
+/// Reads the facts from the columns of a row. Returns `None` if a needed column is missing, unavailable or null
+/// although the table's definition does not allow null. A column that the row lacks counts as null if the column is
+/// nullable, and a creation time that is null counts as 0. A user whose name is unknown still counts as a user, because
+/// the activity of the account decides what nova shows.
 pub fn facts(table: Table, row: &Row) -> Option<Facts> {
     let columns = Columns { table, row };
     match table {
@@ -43,7 +44,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The cell of a column. A nullable column that is `Missing` reads as null.
+    /// Returns the cell of a column. A nullable column that is `Missing` counts as null.
     fn cell(&self, name: &str) -> Option<&'a Cell> {
         let mut cells = self.table.columns().iter().zip(&self.row.cells);
         let (column, cell) = cells.find(|(column, _)| column.name == name)?;
@@ -83,7 +84,7 @@ impl<'a> Columns<'a> {
 mod tests {
     use super::*;
 
-    /// The simulation found this (seeds 1611 and 2739): a post of an inactive user was shown, because the user's name
+    /// The simulation found (seeds 1611 and 2739) that a post of an inactive user was shown, because the user's name
     /// was unknown.
     #[test]
     fn a_user_whose_name_is_not_known_is_active_or_not() {

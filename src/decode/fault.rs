@@ -1,12 +1,12 @@
-//! Why a record is dead, in words that never contain a value of the record.
+//! The reason for which a record is a dead letter, in words that never contain a value of the record.
 
 use super::raw::Raw;
 use crate::event::{Dead, Stage, Table};
 
-/// A dead letter's detail is cut to this length.
+/// The length in bytes at which nova cuts the detail of a fault.
 pub const DETAIL_MAX_BYTES: usize = 300;
 
-/// Why a record is dead: a stable code, and a text for a person.
+/// The reason for which a record is a dead letter: a stable code, and a text for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub reason: &'static str,
@@ -26,8 +26,8 @@ impl Fault {
         Fault::new("invalid-value", format!("`{}`: {what}", shown(field)))
     }
 
-    /// The fault of a record that belongs to another table than its topic. `what` is the verb phrase that names the
-    /// evidence.
+    /// Makes the fault of a record that belongs to another table than its topic. `what` is the verb phrase that names
+    /// the evidence, such as "has all columns".
     pub fn other_table(other: Table, table: Table, what: &str) -> Fault {
         let detail = format!(
             "the record {what} of table `{other}`, and its topic holds `{table}`: correct the routing of the connector \
@@ -47,7 +47,7 @@ impl From<Fault> for Dead {
     }
 }
 
-/// Cuts a field name from the wire for use in a message.
+/// Cuts a field name from a record, so that a message can show it.
 fn shown(field: &str) -> &str {
     cut(field, 64)
 }

@@ -1,35 +1,36 @@
-//! The headers of a record about its row: the row's other key after a change of the primary key, and the columns that
-//! the record leaves out because they did not change.
+//! Reads the headers that describe the row of a record: the row's other key after a change of the primary key, and the
+//! columns that the record leaves out because they did not change.
 
 use serde::Deserialize;
 
 use super::json::key;
 use crate::event::Id;
 
-/// Debezium's headers for a changed primary key, on the new record and on the delete of the old record.
+/// The headers that Debezium writes for a changed primary key, on the record of the new row and on the delete of the
+/// old row.
 pub(super) const OLD_KEY: &str = "__debezium.oldkey";
 pub(super) const NEW_KEY: &str = "__debezium.newkey";
 
-/// The most columns of a table of PostgreSQL. A longer list is no list of columns.
+/// The maximum number of columns that a table of PostgreSQL can have. A longer list is not a list of columns.
 const COLUMNS_MAX: usize = 1_600;
 
-/// The content of the headers.
+/// The content of a record's headers.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
     pub old_key: Option<Id>,
     pub new_key: Option<Id>,
-    /// The columns of each list of names (`ExtractChangedRecordState`'s `header.unchanged.name`).
+    /// The columns that the header lists name (the option `header.unchanged.name` of `ExtractChangedRecordState`).
     pub named: Vec<Box<str>>,
 }
 
 impl Headers {
-    /// Adds the names of a list that was read elsewhere.
+    /// Adds the names of a list that the caller has read.
     pub fn list(&mut self, names: impl IntoIterator<Item = String>) {
         let room = COLUMNS_MAX.saturating_sub(self.named.len());
         self.named.extend(names.into_iter().take(room).map(String::into_boxed_str));
     }
 
-    /// Adds a list in the form of one of Connect's header converters.
+    /// Adds the names of a list in the text form of one of Kafka Connect's header converters.
     pub fn list_text(&mut self, value: &[u8]) {
         if let Some(names) = std::str::from_utf8(value).ok().and_then(names) {
             self.list(names);
@@ -37,8 +38,8 @@ impl Headers {
     }
 }
 
-/// The id in a key that one of Connect's header converters wrote: JSON with or without schema, `Struct{id=…}`, or the
-/// id alone.
+/// Returns the id in a key that one of Kafka Connect's header converters wrote: JSON with or without schema,
+/// `Struct{id=…}`, or the id alone.
 pub(super) fn id(value: &[u8]) -> Option<Id> {
     let text = std::str::from_utf8(value).ok()?.trim_ascii();
     if let Ok(id) = key::read(text) {
@@ -51,8 +52,8 @@ pub(super) fn id(value: &[u8]) -> Option<Id> {
     Id::parse(bare.as_bytes()).ok()
 }
 
-/// The names in `["id","caption"]` (SimpleHeaderConverter, JsonConverter), in the same list with a schema, or in `[id,
-/// caption]` (StringConverter).
+/// Returns the names in a list. The list has the form `["id","caption"]` (SimpleHeaderConverter, JsonConverter), the
+/// same form with a schema, or the form `[id, caption]` (StringConverter).
 fn names(text: &str) -> Option<Vec<String>> {
     #[derive(Deserialize)]
     struct WithSchema {

@@ -11,34 +11,34 @@ use super::units::Unit;
 use super::{private, values};
 use crate::event::{Cell, Column, Id, Row, Table};
 
-/// The destination of a column of the wire.
+/// Says what becomes of a column that a record has.
 pub(super) enum Slot {
-    /// The column's index in [`Table::columns`].
+    /// The column is the one with this index in [`Table::columns`].
     Column(usize),
-    /// The column is never kept, whatever it holds.
+    /// The column is never kept, whatever its value is.
     Dropped,
     Extra,
 }
 
-/// A row that is being read. The first fault is kept and the reading continues, because the image of a delete is no row
-/// and its faults do not count.
+/// The image of a row while nova reads it. The builder keeps the first fault and continues to read, because the image
+/// of a delete is not used as a row and its faults do not count.
 #[derive(Debug)]
 pub(super) struct ImageBuilder {
     table: Table,
     cells: Box<[Cell]>,
-    /// The most likely next column, because Debezium keeps the table's order.
+    /// The index of the most likely next column, because Debezium keeps the order of the table's columns.
     next: usize,
     /// One bit for each column that was set.
     seen: u32,
     extra: Vec<(Box<str>, Box<str>)>,
-    /// Unknown columns that hold the placeholder.
+    /// The unknown columns whose value is the placeholder.
     unavailable: Vec<Box<str>>,
-    /// Unknown columns that a header names, some of which the image may have.
+    /// The unknown columns that a header names, some of which the image may have.
     named: Vec<Box<str>>,
     keep: Arc<KeepUnknown>,
-    /// By table: one bit for each column that came, seen from this table, as an unknown one.
+    /// For each other table, one bit for each of its columns that the image has although it is unknown to this table.
     others: [u32; Table::ALL.len()],
-    /// One bit for each member of [`MARKER`] that came.
+    /// One bit for each member of [`MARKER`] that the image has.
     marker: u8,
     fault: Option<Fault>,
 }
@@ -88,7 +88,7 @@ impl ImageBuilder {
         }
     }
 
-    /// Adds a column that the table's list does not have. `json` is the text of one JSON value.
+    /// Adds a column that is not in the table's list of columns. `json` is the text of one JSON value.
     pub fn extra(&mut self, name: &str, json: &str, placeholders: &Placeholders) {
         if let Some(member) = MARKER.iter().position(|member| *member == name) {
             self.marker |= 1 << member;
@@ -116,7 +116,7 @@ impl ImageBuilder {
         self.seen != 0
     }
 
-    /// Whether the image has the shape of Debezium's transaction markers, whose `id` is no UUID.
+    /// Whether the image has the shape of Debezium's transaction markers, whose `id` is not a UUID.
     pub fn is_transaction_marker(&self) -> bool {
         self.fault.is_some() && self.marker == 0b11
     }
@@ -137,12 +137,13 @@ impl ImageBuilder {
         }
     }
 
-    /// Returns the row, and the columns that are absent although they must not be null.
+    /// Returns the row, and the names of the columns that are absent although they must not be null.
     pub fn finish(mut self) -> Result<(Row, Vec<&'static str>), Fault> {
         let (extra, extra_unavailable) = self.unknown();
         let id_alone = self.seen & !1 == 0;
         match self.fault {
-            // Any object may have an `id`. So the value of an `id` alone proves no row.
+            // Any JSON object may have an `id`. So an object that has only an `id` need not be a row, and a fault in
+            // the `id` of such an object does not count.
             Some(fault) if !id_alone || fault.reason == "duplicate-field" => return Err(fault),
             _ if id_alone => {
                 let detail = "no member but `id` is a column of the table: neither a Debezium envelope nor a row";
@@ -164,8 +165,8 @@ impl ImageBuilder {
         Ok((Row { cells: self.cells, extra, extra_unavailable }, missing))
     }
 
-    /// Whether the image is a row of another table: it has all columns of the other table, some of which this table
-    /// does not have, and none that only this table has.
+    /// Whether the image is a row of another table: it has all columns of the other table, at least one that only the
+    /// other table has, and none that only this table has.
     fn is_whole_as(&self, other: Table) -> bool {
         let own = self.table.columns();
         let others = self.others.get(other as usize).copied().unwrap_or_default();
@@ -179,7 +180,8 @@ impl ImageBuilder {
         others != 0 && other.columns().iter().enumerate().all(came) && own.iter().zip(0..).all(shared)
     }
 
-    /// Whether all columns came, and all but the key have the value that Debezium writes for an unknown column.
+    /// Whether the image has all columns, and all columns except the key have the value that Debezium writes for an
+    /// unknown value.
     fn is_key_only(&self) -> bool {
         let mut rest = self.table.columns().iter().zip(&self.cells).skip(1);
         rest.all(|(column, cell)| match cell {
@@ -192,7 +194,7 @@ impl ImageBuilder {
         })
     }
 
-    /// Both kinds of unknown columns, each in the order of their names.
+    /// Returns the unknown columns with a value and those without one, each in the order of their names.
     fn unknown(&mut self) -> (Option<Box<str>>, Box<[Box<str>]>) {
         let mut extra = std::mem::take(&mut self.extra);
         let mut unavailable = std::mem::take(&mut self.unavailable);
@@ -216,7 +218,7 @@ impl ImageBuilder {
     }
 }
 
-/// The text of a JSON object. `None` if there are no members.
+/// Returns the text of a JSON object, or `None` if there are no members.
 pub(super) fn object<N: AsRef<str>, V: AsRef<str>>(members: &[(N, V)]) -> Option<Box<str>> {
     if members.is_empty() {
         return None;

@@ -1,4 +1,5 @@
-//! Reads Debezium's JSON in one pass without building a tree. Scalars are borrowed, and unknown members are skipped.
+//! Reads Debezium's JSON in one pass without building a tree. Scalars are borrowed from the text, and the values of
+//! unknown members are skipped.
 
 pub(super) mod key;
 pub(super) mod members;
@@ -22,7 +23,7 @@ use crate::event::Table;
 
 use self::members::{Name, ObjectOr, RawSeed, ReadObject, malformed, object};
 
-/// The settings with which each message is read.
+/// The settings with which nova reads each message.
 pub(super) struct Context<'c> {
     pub table: Table,
     pub placeholders: &'c Placeholders,
@@ -30,12 +31,13 @@ pub(super) struct Context<'c> {
     pub units: &'c mut KnownUnits,
 }
 
-/// Reads a value. `None` is the literal `null`, which some converters write for a null value.
+/// Reads a message. The result is `None` if the message is the literal `null`, which some converters write for a null
+/// value.
 pub(super) fn message(text: &str, context: &mut Context<'_>) -> Result<Option<Message>, Fault> {
     message_within(text, context, None)
 }
 
-/// Reads a message, with the units that the schema around the message states, if there is one.
+/// Reads a message, with the time units that the schema around the message states, if there is a schema.
 fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) -> Result<Option<Message>, Fault> {
     if is_null(text) {
         return Ok(None);
@@ -59,7 +61,7 @@ fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) 
     }
 }
 
-/// The content of `{"schema": …, "payload": …}`.
+/// The content of a message of the form `{"schema": …, "payload": …}`.
 #[derive(Clone, Copy, Default)]
 struct Wrapper<'a> {
     schema: Option<&'a RawValue>,
@@ -76,14 +78,14 @@ fn is_null(text: &str) -> bool {
     text.trim_ascii() == "null"
 }
 
-/// Reads one message of a table's topic.
+/// Reads one message from the topic of a table.
 #[derive(Clone, Copy)]
 struct Reader<'c> {
     table: Table,
     placeholders: &'c Placeholders,
     keep: &'c Arc<KeepUnknown>,
     units: Units,
-    /// The true shape, if the first member suggested another one.
+    /// The true shape of the message, if its first member suggested another shape.
     forced: Option<Shape>,
 }
 
@@ -141,7 +143,8 @@ fn kind(value: &RawValue) -> Kind {
 }
 
 impl<'c> Reader<'c> {
-    /// Reads the columns at the top and the `__*` members between them. `name` is the first member's name.
+    /// Reads the columns of a flattened row, and the members between them whose names begin with two underscores.
+    /// `name` is the name of the first member.
     fn flat<'de, A: MapAccess<'de>>(
         self,
         mut name: Cow<'de, str>,
@@ -198,7 +201,7 @@ impl<'c> Reader<'c> {
         Ok(())
     }
 
-    /// Reads a column. Returns the kind of its value if the table has no such column.
+    /// Reads the value of a column. If the table does not have the column, the function returns the kind of the value.
     fn column<'de, A: MapAccess<'de>>(
         self,
         name: &str,
@@ -246,7 +249,7 @@ impl<'de> ReadObject<'de> for ImageSeed<'_> {
 struct SourceSeed<'m>(&'m mut Message);
 
 impl<'de> DeserializeSeed<'de> for SourceSeed<'_> {
-    /// True if the value is an object.
+    /// The value is true if the JSON value is an object.
     type Value = bool;
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_any(ObjectOr(self))

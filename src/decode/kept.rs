@@ -1,5 +1,5 @@
-//! Which columns that nova does not know are kept: an allow-list. For `users` the default has only what every profile
-//! shows, because a new column of users may be private, and no record says whether it is.
+//! An allow-list says which columns nova keeps although it does not know them. By default the list has for `users` only
+//! what every profile shows, because a new column of `users` may be private, and no record says whether it is.
 
 use std::sync::LazyLock;
 
@@ -7,17 +7,18 @@ use super::private;
 use super::private::shown::Shown;
 use crate::event::Table;
 
-/// By default the unknown columns of these tables are kept.
+/// The tables whose unknown columns are all kept by default.
 const TABLES_BY_DEFAULT: [Table; 4] = [Table::Posts, Table::Follows, Table::Comments, Table::Likes];
-/// By default these columns of `users` are kept. The columns hold what people write about themselves for everybody.
+/// The unknown columns of `users` that are kept by default. The columns in this list hold what people write about
+/// themselves for everybody.
 const USERS_BY_DEFAULT: [&str; 1] = ["bio"];
 
-/// The allow-list of unknown columns.
+/// The allow-list of columns that nova keeps although it does not know them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepUnknown {
     /// For each table, whether all its unknown columns are kept.
     tables: [bool; Table::ALL.len()],
-    /// Single columns of other tables.
+    /// Single columns that are kept, of tables whose unknown columns are not all kept.
     columns: Vec<(Table, Box<str>)>,
 }
 
@@ -51,22 +52,22 @@ impl KeepUnknown {
         Ok(kept)
     }
 
-    /// The entries in the form of the configuration.
+    /// Returns the entries of the list in the form that the configuration has.
     pub fn entries(&self) -> impl Iterator<Item = String> {
         let tables =
             Table::ALL.into_iter().filter(|table| self.tables[*table as usize]).map(|table| table.name().into());
         tables.chain(self.columns.iter().map(|(table, column)| format!("{table}.{column}")))
     }
 
-    /// Whether a column outside the table's list is kept. Letter case and characters that are no letters or digits do
-    /// not count.
+    /// Whether nova keeps a column that is not in the table's list of columns. The comparison of names ignores letter
+    /// case, underscores, hyphens and spaces.
     pub fn keeps(&self, table: Table, column: &str) -> bool {
         self.tables[table as usize]
             || self.columns.iter().any(|(of, name)| *of == table && private::same_letters(name, column))
     }
 
-    /// What a dead letter shows of a column. For a table with private columns it shows the columns that nova reads or
-    /// keeps.
+    /// Says what a dead letter shows of a column. A dead letter of a table with private columns shows only the columns
+    /// that nova reads or keeps.
     pub(super) fn shown(&self, table: Table, column: &str) -> Shown {
         let read = || table.columns().iter().any(|known| private::same_letters(known.name, column));
         match private::column(column) {
@@ -77,7 +78,7 @@ impl KeepUnknown {
         }
     }
 
-    /// The allow-list if nothing is configured.
+    /// The allow-list that applies if none is configured.
     pub(super) fn shared_default() -> std::sync::Arc<KeepUnknown> {
         static DEFAULT: LazyLock<std::sync::Arc<KeepUnknown>> = LazyLock::new(Default::default);
         std::sync::Arc::clone(&DEFAULT)

@@ -1,5 +1,6 @@
-//! The bytes of a record as a dead letter keeps them: with their original length and without private values. So a
-//! letter that can be applied later has the same effect as its record would have had.
+//! Makes the bytes of a record that a dead letter keeps. A dead letter's bytes have their original length, and private
+//! values in them are overwritten. So a dead letter that can be applied later has the same effect as its record would
+//! have had.
 
 use std::borrow::Cow;
 
@@ -11,20 +12,21 @@ use super::registry::SchemaLookup;
 use super::{avro, confluent, headers, private, replicated, schema};
 use crate::event::{Id, Origin, Record, Table};
 
-/// The prefix of headers that Debezium writes.
+/// The prefix of the names of headers that Debezium writes.
 const DEBEZIUM: &[u8] = b"__debezium.";
 
-/// A part of a record.
+/// A part of a record: the key, the value or a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'n> {
     Key,
     Value,
-    /// A header with this name.
+    /// The part is the header with this name.
     Header(&'n str),
 }
 
 impl Decoder {
-    /// A part of a record without private values. The bytes are limited before they are masked; cut what this returns.
+    /// Returns a part of a record in which private values are overwritten. The function limits the length of the bytes
+    /// and then masks them, so a caller may cut the result.
     pub fn masked<'b>(&self, record: &Record, part: Part<'_>, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let read = bytes.get(..RECORD_MAX_BYTES).unwrap_or(bytes);
         match &record.origin {
@@ -33,9 +35,9 @@ impl Decoder {
         }
     }
 
-    /// Overwrites private values. For a table with private columns only the columns that nova reads or keeps, and
-    /// Debezium's own members, stay visible. Give it whole bytes and cut what it returns, because what a text that was
-    /// cut means is not certain.
+    /// Overwrites private values in a part of a record. If the table has private columns, only Debezium's own members
+    /// and the columns that nova reads or keeps stay visible. The caller must pass whole bytes and may cut the result,
+    /// because nobody can be certain what a text means after it is cut.
     pub fn mask<'b>(&self, topic: &str, part: Part<'_>, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         if let Part::Header(name) = part
             && private::is_private(name)
@@ -58,7 +60,7 @@ impl Decoder {
     }
 
     /// Overwrites private values in a record that came from PostgreSQL directly. If the table has private columns and
-    /// the bytes cannot be read, all of them are overwritten.
+    /// nova cannot read the bytes, all bytes are overwritten.
     pub fn mask_replicated<'b>(&self, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         replicated::mask(&self.keep, origin, bytes)
     }
@@ -66,14 +68,14 @@ impl Decoder {
     fn header<'b>(&self, table: Table, name: &str, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let is_column = |name: &str| self.keep.shown(table, name) != Shown::Nothing;
         let key = matches!(name, headers::OLD_KEY | headers::NEW_KEY);
-        // Any other header may hold a copy of a column, or a list of names.
+        // A header that is not Debezium's and not named after a column may hold a copy of a column, or a list of names.
         let known = key || name.as_bytes().starts_with(DEBEZIUM) || is_column(name);
         let place = if known { Place::Top } else { Place::Names };
         match bytes.first() {
             _ if key && is_id(bytes) => Cow::Borrowed(bytes),
             Some(b'{') => self.shown(table, place, bytes),
             Some(b'[') if private::is_json(&String::from_utf8_lossy(bytes)) => self.shown(table, place, bytes),
-            // StringConverter writes a list of names, or a key, in this form.
+            // The StringConverter of Kafka Connect writes a list of names, or a key, in this form.
             Some(b'[') => pieces(bytes, b"[],", is_column),
             _ if key => pieces(bytes, b"{},", |piece| {
                 piece == "Struct" || piece.strip_prefix("id=").is_some_and(|id| Id::parse(id.as_bytes()).is_ok())
@@ -83,7 +85,8 @@ impl Decoder {
         }
     }
 
-    /// A JSON text of which only the visible values remain, without private members inside kept columns.
+    /// Returns a JSON text in which only the visible values remain, and in which private members inside kept columns
+    /// are overwritten.
     fn shown<'b>(&self, table: Table, place: Place, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         match shown::mask(bytes, place, &|name| self.keep.shown(table, name)) {
             Cow::Borrowed(bytes) => private::mask(bytes),
@@ -91,8 +94,8 @@ impl Decoder {
         }
     }
 
-    /// Whether an Avro datum may hold private values, according to its schema, or according to the table if there is no
-    /// schema.
+    /// Whether an Avro datum may hold private values, according to its schema or, if nova does not have the schema,
+    /// according to its table.
     fn may_hold_private(&self, (schema, datum): (u32, &[u8]), part: Part<'_>, table: Option<Table>) -> bool {
         let (schema, table) = match (self.schemas.schema(schema), table) {
             (SchemaLookup::Found(schema), Some(table)) => (schema, table),
@@ -112,7 +115,7 @@ impl Decoder {
     }
 }
 
-/// Overwrites private members of JSON text behind the head of Confluent's format.
+/// Overwrites private members of JSON text that comes after the head of Confluent's wire format.
 fn behind_head(bytes: &[u8]) -> Cow<'_, [u8]> {
     let Some((head, text)) = confluent::json_start(bytes).and_then(|start| bytes.split_at_checked(start)) else {
         return Cow::Borrowed(bytes);
@@ -123,13 +126,13 @@ fn behind_head(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Whether the bytes are a UUID, bare or as a JSON string. Such a key has no member names.
+/// Whether the bytes are a UUID, either bare or as a JSON string. A key that is only a UUID has no member names.
 fn is_id(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     Id::parse(text.trim_ascii().as_bytes()).is_ok() || text.starts_with('"') && key::read(text).is_ok()
 }
 
-/// Overwrites the pieces between separators for which `shows` is false.
+/// Overwrites those pieces between separators for which `shows` returns false.
 fn pieces<'b>(bytes: &'b [u8], separators: &[u8], shows: impl Fn(&str) -> bool) -> Cow<'b, [u8]> {
     let mut out = bytes.to_vec();
     for piece in out.split_mut(|byte| separators.contains(byte)) {

@@ -1,9 +1,10 @@
-//! Turns the bytes of a record into facts. The module is pure and never panics.
+//! Turns the bytes of a record into facts. The module does no I/O except to look up a schema, and never panics.
 //!
-//! `decoder` chooses by topic what reads a record. `json`, `avro` and `replicated` read the three encodings, and
-//! `client` reads events. `debezium` interprets a message, `image` collects its row, and `values` makes cells. Below
-//! them are `said` (what a record says), `fault` (why a record is dead) and `raw` (a scalar of any encoding). `letter`
-//! writes dead letters, with `private`, which knows the columns that nobody may see.
+//! `decoder` chooses by the topic which reader reads a record. `json`, `avro` and `replicated` read the three encodings
+//! of changes, and `client` reads events. `debezium` interprets a message, `image` collects the row of a message, and
+//! `values` makes cells. The modules that read and interpret records use `said` (what a record says), `fault` (why a
+//! record is a dead letter) and `raw` (a scalar of any encoding). `letter` makes the bytes of dead letters with
+//! `private`, which knows the columns that nobody may see.
 
 #![warn(clippy::indexing_slicing)]
 

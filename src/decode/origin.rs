@@ -1,4 +1,5 @@
-//! An origin in the form that a dead letter keeps, so that the letter can be decoded without the session of its record.
+//! Stores the origin of a record in a dead letter, so that nova can decode the letter without the replication session
+//! of the record.
 
 use std::sync::Arc;
 
@@ -6,15 +7,15 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::{Origin, OriginKind, Record, Relation, SnapshotMark, Tables, WireColumn};
 
-/// The header of a dead letter that holds the origin of its record.
+/// The name of the header in which a dead letter holds the origin of its record.
 pub const ORIGIN_HEADER: &str = "nova.origin";
 
 const VERSION: u8 = 1;
 const WHAT: &str = "origin of a record";
-/// The most columns of a table of PostgreSQL.
+/// The maximum number of columns that a table of PostgreSQL can have.
 const COLUMNS_MAX: u64 = 1_600;
 
-// The stored number of each kind. A number is never used for another kind.
+// The number with which each kind of message is stored. A number is never used for another kind of message.
 const CHANGE: u8 = 1;
 const OLD_KEY: u8 = 2;
 const NEW_KEY: u8 = 3;
@@ -25,7 +26,7 @@ const MESSAGE: u8 = 7;
 const SNAPSHOT_BEGIN: u8 = 8;
 const SNAPSHOT_END: u8 = 9;
 
-/// Encodes the origin and the LSN of a record. `None` for a record without an origin.
+/// Encodes the origin and the LSN of a record. Returns `None` if the record has no origin.
 pub fn encode(record: &Record) -> Option<Vec<u8>> {
     let origin = record.origin.as_deref()?;
     let mut out = vec![VERSION];
@@ -50,7 +51,7 @@ pub fn encode(record: &Record) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Reads what [`encode`] wrote: the origin, whose base LSN is the record's LSN.
+/// Reads an origin that [`encode`] wrote. The base LSN of the result is the LSN of the record.
 pub fn decode(bytes: &[u8]) -> Result<Origin, CodecError> {
     let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
     let (base_lsn, commit_us) = (reader.varint()?, reader.zigzag()?);

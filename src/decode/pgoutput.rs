@@ -1,13 +1,15 @@
-//! The messages of PostgreSQL's output plugin `pgoutput`, protocol version 1, values as text ("Logical Replication
-//! Message Formats" in PostgreSQL's manual). The module is pure, and messages are borrowed and never copied.
+//! Reads the messages of PostgreSQL's output plugin `pgoutput` in protocol version 1, with values as text ("Logical
+//! Replication Message Formats" in PostgreSQL's manual). The module does no I/O. Messages borrow their bytes and are
+//! never copied.
 
 use crate::event::{Relation, WireColumn};
 
-/// Microseconds from 1970-01-01 to 2000-01-01, the beginning of PostgreSQL's times.
+/// The number of microseconds from 1970-01-01 to 2000-01-01, at which PostgreSQL's times begin.
 pub const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
-/// The most columns of a table of PostgreSQL.
+/// The maximum number of columns that a table of PostgreSQL can have.
 const COLUMNS_MAX: usize = 1_600;
-/// The most relations of one TRUNCATE. The length of a message limits a correct count; this limits a wrong one.
+/// The maximum number of relations that one TRUNCATE can name. The length of a message limits a correct count, and this
+/// number limits a wrong count.
 const TRUNCATED_MAX: usize = 65_536;
 
 /// One message.
@@ -25,39 +27,40 @@ pub enum Message<'a> {
     Logical { transactional: bool, lsn: u64, prefix: &'a [u8], content: &'a [u8] },
 }
 
-/// The part of the old row that an update or delete contains.
+/// The part of the old row that an update or a delete contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Old<'a> {
-    /// Whether every column is present (REPLICA IDENTITY FULL). Otherwise only the columns of the identity are real;
-    /// the others are written as null although they are not null.
+    /// Whether the old row has every column (REPLICA IDENTITY FULL). If `whole` is false, only the columns of the
+    /// replica identity have their values. PostgreSQL writes the columns outside of the replica identity as null,
+    /// although their values need not be null.
     pub whole: bool,
     pub tuple: Tuple<'a>,
 }
 
-/// The values of a row, checked to be well formed. [`Tuple::values`] returns exactly `columns` values.
+/// The values of a row, which were checked to be well formed. [`Tuple::values`] returns exactly `columns` values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple<'a> {
     columns: usize,
     bytes: &'a [u8],
 }
 
-/// The value of one column.
+/// The value of one column in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     Null,
     /// The value is stored out of line and did not change, so the message does not repeat it.
     Unchanged,
     Text(&'a [u8]),
-    /// The value is in the type's binary format, which nova does not request.
+    /// The value is in the binary format of its type, which nova does not request.
     Binary,
 }
 
-/// Why bytes are no message: the part that could not be read.
+/// The reason for which bytes are not a message: the part that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the pgoutput message is malformed in {0}")]
 pub struct Malformed(pub &'static str);
 
-/// Reads one message.
+/// Reads one `pgoutput` message.
 pub fn message(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     let mut scan = Scan { bytes };
     let message = match scan.u8("its type")? {
@@ -109,7 +112,7 @@ fn time(since_2000_us: u64) -> i64 {
     since_2000_us.cast_signed().saturating_add(EPOCH_OFFSET_US)
 }
 
-/// Whether a tuple of the old row has every column. `None` if the letter announces no old row.
+/// Returns whether a tuple of the old row has every column, or `None` if the letter does not announce an old row.
 fn old_kind(letter: u8) -> Option<bool> {
     match letter {
         b'K' => Some(false),
@@ -159,24 +162,24 @@ fn relation(scan: &mut Scan<'_>) -> Result<Relation, Malformed> {
         Ok(WireColumn { name, type_oid })
     };
     let columns = (0..count).map(column).collect::<Result<_, Malformed>>()?;
-    // The server sends an empty namespace for the system catalogue.
+    // PostgreSQL sends an empty namespace for the system catalogue `pg_catalog`.
     let namespace = if namespace.is_empty() { "pg_catalog".into() } else { namespace };
     Ok(Relation { oid, namespace, name, columns })
 }
 
 impl<'a> Tuple<'a> {
-    /// The number of values.
+    /// Returns the number of values in the row.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// The values in the order of the relation's columns.
+    /// Returns the values of the row, in the order of the relation's columns.
     pub fn values(&self) -> Values<'a> {
         Values { scan: Scan { bytes: self.bytes } }
     }
 }
 
-/// Iterates over the values; see [`Tuple::values`].
+/// Iterates over the values of a row (see [`Tuple::values`]).
 pub struct Values<'a> {
     scan: Scan<'a>,
 }
@@ -185,7 +188,7 @@ impl<'a> Iterator for Values<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        // Malformed values were refused when the tuple was read.
+        // A malformed value was already refused when the tuple was read.
         self.scan.value().ok()
     }
 }

@@ -1,5 +1,6 @@
-//! Converts a value as PostgreSQL prints it (session settings: `datestyle=ISO`, `timezone=UTC`, `bytea_output=hex`) to
-//! the typed cell of a column, or to the JSON that Debezium writes for a column of this type.
+//! Converts a value that PostgreSQL prints (with the session settings `datestyle=ISO`, `timezone=UTC`,
+//! `bytea_output=hex`) to the typed cell of a column, or to the JSON that Debezium writes for a column of the value's
+//! type.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use super::fault::Fault;
 use super::{private, time};
 use crate::event::{Cell, Column, ColumnType, Id};
 
-/// `pg_type.oid` of built-in types (`pg_type.dat`). These numbers never change.
+/// The `pg_type.oid` of built-in types (`pg_type.dat`). The numbers of built-in types never change.
 mod oid {
     pub const BOOL: u32 = 16;
     pub const BYTEA: u32 = 17;
@@ -32,14 +33,14 @@ mod oid {
     pub const UUID_ARRAY: u32 = 2_951;
 }
 
-/// The deepest nesting of arrays, which is PostgreSQL's limit of dimensions.
+/// The maximum nesting of arrays, which is PostgreSQL's limit of dimensions.
 const DIMENSIONS_MAX: usize = 6;
 
-/// The printed form of a column's values, as far as nova distinguishes types.
+/// The form in which PostgreSQL prints the values of a column, as far as nova distinguishes types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Bool,
-    /// A number in JSON's form: digits, also for floats.
+    /// The form of numbers, which JSON writes with digits, also for floats.
     Number,
     TimestampTz,
     Timestamp,
@@ -47,13 +48,14 @@ pub(super) enum Form {
     Time,
     Bytea,
     Interval,
-    /// An array of elements of one of the forms above, or of text.
+    /// The form of arrays, whose elements have a form of [`Element`].
     Array(Element),
-    /// Any other type. Debezium writes its values as strings.
+    /// The form of every type that has no form of its own. Debezium writes the values of a type without a form of its
+    /// own as strings.
     Text,
 }
 
-/// The form of an array's elements.
+/// The form in which the elements of an array are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
     Bool,
@@ -79,7 +81,8 @@ impl Form {
         }
     }
 
-    /// Whether a value of the form can be a cell of the column. A column that changed its type cannot be read.
+    /// Whether a value of this form can be a cell of the column. A column whose type was changed in the source cannot
+    /// be read.
     fn reads(self, kind: ColumnType) -> bool {
         match kind {
             ColumnType::Bool => self == Form::Bool,
@@ -106,7 +109,7 @@ impl Form {
     }
 }
 
-/// The text of a value, which must be UTF-8.
+/// Returns the text of a value, which must be UTF-8.
 pub(super) fn utf8<'a>(column: &str, bytes: &'a [u8]) -> Result<&'a str, Fault> {
     std::str::from_utf8(bytes).map_err(|error| {
         let detail = format!("`{column}` is not UTF-8 at byte {}", error.valid_up_to());
@@ -114,7 +117,7 @@ pub(super) fn utf8<'a>(column: &str, bytes: &'a [u8]) -> Result<&'a str, Fault> 
     })
 }
 
-/// The typed cell of a value. The value is not null.
+/// Returns the typed cell of a value that is not null.
 pub(super) fn cell(column: &Column, form: Form, bytes: &[u8]) -> Result<Cell, Fault> {
     if !form.reads(column.kind) {
         let (name, found) = (column.name, form.shown());
@@ -164,7 +167,7 @@ fn expected(kind: ColumnType) -> &'static str {
     }
 }
 
-/// The JSON that Debezium writes for the value with nova's connector (`deploy/debezium/nova.json`: times in
+/// Returns the JSON that Debezium writes for the value with nova's connector (`deploy/debezium/nova.json`: times in
 /// microseconds, numerics as text, bytes as hex).
 pub(super) fn json(form: Form, text: &str) -> String {
     let string = || Value::from(text).to_string();
@@ -188,13 +191,13 @@ fn element(of: Element, text: &str) -> String {
     match (of, text) {
         (Element::Bool, "t") => "true".to_owned(),
         (Element::Bool, "f") => "false".to_owned(),
-        // JSON has no numbers for NaN and the infinities of floats.
+        // JSON has no numbers for NaN and for the infinities of floats.
         (Element::Number, text) if text.parse::<serde_json::Number>().is_ok() => text.to_owned(),
         _ => Value::from(text).to_string(),
     }
 }
 
-/// A `timestamptz` as Debezium prints it: in UTC, always with microseconds.
+/// Returns a `timestamptz` as Debezium prints it: in UTC, and always with microseconds.
 fn zoned(text: &str) -> Option<String> {
     match time::parse_postgres(text, true)? {
         i64::MAX | i64::MIN => Some(text.to_owned()),
@@ -205,8 +208,8 @@ fn zoned(text: &str) -> Option<String> {
     }
 }
 
-/// The JSON of an array that PostgreSQL printed ("Arrays", section "Array Input and Output Syntax"). `None` if the text
-/// is no array.
+/// Returns the JSON of an array that PostgreSQL printed ("Arrays", section "Array Input and Output Syntax"). The
+/// function returns `None` if the text is not an array.
 fn array(of: Element, text: &str) -> Option<String> {
     // If the lower bounds of an array are not 1, PostgreSQL prints them before the values.
     let text = if text.starts_with('[') { text.split_once('=')?.1 } else { text };
@@ -244,7 +247,7 @@ fn array(of: Element, text: &str) -> Option<String> {
     (depth == 0 && !out.is_empty()).then_some(out)
 }
 
-/// Reads a quoted element after its opening quote. Returns the element and the rest of the text.
+/// Reads a quoted array element after its opening quote. Returns the element and the rest of the text.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut out = String::new();
     let mut chars = text.chars();

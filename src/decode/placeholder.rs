@@ -1,24 +1,27 @@
-//! The text that Debezium writes for an unchanged value that is stored out of line, in each form that its PostgreSQL
-//! connector and the converters give the setting `unavailable.value.placeholder` (`UnchangedToastedPlaceholder` and
-//! `PostgresValueConverter` of Debezium 3.6; arrays of other numbers: debezium/debezium#7815).
+//! Recognises the text that Debezium writes for an unchanged value that is stored out of line. The text has many forms,
+//! because Debezium's PostgreSQL connector and the converters change the setting `unavailable.value.placeholder`
+//! (`UnchangedToastedPlaceholder` and `PostgresValueConverter` of Debezium 3.6; arrays of other numbers:
+//! debezium/debezium#7815).
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use md5::{Digest, Md5};
 use serde_json::Value;
 
-/// Debezium's default for `unavailable.value.placeholder`.
+/// Debezium's default value of the setting `unavailable.value.placeholder`.
 pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
 
-/// The most bytes of JSON for one byte of the placeholder: in a list of numerics without a scale, each byte is an
-/// object with two members.
+/// The maximum number of bytes of JSON that one byte of the placeholder needs: in a list of numerics without a scale,
+/// each byte is an object with two members.
 const JSON_MAX_BYTES_A_BYTE: usize = 40;
-/// Bytes of JSON around the placeholder, and bytes of a UUID.
+/// The maximum number of bytes of JSON that surround the placeholder, or that a UUID needs in place of the placeholder.
 const JSON_MAX_BYTES_AROUND: usize = 128;
-/// In an array of UUIDs a UUID stands for the placeholder, whatever the length of the placeholder is.
+/// The number of bytes of a UUID. In an array of UUIDs, one UUID stands for the placeholder, however long the
+/// placeholder is.
 const UUID_BYTES: usize = 36;
 
-/// The placeholder of the connectors in deploy/debezium. nova knows it without a setting.
+/// The placeholder that the connectors in `deploy/debezium` set. nova knows the placeholder of `deploy/debezium`
+/// without a setting.
 pub const SHIPPED_PLACEHOLDER: &str = "nova-unavailable-6850090be5b7f03428b38213ee145bae";
 
 /// The texts that stand for values which a record does not repeat.
@@ -26,13 +29,14 @@ pub const SHIPPED_PLACEHOLDER: &str = "nova-unavailable-6850090be5b7f03428b38213
 pub(super) struct Placeholders(Box<[Placeholder]>);
 
 impl Placeholders {
-    /// The placeholders if nova has no setting for them: Debezium's default, and the text in deploy/debezium.
+    /// The placeholders that nova knows if no placeholder is set: Debezium's default, and the text in
+    /// `deploy/debezium`.
     pub fn unset() -> Placeholders {
         Placeholders([DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER].map(Placeholder::new).into())
     }
 
-    /// The placeholder of a connector whose `unavailable.value.placeholder` is `setting`. No other text counts as a
-    /// placeholder.
+    /// The placeholder of a connector whose setting `unavailable.value.placeholder` is `setting`. If the placeholder is
+    /// set, no other text counts as a placeholder.
     pub fn of(setting: &str) -> Placeholders {
         Placeholders([Placeholder::new(setting)].into())
     }
@@ -41,7 +45,7 @@ impl Placeholders {
         self.0.iter().any(|one| one.is_text(value))
     }
 
-    /// Whether the text is the placeholder of a `bytea`.
+    /// Whether the text is the placeholder of a column of type `bytea`.
     pub fn is_bytes(&self, value: &str) -> bool {
         self.0.iter().any(|one| one.is_bytes(value))
     }
@@ -52,18 +56,19 @@ impl Placeholders {
     }
 }
 
-/// One placeholder in all its forms.
+/// One placeholder in all forms that a record may have.
 #[derive(Clone, Debug)]
 struct Placeholder {
     bytes: Box<[u8]>,
     text: Box<str>,
-    /// The texts that a converter or `binary.handling.mode` makes from the bytes.
+    /// The texts that a converter or the setting `binary.handling.mode` makes from the placeholder's bytes.
     encoded: [Box<str>; 4],
     uuid: Box<str>,
 }
 
 impl Placeholder {
-    /// Makes all forms of `setting`, the connector's `unavailable.value.placeholder`, including its `hex:` form.
+    /// Makes all forms of the text `setting`, which is the connector's `unavailable.value.placeholder` and may have the
+    /// form `hex:`.
     fn new(setting: &str) -> Placeholder {
         let bytes = setting.strip_prefix("hex:").and_then(from_hex).unwrap_or_else(|| setting.as_bytes().to_vec());
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -106,7 +111,7 @@ impl Placeholder {
             }
             Value::Array(items) => match items.as_slice() {
                 [Value::String(text)] => self.is_text(text) || self.is_bytes(text) || **text == *self.uuid,
-                // A map comes as a list of pairs, or as a list of records with `key` and `value`.
+                // A record has a map as a list of pairs, or as a list of records with `key` and `value`.
                 [Value::Array(pair)] => pair.len() == 2 && pair.iter().all(|part| self.is_string(part)),
                 [map @ Value::Object(_)] => self.is_map(map),
                 items => self.is_numbers(items),
@@ -128,15 +133,15 @@ impl Placeholder {
         }
     }
 
-    /// Whether the items are numbers, one for each byte. Java's bytes are signed. Decimals come as text or as their
-    /// bytes in base64.
+    /// Whether the items are numbers, one for each byte of the placeholder. The numbers of the placeholder's bytes may
+    /// be negative, because bytes in Java are signed. Decimals are written as text, or as their bytes in base64.
     fn is_numbers(&self, items: &[Value]) -> bool {
         let is_byte = |(item, byte): (&Value, &u8)| match item {
             Value::Number(number) => number.as_f64().is_some_and(|number| is_number(number, *byte)),
             Value::String(text) => {
                 text.parse().is_ok_and(|number| is_number(number, *byte)) || *text == STANDARD.encode([*byte])
             }
-            // A numeric without a declared scale comes as `VariableScaleDecimal`.
+            // A numeric without a declared scale is written as `VariableScaleDecimal`.
             Value::Object(members) => {
                 let bytes = members.get("value").and_then(Value::as_str);
                 members.len() == 2
@@ -155,7 +160,7 @@ fn is_number(number: f64, byte: u8) -> bool {
     number == f64::from(byte) || number == f64::from(byte.cast_signed())
 }
 
-/// The same as Java's `UUID.nameUUIDFromBytes`: version 3 without a namespace.
+/// Returns the UUID that Java's `UUID.nameUUIDFromBytes` makes: version 3 without a namespace.
 fn name_uuid(bytes: &[u8]) -> String {
     uuid::Builder::from_md5_bytes(Md5::digest(bytes).into()).into_uuid().to_string()
 }

@@ -1,5 +1,5 @@
-//! Private members, which never leave the decoder. Private values are not stored, logged, sent or shown, wherever they
-//! stand in a record and however they are written.
+//! Handles private members, which never leave the decoder. Private values are not stored, logged, sent or shown,
+//! whatever place they have in a record and however they are written.
 
 mod broken;
 mod fill;

@@ -1,15 +1,15 @@
-//! A scalar in any encoding, before its column is known.
+//! A scalar in any encoding, while it is unknown to which column it belongs.
 
 use std::borrow::Cow;
 
-/// A scalar as it came, borrowed from the record if possible. The reader skips objects and arrays, because no column of
-/// a table is one.
+/// A scalar as the record has it, borrowed from the record if possible. The reader skips objects and arrays, because no
+/// column of a table has an object or an array.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// A number beyond `i64`.
+    /// A number that is too large for `i64`.
     TooLarge,
     Float,
     Text(Cow<'a, str>),

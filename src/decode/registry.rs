@@ -1,4 +1,5 @@
-//! Writer schemas by their id: from a registry, from the file beside a capture, or none at all.
+//! Finds the schemas with which Avro records were written, by their ids: in a registry, in the file beside a capture,
+//! or not at all.
 
 mod file;
 mod http;

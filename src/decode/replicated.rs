@@ -1,5 +1,5 @@
-//! Records that come from PostgreSQL directly. A message of `pgoutput` or a line of COPY, together with its relation,
-//! means exactly what Debezium's record of the same change means.
+//! Reads records that come from PostgreSQL directly. A message of `pgoutput` or a line of COPY, together with its
+//! relation, means exactly what Debezium's record of the same change means.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,32 +19,34 @@ use crate::event::{
     Table,
 };
 
-/// The number of relations whose plan is kept. A session has five; dead letters may need older ones.
+/// The maximum number of relations whose plan nova keeps. A replication session has five relations, and dead letters
+/// may need relations from earlier sessions.
 const PLANS_MAX: usize = 32;
 
-/// The name of the primary key, the first column of every table.
+/// The name of the primary key, which is the first column of every table.
 const KEY: &str = "id";
 
-/// The destination of a column of the wire.
+/// Says what becomes of a column that PostgreSQL sends.
 #[derive(Clone, Debug)]
 enum Slot {
-    /// A column of the table: its index, and the printed form of its values.
+    /// The column is in the table's list. The fields are the column's index and the printed form of the column's
+    /// values.
     Column(usize, Form),
-    /// An unknown column that is kept under its name.
+    /// The column is unknown to nova, and is kept under its name.
     Extra(Box<str>, Form),
-    /// A column that is private, or not on the allow-list.
+    /// The column is private, or it is not on the allow-list.
     Dropped,
 }
 
-/// How the values of a relation become a row. A plan is made once for each description of a relation.
+/// Says how the values of a relation become a row. nova makes a plan once for each description of a relation.
 #[derive(Debug)]
 struct Plan {
     relation: Arc<Relation>,
     table: Table,
     slots: Box<[Slot]>,
-    /// The index of the primary key on the wire.
+    /// The index of the primary key among the columns that PostgreSQL sends.
     key: Option<usize>,
-    /// Columns that must not be null and that the relation lacks.
+    /// The columns that must not be null and that the relation lacks.
     missing: Vec<&'static str>,
 }
 
@@ -70,7 +72,7 @@ impl Plan {
         Plan { relation: Arc::clone(relation), table, slots, key, missing }
     }
 
-    /// The key and the row of these values.
+    /// Returns the key and the row that the values make.
     fn row<'a>(&self, mut values: impl Iterator<Item = Field<'a>>) -> Result<(Id, Row), Fault> {
         if !self.missing.is_empty() {
             return Err(debezium::lacks(self.table, &self.missing));
@@ -110,11 +112,11 @@ impl Plan {
         Ok((key, Row { cells, extra: object(&extra), extra_unavailable: unavailable.into() }))
     }
 
-    /// The primary key in the tuple of the old row.
+    /// Returns the primary key that is in the tuple of the old row.
     fn key_of(&self, tuple: Tuple<'_>) -> Result<Id, Fault> {
         let value = self.key.and_then(|index| tuple.values().nth(index));
         match value {
-            // Columns outside of the identity are written as null.
+            // PostgreSQL writes columns that are not part of the replica identity as null.
             None | Some(Value::Null) => Err(nil_key("is not in the message")),
             Some(Value::Text(bytes)) => match Id::parse(bytes) {
                 Ok(Id::NIL) => Err(nil_key("is the nil UUID")),
@@ -127,7 +129,7 @@ impl Plan {
     }
 }
 
-/// A value of a row, either from a message or from a COPY.
+/// A value of a row, which is either from a message or from a line of COPY.
 enum Field<'a> {
     Null,
     Unchanged,
@@ -169,8 +171,8 @@ fn other_columns(relation: &Relation, how: &str) -> Fault {
     Fault::new("malformed-message", detail)
 }
 
-/// The fault of a row without a known key: a key that is stored out of line comes without its value and without the old
-/// row.
+/// Returns the fault of a row whose key is unknown: a message has neither the value of a key that is stored out of line
+/// nor the old row.
 fn unidentified(relation: &Relation) -> Fault {
     let detail = format!(
         "`{KEY}` of {}.{} is not in the message, so that the row is not known: it must be the primary key and a uuid",
@@ -185,11 +187,12 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// Whether a message is an update that changes the primary key. nova treats such an update as a delete and an insert,
-/// as Debezium does. A message that cannot be read is no such update.
+/// Whether a message is an update that changes the primary key of a row. nova treats an update that changes the key as
+/// a delete and an insert, as Debezium does. A message that cannot be read does not count as an update that changes the
+/// key.
 pub fn changes_key(relation: &Relation, bytes: &[u8]) -> bool {
     const AFTER_OID: usize = 5;
-    // Most updates contain nothing of the old row.
+    // Most messages of updates have no part of the old row.
     if bytes.first() != Some(&b'U') || bytes.get(AFTER_OID) == Some(&b'N') {
         return false;
     }
@@ -201,14 +204,14 @@ pub fn changes_key(relation: &Relation, bytes: &[u8]) -> bool {
     }
 }
 
-/// The plans of the relations that PostgreSQL described most recently.
+/// The plans of the relations that PostgreSQL has described most recently.
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     plans: Vec<Plan>,
 }
 
 impl Replicas {
-    /// Decodes a record with an origin.
+    /// Decodes a record that has an origin.
     pub fn read(&mut self, record: &Record, origin: &Origin, keep: &KeepUnknown) -> Result<Fact, Stop> {
         let relation = match &origin.kind {
             OriginKind::Commit => return Ok(Fact::Ignore(Ignored::TransactionMarker)),
@@ -255,9 +258,9 @@ impl Replicas {
     }
 }
 
-/// A value in the form that a dead letter keeps: with its original length, without the values of private columns. For a
-/// table that has private columns only the columns that nova reads or keeps stay visible, and a value that cannot be
-/// read is overwritten as a whole.
+/// Returns a record's value in the form that a dead letter keeps: with its original length, and with private values
+/// overwritten. If the table has private columns, only the columns that nova reads or keeps stay visible, and a value
+/// that cannot be read is overwritten as a whole.
 pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
     let Some(relation) = origin.kind.relation() else { return Cow::Borrowed(bytes) };
     let table = Table::from_name(&relation.name).filter(|table| private::of(*table));
@@ -265,7 +268,7 @@ pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> 
         Some(table) => keep.shown(table, &column.name) != Shown::Nothing,
         None => private::column(&column.name).is_none(),
     });
-    // Values beyond the relation's known columns could be anything.
+    // Values after the last column that the relation describes may be anything.
     let shown = columns.chain(std::iter::repeat(table.is_none()));
     let values = match (&origin.kind, pgoutput::message(bytes)) {
         (OriginKind::Copied(_), _) => copied_ranges(bytes, shown),
@@ -284,7 +287,7 @@ pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> 
     for range in values {
         match masked.get_mut(range) {
             Some(value) => value.fill(MASK),
-            // Where the value really is cannot be known.
+            // If the range lies outside of the bytes, the place of the value is unknown, and every byte is overwritten.
             None => masked.fill(MASK),
         }
     }
@@ -293,7 +296,7 @@ pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> 
 
 const MASK: u8 = b'*';
 
-/// A change of a row: the key, the operation, the other key, and the body.
+/// A change of a row: its key, its operation, its key before or after the change, and its body.
 type Told = (Id, Op, Option<Renamed>, ChangeBody);
 
 fn told(plan: &Plan, kind: &OriginKind, bytes: &[u8]) -> Result<Told, Fault> {
@@ -328,7 +331,8 @@ fn told(plan: &Plan, kind: &OriginKind, bytes: &[u8]) -> Result<Told, Fault> {
     told
 }
 
-/// The ranges of the values in a message that must be overwritten. `None` if the message is no change of a row.
+/// Returns the ranges of a message that hold values which must be overwritten. Returns `None` if the message is not a
+/// change of a row.
 fn message_ranges(
     bytes: &[u8],
     message: &Message<'_>,
@@ -346,7 +350,8 @@ fn message_ranges(
         for (value, shown) in tuple.values().zip(shown.clone()) {
             match value {
                 Value::Text(text) if !shown => {
-                    // The value is borrowed from the message, so its position follows from the addresses.
+                    // The value is borrowed from the message, so its position is the address of the value minus the
+                    // address of the message.
                     let start = text.as_ptr().addr() - bytes.as_ptr().addr();
                     ranges.push(start..start + text.len());
                 }
@@ -359,7 +364,7 @@ fn message_ranges(
     Some(ranges)
 }
 
-/// The ranges of the values in a line of COPY that must be overwritten.
+/// Returns the ranges of a line of COPY that hold values which must be overwritten.
 fn copied_ranges(bytes: &[u8], shown: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let (mut ranges, mut start) = (Vec::new(), 0);

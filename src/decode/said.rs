@@ -1,9 +1,9 @@
-//! What a record says, or why it cannot be read now.
+//! The facts that a record states, or the reason for which it cannot be read now.
 
 use super::fault::Fault;
 use crate::event::{Change, ClientEvent, Ignored, SnapshotMark, Wait};
 
-/// What a record says.
+/// The facts that a record states.
 #[derive(Debug)]
 pub(super) enum Fact {
     Change(Change),
@@ -12,7 +12,7 @@ pub(super) enum Fact {
     Snapshot(SnapshotMark),
 }
 
-/// Why a record cannot be read now.
+/// The reason for which a record cannot be read now.
 #[derive(Debug)]
 pub(super) enum Stop {
     Dead(Fault),

@@ -1,5 +1,6 @@
-//! Whether the rows of an Avro schema can be rows of a table, decided once per schema. Columns are found by their name,
-//! or by an alias if they were renamed. Additional and missing columns are accepted.
+//! Decides whether the rows of an Avro schema can be rows of a table, once for each schema. nova finds a column by its
+//! name, or by an alias if the column was renamed. The schema may have additional columns, and it may lack columns that
+//! can be null.
 
 use apache_avro::Schema;
 use apache_avro::schema::RecordField;
@@ -9,10 +10,10 @@ use super::private::shown::{Columns, Place, Shown, member};
 use super::{private, values};
 use crate::event::{Column, ColumnType, Table};
 
-/// A schema whose rows do not fit the table. Every record of the schema would be refused.
+/// A schema whose rows do not fit the table. nova would refuse every record of a schema that does not fit the table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaMismatch {
-    /// The type of a column has no value that fits the table's column.
+    /// The type of a column in the schema has no value that fits the table's column.
     #[error(
         "SchemaMismatch: schema {id} writes {table}.{column} as {found}, nova reads {expected}. Run a nova that knows the \
          new type; or give the column its old type back, and give up the records of this schema: nova cdc seek"
@@ -32,10 +33,10 @@ impl SchemaMismatch {
     }
 }
 
-/// How the fields of a schema become the columns of a table.
+/// Says how the fields of a schema become the columns of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Fields that have another name than their column, whose name is an alias of the field.
+    /// The fields whose name is not the name of their column. The column's name is an alias of the field.
     renamed: Vec<(Box<str>, Box<str>)>,
 }
 
@@ -48,10 +49,10 @@ impl Plan {
             let known = known(table, &field.name);
             let by_alias =
                 || field.aliases.iter().find_map(|alias| self::known(table, alias).filter(|name| !written(name)));
-            // A private column stays private under any name.
+            // A private column stays private under any name, so its aliases count.
             let private = || field.aliases.iter().find_map(|alias| private::column(alias));
             let Some(name) = known.or_else(private).or_else(by_alias) else {
-                // A column that is kept by name is also kept under another name.
+                // If the allow-list names a column, nova also keeps the column under another name.
                 let kept = field.aliases.iter().find(|alias| keep.keeps(table, alias));
                 if let Some(alias) = kept.filter(|_| !keep.keeps(table, &field.name)) {
                     plan.renamed.push((field.name.as_str().into(), alias.as_str().into()));
@@ -71,27 +72,27 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The name of the column for a field.
+    /// Returns the name of the column that belongs to a field.
     pub fn name<'n>(&'n self, field: &'n str) -> &'n str {
         self.renamed.iter().find(|(name, _)| **name == *field).map_or(field, |(_, column)| column)
     }
 }
 
-/// nova's name of a column, also if nova drops the column.
+/// Returns nova's own name of a column, even if nova drops the values of the column.
 fn known(table: Table, name: &str) -> Option<&'static str> {
     let column = table.columns().iter().map(|column| column.name).find(|column| *column == name);
     column.or_else(|| private::column(name))
 }
 
-/// The fields of the schema that belong to the row itself.
+/// Returns the fields of the schema that belong to the row itself.
 fn row(schema: &Schema) -> &[RecordField] {
     let Schema::Record(top) = schema else { return &[] };
-    // `after` may only refer to the record that `before` defines.
+    // The field `after` may only refer to the record that `before` defines.
     let images = top.fields.iter().filter(|field| field.name == "before" || field.name == "after");
     images.filter_map(|field| record(&field.schema)).next().unwrap_or(&top.fields)
 }
 
-/// Whether a schema has a private member anywhere.
+/// Whether a schema has a private member at any depth.
 pub(super) fn is_private(schema: &Schema) -> bool {
     match schema {
         Schema::Record(record) => record.fields.iter().any(|field| {
@@ -100,13 +101,13 @@ pub(super) fn is_private(schema: &Schema) -> bool {
         }),
         Schema::Union(union) => union.variants().iter().any(is_private),
         Schema::Array(array) => is_private(&array.items),
-        // The names in a map are data, so any of them may be private.
+        // The names of a map's members are data, so any of them may be private.
         Schema::Map(_) => true,
         _ => false,
     }
 }
 
-/// Whether a schema has anything at this place that a dead letter does not show.
+/// Whether a schema has anything at the given place that a dead letter does not show.
 pub(super) fn hides(schema: &Schema, place: Place, columns: Columns<'_>) -> bool {
     match schema {
         Schema::Record(record) => record.fields.iter().any(|field| {
@@ -125,13 +126,13 @@ pub(super) fn hides(schema: &Schema, place: Place, columns: Columns<'_>) -> bool
         Schema::Union(union) => union.variants().iter().any(|variant| hides(variant, place, columns)),
         Schema::Array(array) => hides(&array.items, place, columns),
         Schema::Null => false,
-        // `after` refers to the record that `before` defines.
+        // The field `after` refers to the record that `before` defines.
         Schema::Ref { .. } => place != Place::Row,
         _ => true,
     }
 }
 
-/// Whether values of the schema are neither objects nor arrays.
+/// Whether the values of the schema are neither objects nor arrays.
 fn is_scalar(schema: &Schema) -> bool {
     match schema {
         Schema::Union(union) => union.variants().iter().all(is_scalar),
@@ -153,10 +154,11 @@ fn record(schema: &Schema) -> Option<&[RecordField]> {
     }
 }
 
-/// Whether values of the schema can be cells of the column. Each record shows whether its own value is one.
+/// Whether the values of the schema can be cells of the column. If the schema is a union, each record shows whether its
+/// own value can be a cell.
 fn reads(column: &Column, schema: &Schema) -> bool {
     match (column.kind, schema) {
-        // A column that is always null says nothing about its type.
+        // A field that is always null says nothing about the type of its values.
         (_, Schema::Null) => column.nullable,
         (_, Schema::Union(union)) => {
             let mut values = union.variants().iter().filter(|variant| **variant != Schema::Null).peekable();
@@ -184,7 +186,7 @@ fn is_timestamp(schema: &Schema) -> bool {
     )
 }
 
-/// The type as the schema names it, cut.
+/// Returns the type as the schema names it, cut to a short text.
 fn shown(schema: &Schema) -> String {
     const TYPE_MAX_CHARS: usize = 80;
     let text = serde_json::to_string(schema).unwrap_or_else(|_| "another type".to_owned());

@@ -1,20 +1,22 @@
-//! The shape of a Debezium message, recognised by the members at its top.
+//! Recognises the shape of a Debezium message by the members at the top of the message.
 
 use super::raw::Raw;
 
 /// The arrangement of the columns in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// The members `before`, `after`, `source` and `op`.
+    /// The columns are in an envelope with the members `before`, `after`, `source` and `op`.
     Envelope,
-    /// The columns themselves (ExtractNewRecordState), with metadata in `__*` members.
+    /// The columns are the members of the message itself (ExtractNewRecordState). Metadata are in members whose names
+    /// begin with two underscores.
     Flat,
-    /// A message of another shape within `{"schema": …, "payload": …}`.
+    /// The message wraps a message of another shape: `{"schema": …, "payload": …}`.
     Wrapped,
 }
 
 impl Shape {
-    /// The shape that the first member of a message suggests. A conflict shows later, when the message is interpreted.
+    /// Returns the shape that the first member of a message suggests. If the suggestion was wrong, nova notices it when
+    /// it interprets the message.
     pub fn of_first(name: &str) -> Shape {
         match name {
             "before" | "after" | "source" | "op" | "transaction" | "ts_ms" | "ts_us" | "ts_ns" => Shape::Envelope,
@@ -24,29 +26,30 @@ impl Shape {
     }
 }
 
-/// Which of the members that determine a shape are present at the top.
+/// Says which of the members that determine a shape are at the top of the message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Top {
-    /// `op` is present and a string.
+    /// Whether `op` is present and is a string.
     pub op: bool,
-    /// `before` or `after` is present.
+    /// Whether `before` or `after` is present.
     pub image: bool,
-    /// `source` is present and an object.
+    /// Whether `source` is present and is an object.
     pub source: bool,
-    /// `schema` is present and an object or null.
+    /// Whether `schema` is present and is an object or null.
     pub schema: bool,
-    /// `payload` is present and an object or null.
+    /// Whether `payload` is present and is an object or null.
     pub payload: bool,
-    /// `id` is present, as in flattened rows.
+    /// Whether `id` is present, as in a flattened row.
     pub id: bool,
-    /// `ts_ms` is present, in one unit or several. A heartbeat has nothing else.
+    /// Whether `ts_ms` is present, in one unit or in several units. A heartbeat has no member except its times.
     pub time: bool,
-    /// A member other than these is present.
+    /// Whether a member is present that no other field of this struct describes.
     pub other: bool,
 }
 
 impl Top {
-    /// Whether two of the three members are present that only Debezium's envelope has together.
+    /// Whether at least two of `op`, an image (`before` or `after`) and `source` are present. Only Debezium's envelope
+    /// has two of these members.
     pub fn is_envelope(self) -> bool {
         u8::from(self.op) + u8::from(self.image) + u8::from(self.source) >= 2
     }
@@ -74,7 +77,7 @@ impl Top {
     }
 }
 
-/// The kind of a value, as far as a shape depends on it.
+/// The kind of a value, as far as the shape of a message depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,

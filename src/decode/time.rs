@@ -2,36 +2,37 @@
 //! (`:60`, RFC 3339 §5.7) is the first second of the next minute, as in PostgreSQL, because epoch time does not count
 //! leap seconds.
 
-/// The most digits of a fraction that nova reads. RFC 3339 has no limit.
+/// The maximum number of digits of a fraction that nova reads. RFC 3339 does not limit the number of digits.
 const FRACTION_MAX_DIGITS: usize = 64;
 
-/// The epoch microseconds of a text such as `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity`
-/// (`i64::MAX`) or `-infinity` (`i64::MIN`). `None` for any other text: without an offset, with a day that does not
-/// exist, with a fraction finer than microseconds, or with a time beyond 64 bits.
+/// Returns the epoch microseconds of a text such as `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity`
+/// (`i64::MAX`) or `-infinity` (`i64::MIN`). Returns `None` for a time without an offset, with a day that does not
+/// exist, with a fraction finer than microseconds, or beyond 64 bits, and for a text that is not a time.
 pub fn parse_micros(text: &str) -> Option<i64> {
     micros_of(text).filter(|(_, finer)| !finer).map(|(micros, _)| micros)
 }
 
-/// Like `parse_micros`, but cuts digits finer than microseconds towards the past. This is for times that a person or a
-/// program writes and that no database keeps.
+/// Does the same as `parse_micros`, but cuts digits finer than microseconds towards the past. The function is for times
+/// that a person or a program writes and that no database keeps.
 pub fn cut_micros(text: &str) -> Option<i64> {
     micros_of(text).map(|(micros, _)| micros)
 }
 
-/// The microseconds, and whether the text is finer than microseconds.
+/// Returns the microseconds of a text, and whether the text is finer than microseconds.
 fn micros_of(text: &str) -> Option<(i64, bool)> {
     match text {
         "infinity" => return Some((i64::MAX, false)),
         "-infinity" => return Some((i64::MIN, false)),
         _ => {}
     }
-    // The two extreme numbers stand for the infinities.
+    // The lowest and the highest `i64` stand for the infinities, so no time may have these values.
     parse(text).filter(|(micros, _)| *micros != i64::MAX && *micros != i64::MIN)
 }
 
-/// Epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC: `2026-11-20
-/// 09:00:00.5+00` for a `timestamptz` (`zoned`), the same without the offset for a `timestamp`, `12345-01-01 …`,
-/// `0044-03-15 … BC`, and the infinities as in [`parse_micros`]. `None` for anything else.
+/// Returns the epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC:
+/// `2026-11-20 09:00:00.5+00` for a `timestamptz` (`zoned`), the same without the offset for a `timestamp`,
+/// `12345-01-01 …`, `0044-03-15 … BC`, and the infinities as in [`parse_micros`]. Returns `None` for a text that
+/// PostgreSQL does not print for a time.
 pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
     match text {
         "infinity" => return Some(i64::MAX),
@@ -44,7 +45,7 @@ pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
     if !(4..=6).contains(&count) {
         return None;
     }
-    // The year before 1 is 1 BC, which is the year 0 in the proleptic calendar.
+    // The year before the year 1 is 1 BC, which is the year 0 in the proleptic calendar.
     let year = match (scan.digits(count)?, before_christ) {
         (0, _) => return None,
         (year, true) => 1 - year,
@@ -54,20 +55,21 @@ pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
     (!finer && micros != i64::MAX && micros != i64::MIN).then_some(micros)
 }
 
-/// The days since 1970-01-01 of a `date` as PostgreSQL prints it. `None` for an infinity and for any other text.
+/// Returns the days since 1970-01-01 of a `date` as PostgreSQL prints it. Returns `None` for an infinity and for a text
+/// that is not a date.
 pub(super) fn parse_postgres_date(text: &str) -> Option<i64> {
     let (day, before_christ) = text.strip_suffix(" BC").map_or((text, ""), |text| (text, " BC"));
     let midnight = parse_postgres(&format!("{day} 00:00:00{before_christ}"), false)?;
     Some(midnight.div_euclid(86_400_000_000)).filter(|_| !text.ends_with("infinity"))
 }
 
-/// Like `cut_micros`, in epoch milliseconds, cut towards the past.
+/// Does the same as `cut_micros` in epoch milliseconds, and cuts finer digits towards the past.
 pub fn parse_millis(text: &str) -> Option<i64> {
     let (micros, _) = parse(text)?;
     Some(micros.div_euclid(1_000))
 }
 
-/// The whole microseconds, and whether the text is finer.
+/// Returns the whole microseconds of a text, and whether the text is finer than microseconds.
 fn parse(text: &str) -> Option<(i64, bool)> {
     let mut scan = Scan { rest: text.as_bytes() };
     let year = scan.year()?;
@@ -79,7 +81,8 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Reads everything after the year. Returns the whole microseconds, and whether the text is finer.
+    /// Reads every part of a time after the year. Returns the whole microseconds of the time, and whether the text is
+    /// finer than microseconds.
     fn moment(&mut self, year: i64, zoned: bool) -> Option<(i64, bool)> {
         self.one(b"-")?;
         let month = self.digits(2)?;
@@ -129,7 +132,7 @@ impl Scan<'_> {
         Some(value)
     }
 
-    /// Reads four digits, or a sign and four to seven digits.
+    /// Reads a year of four digits, or of a sign and four to seven digits.
     fn year(&mut self) -> Option<i64> {
         let Some(sign) = self.one(b"+-") else { return self.digits(4) };
         let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -140,8 +143,8 @@ impl Scan<'_> {
         Some(if sign == b'-' { -year } else { year })
     }
 
-    /// Reads a fraction. Returns its microseconds, and whether a finer digit is not zero. Without a fraction it returns
-    /// zero and false.
+    /// Reads the fraction of a second. Returns the microseconds of the fraction, and whether a finer digit is not zero.
+    /// If the text has no fraction, the function returns zero and false.
     fn fraction(&mut self) -> Option<(i64, bool)> {
         if self.one(b".").is_none() {
             return Some((0, false));
@@ -156,7 +159,8 @@ impl Scan<'_> {
         Some((micros, finer.iter().any(|digit| *digit != b'0')))
     }
 
-    /// Reads an offset and returns seconds east of UTC: `Z`, `+02`, `+02:00`, `+0200`, `-00:25:21`.
+    /// Reads an offset and returns the seconds east of UTC. The forms are `Z`, `+02`, `+02:00`, `+0200` and
+    /// `-00:25:21`.
     fn offset(&mut self) -> Option<i64> {
         let sign = match self.one(b"Zz+-")? {
             b'-' => -1,
@@ -188,9 +192,9 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// The days since 1970-01-01 in the proleptic Gregorian calendar.
+/// Returns the days of a date since 1970-01-01 in the proleptic Gregorian calendar.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    // Here the year begins in March, so that the leap day is its last day.
+    // In this calculation the year begins in March, so that the leap day is the last day of the year.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -252,7 +256,7 @@ mod tests {
         assert_eq!((cut_micros("infinity"), cut_micros("2026-11-20T09:00:00.5")), (Some(i64::MAX), None));
     }
 
-    /// In PostgreSQL, `select timestamptz '2016-12-31 23:59:60+00'` is 2017-01-01 00:00:00+00.
+    /// In PostgreSQL, `select timestamptz '2016-12-31 23:59:60+00'` gives 2017-01-01 00:00:00+00.
     #[test]
     fn a_leap_second_is_the_first_second_of_the_next_minute() {
         for (leap, next) in [

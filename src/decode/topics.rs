@@ -1,16 +1,16 @@
-//! The content of each topic.
+//! Finds the content of a topic by the topic's name.
 
 use crate::event::{Ignored, Table};
 
 /// The names of the topics that nova follows.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    /// The prefix of the tables' topics, which are named `{prefix}.{table}`.
+    /// The prefix of the topics of tables, which are named `{prefix}.{table}`.
     pub prefix: String,
-    /// The topic of client events.
+    /// The name of the topic of client events.
     pub events: String,
-    /// Whether tables and events are found by the part of the name after the last dot, whatever the prefix is (for
-    /// captures).
+    /// Whether nova finds tables and events by the part of a topic's name after the last dot, whatever the prefix is
+    /// (for captures).
     pub last_part: bool,
 }
 
@@ -20,7 +20,7 @@ impl Default for Topics {
     }
 }
 
-/// The content of a topic.
+/// The content of a topic, which decides how its records are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Table(Table),
@@ -29,7 +29,7 @@ pub(super) enum Route {
 }
 
 impl Topics {
-    /// The source table whose changes a topic holds.
+    /// Returns the source table whose changes are in a topic.
     pub fn table(&self, topic: &str) -> Option<Table> {
         match self.route(topic) {
             Route::Table(table) => Some(table),
@@ -41,7 +41,8 @@ impl Topics {
         if topic == self.events {
             return Route::Events;
         }
-        // Debezium's own prefix follows. nova does not know this prefix, and its end may look like a table.
+        // The name of a heartbeat topic ends with Debezium's own prefix. nova does not know Debezium's prefix, and the
+        // end of the prefix may look like the name of a table.
         if topic.strip_prefix("__debezium-heartbeat").is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
             return Route::Ignore(Ignored::Heartbeat);
         }

@@ -1,22 +1,22 @@
-//! The unit of a time, if the record itself states it. Kafka Connect's JSON converter writes the schema beside the
-//! payload, and the name of a field's schema is a type of Debezium or Connect (Debezium's documentation, "temporal
-//! types").
+//! Finds the unit of a time, if the record itself states the unit. Kafka Connect's JSON converter writes the schema
+//! beside the payload, and the name of a field's schema is a type of Debezium or of Kafka Connect (Debezium's
+//! documentation, "temporal types").
 
 use serde_json::Value;
 
 use crate::event::Table;
 
-/// The most columns of a table.
+/// The maximum number of columns that nova keeps of any table.
 const COLUMNS_MAX: usize = 16;
-/// The number of schemas of one table that are remembered. A topic has one or two at a time.
+/// The number of schemas of one table that nova remembers. A topic has records of one or two schemas at a time.
 const SCHEMAS_MAX: usize = 8;
-/// A longer schema is not remembered, and is read for each record.
+/// The maximum length of a schema that nova remembers, bytes. nova reads a longer schema again for each record.
 const SCHEMA_MAX_BYTES: usize = 256 << 10;
 
 /// The unit that a record states for the value of a time column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// No unit is stated, so the column's own form applies.
+    /// The record states no unit, so the column's own form applies.
     #[default]
     Unstated,
     /// The value is in epoch milliseconds.
@@ -27,12 +27,12 @@ pub(super) enum Unit {
     Nanos,
     /// The value is ISO 8601 text with an offset.
     Iso,
-    /// The type is no point in time, for example a date.
+    /// The type of the value is not a point in time, but for example a date.
     Other,
 }
 
 impl Unit {
-    /// The unit for the name of a schema.
+    /// Returns the unit that the name of a schema states.
     pub fn named(name: &str) -> Unit {
         match name {
             "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Unit::Millis,
@@ -46,20 +46,20 @@ impl Unit {
     }
 }
 
-/// The unit of each column of a table.
+/// The units of a table's columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Units([Unit; COLUMNS_MAX]);
 
 impl Units {
-    /// The unit of the column with this index in the table.
+    /// Returns the unit of the column that has this index in the table.
     pub fn of(&self, index: usize) -> Unit {
         self.0.get(index).copied().unwrap_or_default()
     }
 
-    /// Reads the units from a `schema` of Connect's JSON converter, for a row or for an envelope.
+    /// Reads the units from a `schema` that Kafka Connect's JSON converter wrote for a row or for an envelope.
     fn read(schema: &str, table: Table) -> Units {
         let mut units = Units::default();
-        // If a schema is nested too deep to be read, its units are unknown, so no number can be read as a time.
+        // If a schema is nested too deeply to be read, its units are unknown, so that no number is read as a time.
         let Ok(schema) = serde_json::from_str::<Value>(schema) else { return Units([Unit::Other; COLUMNS_MAX]) };
         let fields = |field: &Value| field.get("fields").is_some_and(Value::is_array);
         let image = |name: &str| members(&schema).iter().find(|field| is_named(field, name) && fields(field));
@@ -81,7 +81,8 @@ fn is_named(field: &Value, name: &str) -> bool {
     field.get("field").is_some_and(|value| value == name)
 }
 
-/// The units of the schemas in JSON records, by the bytes of the schema. Each record repeats its schema.
+/// The units that the schemas of JSON records state, by the bytes of each schema. Each record repeats its schema, so
+/// nova remembers what it has read.
 #[derive(Debug, Default)]
 pub(super) struct KnownUnits {
     tables: [Vec<(Box<str>, Units)>; Table::ALL.len()],

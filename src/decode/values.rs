@@ -13,17 +13,19 @@ use crate::event::{Cell, Column, ColumnType, Id};
 const TIMESTAMP_INFINITY: i64 = 9_223_372_036_825_200_000;
 const TIMESTAMP_NEGATIVE_INFINITY: i64 = -9_223_372_036_832_400_000;
 
-/// The earliest time that PostgreSQL stores, 4714-11-24 BC, in epoch microseconds.
+/// The earliest time that PostgreSQL can store, 4714-11-24 BC, in epoch microseconds.
 const TIMESTAMP_MIN: i64 = -210_866_803_200_000_000;
 
-/// The two infinities as 64-bit nanoseconds after an overflow that Debezium did not check: times near 1970.
+/// The two infinities as 64-bit nanoseconds after an overflow that Debezium does not check, which makes them times near
+/// 1970.
 const NANOS_OF_OVERFLOW: [i64; 2] =
     [TIMESTAMP_INFINITY.wrapping_mul(1_000), TIMESTAMP_NEGATIVE_INFINITY.wrapping_mul(1_000)];
 
 const NO_JSON: &str = "not the text of a JSON value. If it is the connector's unavailable.value.placeholder, give it to \
     nova as cdc.placeholder";
 
-/// The typed cell of `column`, or why the value cannot be one. `unit` is the unit that the record states.
+/// Returns the typed cell of `column`, or the reason why the value is not valid for the column. `unit` is the unit that
+/// the record states.
 pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholders: &Placeholders) -> Result<Cell, Fault> {
     match (column.kind, raw) {
         (_, Raw::Null) if column.nullable => Ok(Cell::Null),
@@ -35,7 +37,8 @@ pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholders: &Pla
         (ColumnType::Timestamp | ColumnType::TimestampTz, Raw::Int(value)) if unit != Unit::Unstated => {
             stated(column, value, unit)
         }
-        // Only these two types are stored out of line, but a transform may turn another type into text.
+        // Only columns of type text and JSON are stored out of line, but a transform may turn a column of another type
+        // into text.
         (_, Raw::Text(text)) if placeholders.is_text(&text) => Ok(Cell::Unavailable),
         (ColumnType::Text, Raw::Text(text)) => Ok(Cell::Text(text.into())),
         (ColumnType::Uuid, Raw::Text(text)) => match Id::parse(text.as_bytes()) {
@@ -60,13 +63,14 @@ fn timestamp(column: &Column, micros: i64) -> Result<Cell, Fault> {
     match micros {
         TIMESTAMP_INFINITY => Ok(Cell::Micros(i64::MAX)),
         TIMESTAMP_NEGATIVE_INFINITY => Ok(Cell::Micros(i64::MIN)),
-        // The two extreme numbers stand for infinities in a cell, and no PostgreSQL column can hold them as times.
+        // The lowest and the highest `i64` stand for the infinities in a cell, and no PostgreSQL column can hold them
+        // as times.
         i64::MIN | i64::MAX => Err(Fault::invalid(column.name, "microseconds outside what PostgreSQL stores")),
         micros => Ok(Cell::Micros(micros)),
     }
 }
 
-/// The primary key for the `id` in a Kafka key.
+/// Returns the primary key that the `id` in a Kafka key has.
 pub(super) fn key_id(id: Option<Raw<'_>>) -> Result<Id, Fault> {
     match id {
         Some(Raw::Text(text)) if text.is_empty() => Err(nil_key("is empty")),
@@ -76,7 +80,7 @@ pub(super) fn key_id(id: Option<Raw<'_>>) -> Result<Id, Fault> {
     }
 }
 
-/// The fault of a key whose `id` is the value that Debezium writes for an unknown column.
+/// Returns the fault of a key whose `id` is the value that Debezium writes for an unknown column.
 pub(super) fn nil_key(what: &str) -> Fault {
     let detail = format!(
         "the `id` of the Kafka key {what} and names no row: the table's REPLICA IDENTITY is another index. Run ALTER TABLE … \
@@ -95,15 +99,15 @@ fn zoned(column: &Column, text: &str) -> Result<i64, Fault> {
 fn stated(column: &Column, value: i64, unit: Unit) -> Result<Cell, Fault> {
     let invalid = |what: &str| Err(Fault::invalid(column.name, what));
     let micros = match unit {
-        // These values are the infinities of a driver that gives milliseconds. No time of PostgreSQL is so large in
-        // milliseconds.
+        // The two infinities are those of a database driver that gives milliseconds. No time of PostgreSQL is as large
+        // as an infinity in milliseconds.
         Unit::Millis if matches!(value, TIMESTAMP_INFINITY | TIMESTAMP_NEGATIVE_INFINITY) => Some(value),
         Unit::Millis => value.checked_mul(1_000),
         Unit::Micros => Some(value),
         Unit::Nanos if NANOS_OF_OVERFLOW.contains(&value) => {
             return invalid("nanoseconds that `infinity` becomes when they overflow, and that a time may have");
         }
-        // An overflow almost never gives whole microseconds, and PostgreSQL has no finer times.
+        // An overflow almost never gives whole microseconds, and PostgreSQL has no times finer than microseconds.
         Unit::Nanos => match value % 1_000 {
             0 => Some(value / 1_000),
             _ => return invalid("nanoseconds that are no whole microseconds: a time before 1677 or after 2262"),

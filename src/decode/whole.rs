@@ -1,8 +1,8 @@
-//! Integers in JSON Schema's sense (2020-12 §6.1.1): the value decides whether a number is an integer, and not its
-//! notation. The value is read from the digits, because floating point rounds `0.99999999999999999` to 1.
+//! Reads integers in JSON Schema's sense (2020-12 §6.1.1): the value of a number decides whether it is an integer, and
+//! not the notation. nova reads the value from the digits, because floating point rounds `0.99999999999999999` to 1.
 
-/// The integer value of a JSON number such as `5400`, `5400.0` or `5.4e3`. `None` if the number is no integer, or
-/// beyond 64 bits.
+/// Returns the integer value of a JSON number such as `5400`, `5400.0` or `5.4e3`. Returns `None` if the number is not
+/// an integer, or if it does not fit into 64 bits.
 pub fn whole_number(text: &str) -> Option<i64> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let (digits, exponent) = match digits.split_once(['e', 'E']) {

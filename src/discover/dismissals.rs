@@ -1,5 +1,5 @@
-//! Which users do not want which others suggested. The dismissals are durable in the edge's table, and in memory for
-//! every read.
+//! Keeps the dismissals: which suggested users a user does not want to see. The dismissals are durable in the table of
+//! the edge, and they are in memory for every read.
 
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -7,18 +7,18 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::event::Id;
 use crate::state::{State, UserNo};
 
-/// The kind of these entries in the edge's table. The name of an entry consists of the user's id and the dismissed
-/// user's id.
+/// The kind that dismissals have in the table of the edge. The name of a dismissal's entry is the user's id and then
+/// the dismissed user's id.
 pub const KIND: &str = "dismissal";
-/// The most people whom one user may dismiss.
+/// The maximum number of people whom one user may dismiss.
 pub const PER_USER_MAX: usize = 10_000;
 
-/// The dismissed users of each user.
+/// For each user, the users whom this user has dismissed.
 #[derive(Debug, Default)]
 pub struct Dismissals(RwLock<FxHashMap<Id, FxHashSet<Id>>>);
 
 impl Dismissals {
-    /// Loads dismissals from the names of stored entries. Other entries are skipped.
+    /// Loads dismissals from the names of stored entries. Names that are not those of dismissals are skipped.
     pub fn load<'a>(names: impl Iterator<Item = &'a [u8]>) -> Dismissals {
         let dismissals = Dismissals::default();
         for name in names {
@@ -44,7 +44,7 @@ impl Dismissals {
         self.0.write().entry(user).or_default().insert(other);
     }
 
-    /// The numbers of those whom the user dismissed, as far as the state knows them.
+    /// Returns the numbers of the users whom a user has dismissed, as far as the state knows them.
     pub fn of(&self, user: Id, state: &State) -> FxHashSet<UserNo> {
         let all = self.0.read();
         all.get(&user).into_iter().flatten().filter_map(|other| state.users.number(*other)).collect()

@@ -1,5 +1,6 @@
-//! Suggestions of users to follow: friends of friends, counted on demand and with evidence. A user without such
-//! suggestions gets those who follow the user, and then those who gained the most followers (`docs/feed.md`).
+//! Suggests users to follow: friends of friends, who are counted when a request comes, with evidence. If a user has no
+//! friends of friends, nova suggests people who follow the user, and then people who gained the most followers
+//! (`docs/feed.md`).
 
 pub mod dismissals;
 pub mod rising;
@@ -15,16 +16,16 @@ use crate::event::Id;
 use crate::state::ranking::SuggestionNumbers;
 use crate::state::{DAY_MS, State, UserNo};
 
-/// The most suggestions in one answer. [`crate::state::ranking::SuggestionNumbers`] may set a lower limit.
+/// The maximum number of suggestions in one answer. [`crate::state::ranking::SuggestionNumbers`] may set a lower limit.
 pub const SUGGESTIONS_MAX: usize = 100;
 
-/// Why somebody is suggested.
+/// The reason for which nova suggests somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// People whom the user follows follow this person.
+    /// Some followees of the user follow this person.
     Mutual,
     FollowsYou,
-    /// This person is among those who gained the most followers lately.
+    /// This person is among the people who gained the most followers lately.
     Rising,
 }
 
@@ -43,15 +44,16 @@ pub struct Suggestion {
     pub user: Id,
     pub username: Box<str>,
     pub reason: Reason,
-    /// How many of the read followees follow this person. For [`Reason::Rising`] it is the number of followers gained.
+    /// The number of the user's followees that nova read and that follow this person. For [`Reason::Rising`], the score
+    /// is the number of followers that the person gained.
     pub score: u32,
     pub mutual: u32,
     pub affinity: f64,
-    /// Followees who follow this person, in the order in which they were read.
+    /// The followees of the user who follow this person, in the order in which nova read them.
     pub evidence: Vec<Id>,
 }
 
-/// The best `limit` suggestions. `dismissed` are never suggested.
+/// Returns the best suggestions for a user, at most `limit`. nova never suggests users in `dismissed`.
 pub fn suggest(
     state: &State,
     user: UserNo,
@@ -62,8 +64,8 @@ pub fn suggest(
     suggest_with(state, user, now_ms, limit, dismissed, || Arc::new(rising::count(state, now_ms)))
 }
 
-/// Like `suggest`, with the list of who gained followers given. This list is the same for every user and counts
-/// everybody.
+/// Does the same as `suggest`, but the caller gives the list of people who gained followers. The list of people who
+/// gained followers is the same for every user and has everybody who gained some.
 pub fn suggest_with(
     state: &State,
     user: UserNo,
@@ -107,7 +109,7 @@ pub fn suggest_with(
     out.into_iter().map(finish).collect()
 }
 
-/// A suggestion that uses the state's numbers of users.
+/// A suggestion with the numbers that the state gives to users.
 struct Found {
     other: UserNo,
     reason: Reason,
@@ -116,18 +118,18 @@ struct Found {
     evidence: Vec<UserNo>,
 }
 
-/// A sort key: the most followers first, then the smallest id.
+/// Returns a sort key that puts the users with the most followers first, and among those the user with the smallest id.
 fn by_followers(state: &State, other: UserNo) -> (Reverse<usize>, Id, UserNo) {
     (Reverse(state.graph.followers_len(other)), state.users.id(other), other)
 }
 
-/// The best of the people whom the user's followees follow.
+/// Returns the best of the people whom the user's followees follow.
 fn mutual(state: &State, user: UserNo, today: i32, limit: usize, allowed: &impl Fn(UserNo) -> bool) -> Vec<Found> {
     let SuggestionNumbers { follows_max, evidence_max, .. } = state.ranking().suggestions;
     let (follows_max, evidence_max) = (follows_max as usize, evidence_max as usize);
     let read = followees_read(state, user, today);
-    // Pairs of a person and the place of the followee who follows this person. After sorting, the pairs of one person
-    // are adjacent.
+    // Each pair has a person, and the index of a followee who follows this person. After the pairs are sorted, the
+    // pairs of one person are adjacent.
     let mut pairs: Vec<(UserNo, u32)> = Vec::new();
     for (followee, place) in read.iter().zip(0..) {
         let follows = state.graph.followees(*followee);
@@ -145,7 +147,7 @@ fn mutual(state: &State, user: UserNo, today: i32, limit: usize, allowed: &impl 
     let mut groups: Vec<&[(UserNo, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
     groups.sort_unstable_by_key(|group| Reverse(group.len()));
     let mut out = Vec::new();
-    // Most people have a low count and are never ranked.
+    // Most people have a low count, and nova never ranks them.
     for same in groups.chunk_by(|a, b| a.len() == b.len()) {
         let mut ranked: Vec<_> = same
             .iter()
@@ -168,7 +170,8 @@ fn mutual(state: &State, user: UserNo, today: i32, limit: usize, allowed: &impl 
     out
 }
 
-/// The followees that are read: those with the highest affinity, then the latest followed, then the smallest id.
+/// Returns the followees whose follows nova reads: first those with the highest affinity, then the latest followed,
+/// then those with the smallest id.
 fn followees_read(state: &State, user: UserNo, today: i32) -> Vec<UserNo> {
     let weights: FxHashMap<UserNo, i64> = state.affinity.authors(user, today).into_iter().collect();
     let weight = |other: UserNo| weights.get(&other).copied().unwrap_or(0);
@@ -180,7 +183,7 @@ fn followees_read(state: &State, user: UserNo, today: i32) -> Vec<UserNo> {
     read.into_iter().map(|(.., user)| user).collect()
 }
 
-/// The answer of `GET /api/v1/discover/suggested-users`.
+/// Returns the answer of `GET /api/v1/discover/suggested-users`.
 pub fn json(list: &[Suggestion], now_ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
     let mut out = String::from(r#"{"users":["#);

@@ -1,5 +1,5 @@
-//! The users who gained the most followers lately. The count covers all follows, so a job does it for everybody, some
-//! users at a time.
+//! Finds the users who gained the most followers lately. The count goes over all follows, so a job makes it for
+//! everybody, some users at a time.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::state::{DAY_MS, State, UserNo};
 
-/// The most people in the published list.
+/// The maximum number of people in the published list.
 pub const RISING_MAX: usize = 2_000;
-/// Up to this many follows are counted when a reader asks, which takes less than 1 ms.
+/// The maximum number of follows that nova counts when a reader asks, which takes less than 1 ms.
 const SMALL_FOLLOWS: usize = 20_000;
-/// The number of users whose follows are counted under one lock.
+/// The number of users whose follows nova counts under one lock.
 const SLICE: u32 = 512;
 
-/// The number of followers that each user gained lately, most first, then the smallest id. Users who gained none are
-/// left out.
+/// Returns the number of followers that each user gained lately. The users with the most are first, then those with the
+/// smallest id. The list leaves out users who gained no follower.
 pub fn count(state: &State, now_ms: i64) -> Vec<(UserNo, u32)> {
     let mut gained = vec![0; state.users.len()];
     add(state, now_ms, 0..state.users.len() as u32, &mut gained);
@@ -49,7 +49,7 @@ fn ranked(state: &State, gained: &[u32], limit: usize) -> Vec<(UserNo, u32)> {
     list.into_iter().map(|(gained, _, user)| (user, gained.0)).collect()
 }
 
-/// The list as of the last refresh.
+/// The list of people who gained followers, as of the last refresh.
 #[derive(Debug, Default)]
 pub struct Rising(Mutex<Arc<Vec<(UserNo, u32)>>>);
 
@@ -64,7 +64,8 @@ impl Rising {
         *self.0.lock() = Arc::new(ranked(&state.read(), &gained, RISING_MAX));
     }
 
-    /// The users who gained followers: counted now in a small graph, otherwise as of the last refresh.
+    /// Returns the users who gained followers. In a small graph nova counts them now, otherwise it returns the list of
+    /// the last refresh.
     pub fn list(&self, state: &State, now_ms: i64) -> Arc<Vec<(UserNo, u32)>> {
         if state.graph.follows_len() <= SMALL_FOLLOWS {
             return Arc::new(count(state, now_ms));

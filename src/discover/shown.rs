@@ -1,5 +1,6 @@
-//! Who was suggested to whom, and who followed afterwards: the conversion of suggestions. A job stores the days
-//! (`jobs/figures.rs`). The pairs that are watched for a follow are lost when the process ends.
+//! Notes who was suggested to whom, and who followed afterwards. The share of followed suggestions is the conversion of
+//! suggestions. A job stores the figures of each day (`jobs/figures.rs`). The pairs that nova watches for a follow are
+//! lost when the process ends.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,14 +10,15 @@ use rustc_hash::FxHashSet;
 use crate::state::daily::DAYS_MAX;
 use crate::state::{DAY_MS, State, UserNo};
 
-/// The most pairs that are watched. The oldest pairs make room and count as not followed.
+/// The maximum number of pairs that nova watches for a follow. If there are more pairs, nova drops the oldest pairs and
+/// counts them as not followed.
 pub const PAIRS_MAX: usize = 100_000;
-/// A follow counts if it comes within this time after the suggestion.
+/// A follow counts if it comes within this time after the suggestion, milliseconds.
 pub const WATCHED_MS: i64 = DAY_MS;
-/// The number of pairs that are looked up under one lock of the state.
+/// The number of pairs that nova looks up under one lock of the state.
 const SLICE: usize = 1_024;
 
-/// The figures of one day (UTC), by the day on which people were suggested.
+/// The figures of one day (UTC). A suggestion and its follow count on the day of the suggestion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversion {
     pub suggested: u64,
@@ -25,18 +27,19 @@ pub struct Conversion {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The watched pairs: user, suggested user and time in epoch milliseconds, oldest first.
+    /// The pairs that nova watches, from the oldest to the newest: the user, the suggested user and the time in epoch
+    /// milliseconds.
     watched: VecDeque<(UserNo, UserNo, i64)>,
     pairs: FxHashSet<(UserNo, UserNo)>,
     days: BTreeMap<i64, Conversion>,
 }
 
-/// The watched pairs and the figures of each day.
+/// The pairs that nova watches for a follow, and the figures of each day.
 #[derive(Debug, Default)]
 pub struct Shown(Mutex<Inner>);
 
 impl Shown {
-    /// Notes that people were suggested to a user. A pair that is already watched is not counted again.
+    /// Notes that people were suggested to a user. If nova already watches a pair, it does not count the pair again.
     pub fn note(&self, user: UserNo, suggested: impl Iterator<Item = UserNo>, now_ms: i64) {
         let mut inner = self.0.lock();
         for other in suggested {
@@ -57,7 +60,7 @@ impl Shown {
         }
     }
 
-    /// Counts which suggestions were followed since, and forgets pairs that are too old.
+    /// Counts the suggestions that were followed, and forgets pairs that are too old.
     pub fn settle(&self, state: &RwLock<State>, now_ms: i64) {
         let watched = std::mem::take(&mut self.0.lock().watched);
         let (mut rest, mut followed, mut gone) = (VecDeque::new(), Vec::new(), Vec::new());
@@ -85,22 +88,22 @@ impl Shown {
         for (user, other, _) in gone {
             inner.pairs.remove(&(user, other));
         }
-        // Pairs that came during the count are younger.
+        // The pairs that came during the count are newer than all counted pairs.
         rest.append(&mut inner.watched);
         inner.watched = rest;
     }
 
-    /// Restores a day, before anything is suggested.
+    /// Restores the figures of a day. The caller must do this before anybody is suggested.
     pub fn load(&self, day: i64, conversion: Conversion) {
         self.0.lock().days.insert(day, conversion);
     }
 
-    /// The days on which people were suggested, oldest first.
+    /// Returns the days on which people were suggested, from the oldest to the newest.
     pub fn days(&self) -> Vec<i64> {
         self.0.lock().days.keys().copied().collect()
     }
 
-    /// The figures of a day, given as the number of days since the epoch.
+    /// Returns the figures of a day, which is given as the number of days since the epoch.
     pub fn day(&self, day: i64) -> Conversion {
         self.0.lock().days.get(&day).copied().unwrap_or_default()
     }
@@ -132,7 +135,7 @@ mod tests {
         shown.settle(&state, NOW_MS + 2);
         let day = NOW_MS / DAY_MS;
         assert_eq!(shown.day(day), Conversion { suggested: 3, followed: 0 });
-        // The next new user of the state gets the number 2.
+        // The next new user that the state meets gets the number 2.
         follow(10);
         assert_eq!(number(10), next);
         shown.settle(&state, NOW_MS + 3);

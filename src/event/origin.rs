@@ -1,44 +1,44 @@
-//! The origin of a record of PostgreSQL's replication stream or of a snapshot: its position, and how its bytes are
-//! read. Kafka's records and captures have no origin.
+//! Describes the origin of a record of PostgreSQL's replication stream or of a snapshot: the position of the record,
+//! and how its bytes are read. Records of Kafka and of captures have no origin.
 
 use std::sync::Arc;
 
 use super::table::Table;
 
-/// The common part of the records of one transaction that are read in the same way. Each record has a reference to this
-/// part.
+/// The part that all records of one transaction have in common if they are read in the same way. Each record has a
+/// reference to this common part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub kind: OriginKind,
     /// The time of the commit or of the snapshot, epoch microseconds.
     pub commit_us: i64,
-    /// A record's LSN is this plus its [`super::Record::lsn_delta`].
+    /// The LSN of a record is this LSN plus the record's [`super::Record::lsn_delta`].
     pub base_lsn: u64,
 }
 
-/// How a record's value is read.
+/// Says how the value of a record is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginKind {
-    /// A message of pgoutput that changes a row: `I`, `U` or `D`.
+    /// The value is a message of pgoutput that changes a row: `I`, `U` or `D`.
     Change(Arc<Relation>),
-    /// A `U` that changes the primary key, as the delete of the row under the old key.
+    /// The value is a message `U` that changes the primary key. The record is the delete of the row under the old key.
     OldKey(Arc<Relation>),
-    /// The same message, as the insert of the row under the new key.
+    /// The value is a message `U` that changes the primary key. The record is the insert of the row under the new key.
     NewKey(Arc<Relation>),
-    /// A `T`, for one of its relations.
+    /// The value is a message `T`. The record is for one of the relations that the message names.
     Truncate(Arc<Relation>),
-    /// A line of `COPY … TO STDOUT` in text format, with its line feed.
+    /// The value is a line of `COPY … TO STDOUT` in text format, with its line feed.
     Copied(Arc<Relation>),
-    /// A `C`: the transaction has ended.
+    /// The value is a message `C`, with which a transaction ends.
     Commit,
-    /// The content of an `M` (`pg_logical_emit_message`).
+    /// The value is the content of a message `M` (`pg_logical_emit_message`).
     Message,
-    /// A value without bytes: a snapshot begins or has ended.
+    /// The record has no bytes, and says that a snapshot begins or has ended.
     Snapshot(SnapshotMark),
 }
 
 impl OriginKind {
-    /// The relation of the row, if the value is a row.
+    /// Returns the relation of the row, if the value is a row.
     pub fn relation(&self) -> Option<&Arc<Relation>> {
         match self {
             OriginKind::Change(relation)
@@ -51,14 +51,14 @@ impl OriginKind {
     }
 }
 
-/// A table as the server describes it to a session, or the columns of a COPY.
+/// A table as PostgreSQL describes it in a session, or the columns of a COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
-    /// The table's `pg_class.oid`.
+    /// The `pg_class.oid` of the table.
     pub oid: u32,
     pub namespace: Box<str>,
     pub name: Box<str>,
-    /// The columns in the order of the wire.
+    /// The columns, in the order in which PostgreSQL sends their values.
     pub columns: Box<[WireColumn]>,
 }
 
@@ -66,20 +66,22 @@ pub struct Relation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireColumn {
     pub name: Box<str>,
-    /// The type's `pg_type.oid`.
+    /// The `pg_type.oid` of the column's type.
     pub type_oid: u32,
 }
 
-/// The beginning or the end of a snapshot of some tables, in the order of the stream.
+/// The beginning or the end of a snapshot of some tables. The mark has its place in the order of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotMark {
-    /// Reads of these tables follow. From here on, stored rows of these tables belong to an earlier epoch.
+    /// The snapshot's reads of the tables follow in the stream. After the mark, all rows of the tables that are already
+    /// stored belong to an earlier epoch.
     Begin(Tables),
-    /// All rows of these tables were read. Stored rows that were not read no longer exist in the source.
+    /// The snapshot has read all rows of the tables. Stored rows that the snapshot did not read no longer exist in the
+    /// source.
     End(Tables),
 }
 
-/// A set of tables, with one bit at [`Table::number`] for each.
+/// A set of tables. Each table has the bit [`Table::number`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tables(u8);
 
@@ -87,7 +89,7 @@ impl Tables {
     pub const NONE: Tables = Tables(0);
     pub const ALL: Tables = Tables((1 << Table::ALL.len()) - 1);
 
-    /// The set for stored bits. `None` if a bit belongs to no table.
+    /// Returns the set of tables that stored bits stand for. Returns `None` if a bit does not belong to a table.
     pub fn from_bits(bits: u8) -> Option<Tables> {
         (bits & !Tables::ALL.0 == 0).then_some(Tables(bits))
     }
@@ -119,7 +121,7 @@ impl Tables {
         Tables(self.0 & !other.0)
     }
 
-    /// The tables in the order of [`Table::ALL`].
+    /// Returns the tables of the set, in the order of [`Table::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Table> {
         Table::ALL.into_iter().filter(move |table| self.contains(*table))
     }

@@ -1,4 +1,4 @@
-//! The source's tables, and the columns of each table that nova keeps.
+//! The tables of the source, and the columns of each table that nova keeps.
 
 use std::fmt;
 
@@ -16,17 +16,18 @@ pub enum Table {
     Likes,
 }
 
-/// The type of a column in the source, which decides its [`super::Cell`].
+/// The type of a column in the source, which decides the kind of its [`super::Cell`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     Uuid,
     Text,
     Bool,
-    /// The type `jsonb`, kept as its JSON text.
+    /// The type `jsonb`, whose values are kept as JSON text.
     Json,
-    /// The type `timestamptz`. On the wire the time is an ISO 8601 string.
+    /// The type `timestamptz`, whose values records have as ISO 8601 strings.
     TimestampTz,
-    /// The type `timestamp` without time zone, read as UTC. On the wire the time is an integer of microseconds.
+    /// The type `timestamp` without time zone, which is read as UTC. Records have values of this type as integers of
+    /// microseconds.
     Timestamp,
 }
 
@@ -85,7 +86,7 @@ const LIKES: &[Column] = &[
     column("created_at", Timestamp, true),
 ];
 
-/// Columns that never leave `decode`, in any table: nova does not store, log or send them.
+/// The columns that never leave `decode`, in any table: nova does not store, log or send their values.
 pub const DROPPED_COLUMNS: &[&str] = &["password_hash", "email"];
 
 impl Table {
@@ -101,7 +102,8 @@ impl Table {
         }
     }
 
-    /// The table's number in the store. A number never changes and is never used again.
+    /// Returns the number of the table in the store. The number of a table never changes and is never used for another
+    /// table.
     pub const fn number(self) -> u8 {
         match self {
             Table::Users => 0,
@@ -112,7 +114,7 @@ impl Table {
         }
     }
 
-    /// The table of a stored number.
+    /// Returns the table that a stored number stands for.
     pub fn numbered(number: u8) -> Result<Table, CodecError> {
         let unknown = CodecError::Unknown { what: "source table", number: number.into() };
         Table::ALL.into_iter().find(|table| table.number() == number).ok_or(unknown)
@@ -122,7 +124,8 @@ impl Table {
         Table::ALL.into_iter().find(|table| table.name() == name)
     }
 
-    /// The columns that nova keeps, in the order of [`super::Row::cells`]. The primary key `id` is the first.
+    /// Returns the columns that nova keeps, in the order of [`super::Row::cells`]. The first column of a table is the
+    /// primary key `id`.
     pub const fn columns(self) -> &'static [Column] {
         match self {
             Table::Users => USERS,

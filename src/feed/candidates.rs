@@ -1,4 +1,5 @@
-//! The posts that a feed may show, before ranking (`docs/feed.md`). Ages and limits are those of [`State::ranking`].
+//! The posts that a feed may show, before ranking (`docs/feed.md`). The limits of age and number are in
+//! [`State::ranking`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +14,7 @@ use super::trending::{self, Window};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// The sources of a candidate. A post may have several.
+/// The sources that contain a candidate. A post may be in several sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     pub followed: bool,
@@ -21,19 +22,19 @@ pub struct Sources {
     pub affinity: bool,
 }
 
-/// The posts from which a feed is made.
+/// The candidates for a feed.
 #[derive(Debug, Default)]
 pub struct Candidates {
-    /// The candidates, each with its sources.
+    /// The candidate posts, each with the sources that contain it.
     pub posts: Vec<(PostNo, Sources)>,
-    /// When the first post that was left out as seen may be shown again, epoch milliseconds.
+    /// The first time at which a post that was left out as seen may be shown again, in epoch milliseconds.
     pub seen_until_ms: Option<i64>,
-    /// Whether some sources were skipped because the time was up.
+    /// Whether the time limit was reached and some sources were skipped.
     pub cut: bool,
 }
 
-/// The posts that `user` may be shown: not the user's own, visible, not viewed for 24 hours. `late` is called after
-/// each source; once it returns true, the other sources are skipped.
+/// Collects the posts that `user` may be shown: visible posts of other authors that `user` has not viewed in the last
+/// 24 hours. `collect` calls `late` after each source. When `late` returns true, `collect` skips the remaining sources.
 pub fn collect(state: &State, user: UserNo, now_ms: i64, trending: &[PostNo], late: &dyn Fn() -> bool) -> Candidates {
     let mut found: FxHashMap<PostNo, Sources> = FxHashMap::default();
     let feed = &state.ranking().feed;
@@ -64,18 +65,18 @@ pub fn collect(state: &State, user: UserNo, now_ms: i64, trending: &[PostNo], la
     out
 }
 
-/// Why a reader is not shown a post, whatever source the post comes from.
+/// The reason why a reader may not be shown a post from any source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barred {
-    /// Nobody may be shown the post; see [`State::visible`].
+    /// Nobody may be shown the post (see [`State::visible`]).
     Hidden,
-    /// The post is the reader's own.
+    /// The author of the post is the reader.
     Own,
-    /// The reader viewed the post, which is left out until this time, epoch milliseconds.
+    /// The reader has viewed the post, so feeds leave it out until this time, in epoch milliseconds.
     Seen { until_ms: i64 },
 }
 
-/// The first reason that applies.
+/// Returns the first reason that keeps the post from the reader, or `None` if no reason applies.
 pub fn barred(state: &State, user: UserNo, post: PostNo, now_ms: i64) -> Option<Barred> {
     if !state.visible(post) {
         return Some(Barred::Hidden);
@@ -87,20 +88,20 @@ pub fn barred(state: &State, user: UserNo, post: PostNo, now_ms: i64) -> Option<
     Some(Barred::Seen { until_ms })
 }
 
-/// Why a post is no candidate although nothing bars it: it is in no source.
+/// The reason why no source contains a post that the reader may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
     /// The reader neither follows the author nor has affinity to the author, and the post does not trend.
     Author,
-    /// The post is dated ahead of the clock.
+    /// The post's date is later than the clock of the node.
     Ahead,
-    /// The post is too old for each source that has its author, and does not trend.
+    /// The post is older than each source of its author allows, and does not trend.
     Age,
-    /// Enough newer posts of followees fill the limit, or enough posts of authors with affinity come first.
+    /// The limit of a source is reached: by newer posts of followees, or by posts of authors with higher affinity.
     Cap { followed: bool },
 }
 
-/// Why no source has a post that [`collect`] left out.
+/// Returns the reason why no source contains a post that [`collect`] left out.
 pub fn missed(state: &State, user: UserNo, post: PostNo, now_ms: i64) -> Missed {
     let Some(row) = state.posts.row(post) else { return Missed::Author };
     let followed = state.graph.followees(user).any(|followee| followee.user == row.author);
@@ -117,14 +118,14 @@ pub fn missed(state: &State, user: UserNo, post: PostNo, now_ms: i64) -> Missed 
     }
 }
 
-/// The numbers of the posts in the 24 h trending list, which is the same for every user. The server takes them from the
-/// published list.
+/// Returns the numbers of the posts in the 24 h trending list, which is the same for every user. A server takes these
+/// numbers from the published list and does not call this function.
 pub fn trending_posts(state: &State, now_ms: i64) -> Vec<PostNo> {
     let list = trending::rank(state, Window::Day, now_ms, &Overrides::default());
     list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()
 }
 
-/// The date of a post relative to the clock.
+/// How the date of a post compares with the clock and the maximum age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dated {
     Ahead,
@@ -142,7 +143,7 @@ fn dated(created_at_us: i64, now_ms: i64, max_age_h: u32) -> Dated {
     }
 }
 
-/// The author's posts that are not too old, newest first.
+/// Returns the posts of an author that are not too old, newest first.
 fn recent(state: &State, author: UserNo, now_ms: i64, max_age_h: u32) -> impl Iterator<Item = (i64, PostNo)> + '_ {
     let posts = state.posts.of_author(author).iter();
     let posts = posts.filter_map(|post| Some((state.posts.row(*post)?.created_at_us, *post)));
@@ -151,7 +152,8 @@ fn recent(state: &State, author: UserNo, now_ms: i64, max_age_h: u32) -> impl It
         .take_while(move |(created_us, _)| dated(*created_us, now_ms, max_age_h) == Dated::Good)
 }
 
-/// The newest posts of all followees: a merge of lists that are each newest first.
+/// Returns the newest posts of all followees, which it merges from one list of each followee. Each of the merged lists
+/// has the newest post first.
 fn followed(state: &State, user: UserNo, now_ms: i64) -> Vec<PostNo> {
     let (max_age_h, most) = (state.ranking().feed.followed_max_age_h, state.ranking().feed.followed_max as usize);
     let followees = state.graph.followees(user);
@@ -170,7 +172,8 @@ fn followed(state: &State, user: UserNo, now_ms: i64) -> Vec<PostNo> {
     out
 }
 
-/// The authors to whom the user has affinity: the highest first, then the smallest id.
+/// Returns the authors to whom the user has affinity, highest affinity first. Authors of equal affinity are sorted by
+/// id.
 fn affine_authors(state: &State, user: UserNo, now_ms: i64) -> impl Iterator<Item = UserNo> + use<> {
     let today = now_ms.div_euclid(DAY_MS) as i32;
     let mut authors = state.affinity.authors(user, today);
@@ -178,7 +181,7 @@ fn affine_authors(state: &State, user: UserNo, now_ms: i64) -> impl Iterator<Ite
     authors.into_iter().map(|(author, _)| author)
 }
 
-/// The posts of the authors with the highest affinity, each author's newest first.
+/// Returns the posts of the authors with the highest affinity. Each author's newest post comes first.
 fn affine(state: &State, user: UserNo, now_ms: i64) -> Vec<PostNo> {
     let (max_age_h, most) = (state.ranking().feed.affinity_max_age_h, state.ranking().feed.affinity_max as usize);
     let posts = affine_authors(state, user, now_ms).flat_map(|author| recent(state, author, now_ms, max_age_h));

@@ -1,5 +1,5 @@
-//! The place of a reader in a snapshot and the posts that the reader was shown: opaque text with a MAC, bound to the
-//! user.
+//! A cursor: the place of a reader in a snapshot and the posts that the reader was shown. A cursor is an opaque text
+//! with a MAC and is bound to the user.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,15 +9,15 @@ use crate::event::Id;
 
 use super::shown::{SHOWN_MAX_BYTES, Shown};
 
-/// The version of the format. Version 1 did not have the shown posts.
+/// The version of the cursor's format. Cursors of version 1 did not contain the shown posts.
 const VERSION: u8 = 2;
-/// The length of a cursor without the shown posts.
+/// The length of a cursor in bytes without the shown posts.
 const PLACE_BYTES: usize = 14;
 const MAC_BYTES: usize = 16;
-/// The most bytes of a cursor's text.
+/// The maximum length in bytes of a cursor's text.
 pub const CURSOR_MAX_BYTES: usize = (PLACE_BYTES + SHOWN_MAX_BYTES + MAC_BYTES) * 4 / 3 + 4;
 
-/// The place in a snapshot where the next page begins.
+/// The place in a snapshot at which the next page begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub algorithm: u8,
@@ -26,7 +26,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Encodes a cursor. `shown` has the posts before the place, in this snapshot and in those that it continues.
+    /// Encodes a cursor. `shown` contains the posts before the cursor's place, in its snapshot and in the snapshots
+    /// that this snapshot continues.
     pub fn encode(&self, shown: &Shown, user: Id, key: &[u8; 32]) -> String {
         let mut bytes = vec![VERSION, self.algorithm];
         bytes.extend_from_slice(&self.snapshot.to_be_bytes());
@@ -37,14 +38,14 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Decodes a cursor. `None` for any text that [`Cursor::encode`] did not make for this user.
+    /// Decodes a cursor. Returns `None` for any text that [`Cursor::encode`] did not make for this user.
     pub fn decode(text: &str, user: Id, key: &[u8; 32]) -> Option<(Cursor, Shown)> {
         if text.len() > CURSOR_MAX_BYTES {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (body, given) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
-        // The comparison has no shortcut, because its time must not show how many bytes were right.
+        // The comparison of the MAC looks at every byte, because its time must not show how many bytes were right.
         let differs = mac(body, user, key).iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
         if differs != 0 {
             return None;
@@ -62,7 +63,7 @@ impl Cursor {
     }
 }
 
-/// The HMAC-SHA-256 (RFC 2104) over the body and the user, cut to 16 bytes.
+/// Returns the HMAC-SHA-256 (RFC 2104) over the body and the user, cut to 16 bytes.
 fn mac(body: &[u8], user: Id, key: &[u8; 32]) -> [u8; MAC_BYTES] {
     let pad = |byte: u8| {
         let mut block = [byte; 64];

@@ -1,4 +1,4 @@
-//! What readers get from the state: functions of the state, a user and `now`, and the kept results.
+//! What readers get from the state: functions of the state, a user and `now`, and results that nova keeps.
 
 pub mod candidates;
 pub mod cursor;

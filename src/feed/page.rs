@@ -1,4 +1,4 @@
-//! Writes a page as the JSON of `GET /api/v1/feed`.
+//! Writes a page of a feed as the JSON of `GET /api/v1/feed`.
 
 use std::fmt::Write as _;
 
@@ -10,20 +10,20 @@ use super::snapshot::{Algorithm, Page};
 
 pub use super::page_size::PAGE_MAX;
 
-/// The options by which answers with the same page differ.
+/// The options that change the JSON of a page, although its posts are the same.
 pub struct Shape {
-    /// With `items`: whether to add the reasons of every post.
+    /// Whether the answer has `items` with the reasons of every post.
     pub explain: bool,
-    /// With `items`: whether to add the author and the age of every post.
+    /// Whether the answer has `items` with the author and the age of every post.
     pub hydrate: bool,
     pub latency_us: u32,
 }
 
-/// Bytes of an answer without posts and cursor.
+/// The bytes of an answer that has no posts and no cursor.
 const REST_BYTES: usize = 240;
 
-/// The answer with a page. `key` makes the cursor's MAC. It is the same for all pages of a process, so the text made
-/// with it is kept.
+/// Returns the JSON of a page. `key` makes the cursor's MAC. All pages of a process have the same `key`, so nova keeps
+/// the text that contains the cursor.
 pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], shape: &Shape) -> String {
     let text = page.cut.text.get_or_init(|| text(page, user, key).into_boxed_str());
     let degraded = match (page.rebuilt, page.snapshot.cut()) {
@@ -49,13 +49,13 @@ pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], sh
     out
 }
 
-/// The posts of a page, each with its rank among all posts that the reader is shown.
+/// Returns the posts of a page, each with its rank among all posts that the reader is shown.
 fn posts(page: &Page) -> impl Iterator<Item = (&Ranked, usize)> {
     let before = page.snapshot.shown.len();
     page.cut.places.iter().map(move |place| (&page.snapshot.posts()[*place], before + place + 1))
 }
 
-/// The part that is the same in all answers with a page.
+/// Writes the part of the JSON that is the same in all answers with this page.
 fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
     let cursor = page.cut.cursor.map(|cursor| cursor.encode(&page.snapshot.shown_before(cursor.position), user, key));
     let cursor_bytes = cursor.as_ref().map_or(0, String::len);
@@ -72,7 +72,7 @@ fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
         None => out.push_str("null"),
     }
     let (more, total) = (cursor.is_some(), page.snapshot.shown.len() + page.snapshot.posts().len());
-    // Writing to memory cannot fail.
+    // Writing to a string cannot fail.
     let _ = write!(out, r#","has_more":{more},"total_count":{total}"#);
     out
 }
@@ -80,11 +80,11 @@ fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
 /// Writes microseconds as milliseconds.
 pub(crate) fn push_ms(us: u64, out: &mut String) {
     let (mut whole, mut part) = (itoa::Buffer::new(), itoa::Buffer::new());
-    // The added thousand gives the leading zeros.
+    // The addition of a thousand gives the fraction its leading zeros.
     out.extend([whole.format(us / 1_000), ".", &part.format(1_000 + us % 1_000)[1..]]);
 }
 
-/// A post without its reasons.
+/// Writes a post without its reasons as JSON.
 fn plain_json(post: &Ranked, rank: usize) -> String {
     format!(r#"{{"post_id":"{}","author_id":"{}","rank":{rank},"age_h":{:.4}}}"#, post.post, post.author, post.age_h)
 }

@@ -1,4 +1,4 @@
-//! Scores and spaces posts: turns candidates into the list that a feed shows, with the reasons.
+//! Scores and spaces posts: turns candidates into the list that a feed shows, with the reasons for each place.
 
 use rustc_hash::FxHashMap;
 
@@ -21,52 +21,54 @@ pub struct Ranked {
     pub age_h: f64,
     pub engagement: f64,
     pub affinity: f64,
-    /// The place by score alone, from 1.
+    /// The post's place by score alone, counted from 1.
     pub rank_before: u32,
 }
 
 impl Ranked {
-    /// The three terms of the score.
+    /// Returns the three terms of the post's score.
     pub fn terms(&self, scoring: &Scoring) -> [f64; 3] {
         scoring.terms(self.age_h, self.engagement, self.affinity)
     }
 }
 
-/// A feed, with the facts about how it was made.
+/// A feed, with facts about how it was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Feed {
     pub posts: Vec<Ranked>,
-    /// The numbers that gave the posts their scores.
+    /// The weights that gave the posts their scores.
     pub scoring: Scoring,
-    /// When the first post left out as seen may be shown again; see [`super::candidates::Candidates::seen_until_ms`].
+    /// The first time at which a post that was left out as seen may be shown again (see
+    /// [`super::candidates::Candidates::seen_until_ms`]).
     pub seen_until_ms: Option<i64>,
-    /// Whether the time was up, so that the feed has only followees' posts, newest first.
+    /// Whether the time limit was reached, so that the feed has only posts of followees, newest first.
     pub cut: bool,
-    /// The number of places that no post fitted and that were filled against the rules of spacing.
+    /// The number of places that were filled against the rules of spacing, because no post fitted.
     pub relaxed: u32,
 }
 
-/// The inputs for making a feed.
+/// The inputs from which a feed is made.
 pub struct Making<'a> {
     pub now_ms: i64,
-    /// The posts of the 24 h trending list.
+    /// The numbers of the posts in the 24 h trending list.
     pub trending: &'a [PostNo],
-    /// Whether a place that no post fits is filled with the best remaining post. If false, the list ends there.
+    /// Whether the best remaining post takes a place that no post fits. If `relaxed` is false, the list ends at the
+    /// first place that no post fits.
     pub relaxed: bool,
-    /// Posts that are left out because the reader was already shown them.
+    /// The posts that the reader was already shown. The feed leaves these posts out.
     pub shown: &'a Shown,
-    /// Returns whether the time is up. It is called between sources.
+    /// Returns whether the time limit is reached. `late` is called between the sources of candidates.
     pub late: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Making<'a> {
-    /// Inputs for a feed that follows all rules, without a time limit.
+    /// Returns inputs for a feed that follows all rules of spacing and has no time limit.
     pub fn strict(now_ms: i64, trending: &'a [PostNo]) -> Making<'a> {
         Making { now_ms, trending, relaxed: false, shown: &shown::NOTHING, late: &|| false }
     }
 }
 
-/// The numbers that a score depends on.
+/// The weights on which a score depends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
     recency: f64,
@@ -85,8 +87,8 @@ impl Scoring {
         }
     }
 
-    /// Recency, engagement and affinity, each already weighted: by default `0.30·exp(−0.1·age_h)`,
-    /// `0.40·ln(1+engagement)`, `0.30·ln(1+affinity)`.
+    /// Returns the weighted terms for recency, engagement and affinity. By default the terms are
+    /// `0.30·exp(−0.1·age_h)`, `0.40·ln(1+engagement)` and `0.30·ln(1+affinity)`.
     pub fn terms(&self, age_h: f64, engagement: f64, affinity: f64) -> [f64; 3] {
         let recency = self.recency * (-self.decay * age_h).exp();
         [recency, self.engagement * engagement.ln_1p(), self.affinity * affinity.ln_1p()]
@@ -97,7 +99,8 @@ fn age_h(now_ms: i64, created_at_us: i64) -> f64 {
     now_ms.saturating_mul(1_000).saturating_sub(created_at_us).max(0) as f64 / 3.6e9
 }
 
-/// A candidate while it is ranked. It is small, because hundreds of them are sorted and moved.
+/// A candidate with its score. `Scored` is small, because nova sorts and moves hundreds of scored candidates for each
+/// feed.
 struct Scored {
     score: f64,
     post: Id,
@@ -108,7 +111,7 @@ struct Scored {
     affinity: f64,
 }
 
-/// The feed of a user: candidates are sorted by score, then by smallest id, and then spaced.
+/// Makes the feed of a user: sorts the candidates by score and then by smallest id, and spaces them.
 pub fn feed(state: &State, user: UserNo, making: &Making<'_>) -> Feed {
     let numbers = &state.ranking().feed;
     let scoring = Scoring::of(numbers);
@@ -125,14 +128,14 @@ pub fn feed(state: &State, user: UserNo, making: &Making<'_>) -> Feed {
     Feed { posts, scoring, seen_until_ms, cut: false, relaxed: forced }
 }
 
-/// The candidates without the posts that the reader was already shown.
+/// Returns the candidates without the posts that the reader was already shown.
 fn candidates(state: &State, user: UserNo, making: &Making<'_>) -> Candidates {
     let mut candidates = collect(state, user, making.now_ms, making.trending, making.late);
     leave_out(state, &mut candidates, making.shown);
     candidates
 }
 
-/// Scores the candidates: the highest score first, then the smallest id.
+/// Scores the candidates and sorts them: highest score first, and smallest id first among equal scores.
 fn score(state: &State, user: UserNo, now_ms: i64, candidates: Vec<(PostNo, Sources)>) -> Vec<Scored> {
     let today = now_ms.div_euclid(DAY_MS) as i32;
     let affinities: FxHashMap<UserNo, i64> = state.affinity.authors(user, today).into_iter().collect();
@@ -150,7 +153,8 @@ fn score(state: &State, user: UserNo, now_ms: i64, candidates: Vec<(PostNo, Sour
     scored
 }
 
-/// A scored post with its reasons. `at` is its place by score alone, from 0.
+/// Returns the scored post at index `at`, with the reasons for its place. The index `at` is the post's place by score
+/// alone, counted from 0.
 fn ranked(state: &State, now_ms: i64, scored: &[Scored], at: u32) -> Ranked {
     let Scored { post, number, author, sources, engagement, affinity, .. } = scored[at as usize];
     let created_at_us = state.posts.row(number).map_or(i64::MIN, |row| row.created_at_us);
@@ -167,33 +171,35 @@ fn ranked(state: &State, now_ms: i64, scored: &[Scored], at: u32) -> Ranked {
     }
 }
 
-/// Why a post is in a feed, or the first rule that keeps it out.
+/// The reason why a post is in a feed, or the first rule that keeps it out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Explained {
     Barred(Barred),
     Missed(Missed),
-    /// The reader was shown the post before.
+    /// The reader was already shown the post.
     Shown,
-    /// The time was up, and a feed made in haste has only followees' posts.
+    /// The time limit was reached, so the feed has only posts of followees, and not this post.
     Cut,
-    /// The post is at this place, from 1.
+    /// The post is at this place of the feed, counted from 1.
     Placed {
         place: u32,
         post: Ranked,
     },
-    /// The list ended where no remaining post fitted. This post did not fit because of other posts of its author.
+    /// The list ended at a place that no remaining post fitted. The post did not fit the place because of other posts
+    /// of its author.
     Spaced {
         place: u32,
         clash: Clash,
         post: Ranked,
     },
-    /// Enough posts to fill the feed come before this post.
+    /// The posts before this one fill the feed.
     Full {
         post: Ranked,
     },
 }
 
-/// Why [`feed`] shows a known post at its place, or does not show it. The answer comes from the same steps.
+/// Explains why [`feed`] shows a known post at its place, or why it does not show the post. `explain` takes the same
+/// steps as [`feed`].
 pub fn explain(state: &State, user: UserNo, number: PostNo, making: &Making<'_>) -> Explained {
     if let Some(barred) = barred(state, user, number, making.now_ms) {
         return Explained::Barred(barred);
@@ -225,7 +231,8 @@ pub fn explain(state: &State, user: UserNo, number: PostNo, making: &Making<'_>)
     }
 }
 
-/// The newest posts of followees that are not too old, newest first, then by smallest id: `algo=time`.
+/// Makes the feed for `algo=time`: the posts of followees that are not too old, newest first, and smallest id first
+/// among posts of one time.
 pub fn by_time(state: &State, user: UserNo, now_ms: i64, shown: &Shown) -> Feed {
     let mut candidates = collect(state, user, now_ms, &[], &|| false);
     leave_out(state, &mut candidates, shown);
@@ -263,31 +270,32 @@ fn newest(state: &State, now_ms: i64, candidates: &[(PostNo, Sources)]) -> Vec<R
     list
 }
 
-/// The rule of spacing that a post breaks at a place.
+/// The rule of spacing that a post would break at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
     /// A post of the same author is nearer than [`FeedNumbers::author_distance`].
     Near,
-    /// The author already has a post in the first [`FeedNumbers::top_places`].
+    /// The author already has a post in the first [`FeedNumbers::top_places`] places.
     Top,
-    /// The author already has [`FeedNumbers::head_per_author`] posts in the first [`FeedNumbers::head_places`].
+    /// The author already has [`FeedNumbers::head_per_author`] posts in the first [`FeedNumbers::head_places`] places.
     Head,
 }
 
-/// The places of a feed while they are filled, by the authors of the scored posts.
+/// The places of a feed while they are filled. `authors` has the author of each scored post, and a post is known by its
+/// index.
 struct Spaced<'a> {
     authors: &'a [UserNo],
     numbers: &'a FeedNumbers,
-    /// Indexes of posts in `authors`, in the order of the places.
+    /// Indexes of the placed posts in `authors`, in the order of the places.
     placed: Vec<u32>,
-    /// The number of posts of each author within the places that a rule counts.
+    /// The number of posts of each author in the first places of the feed, up to the last place that a rule counts.
     in_head: FxHashMap<UserNo, u32>,
-    /// The number of places that were filled against the rules.
+    /// The number of places that were filled against the rules of spacing.
     forced: u32,
 }
 
 impl Spaced<'_> {
-    /// The first rule that a post breaks at the next place.
+    /// Returns the first rule that a post would break at the next place.
     fn clash(&self, at: usize) -> Option<Clash> {
         let FeedNumbers { top_places, head_places, head_per_author, author_distance, .. } = *self.numbers;
         let (author, place) = (self.authors[at], self.placed.len());
@@ -308,15 +316,15 @@ impl Spaced<'_> {
     }
 }
 
-/// Fills each place with the best remaining post whose author fits. If no post fits, the list ends, or takes the best
-/// remaining post if `relaxed` is set.
+/// Fills each place with the best remaining post whose author fits. If no post fits a place, the list ends there. If
+/// `relaxed` is set, the best remaining post takes the place.
 fn space<'a>(authors: &'a [UserNo], numbers: &'a FeedNumbers, relaxed: bool) -> Spaced<'a> {
     let length = numbers.length as usize;
     let counted = numbers.top_places.max(numbers.head_places) as usize;
     let placed = Vec::with_capacity(authors.len().min(length));
     let mut spaced = Spaced { authors, numbers, placed, in_head: FxHashMap::default(), forced: 0 };
     let mut taken = vec![false; authors.len()];
-    // All posts before this index are taken.
+    // All posts before this index have a place.
     let mut first = 0;
     while spaced.placed.len() < length {
         let mut free = (first..authors.len()).filter(|at| !taken[*at]);
@@ -342,7 +350,7 @@ fn space<'a>(authors: &'a [UserNo], numbers: &'a FeedNumbers, relaxed: bool) -> 
     spaced
 }
 
-/// One post with its reasons, as a JSON object. `rank` is its place in the feed, from 1.
+/// Returns one post with its reasons as a JSON object. `rank` is the post's place in the feed, counted from 1.
 pub fn item_json(post: &Ranked, scoring: &Scoring, rank: usize) -> String {
     let (sources, terms) = (post.sources, post.terms(scoring));
     let names = [(sources.followed, "followed"), (sources.trending, "trending"), (sources.affinity, "affinity")];

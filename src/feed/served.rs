@@ -1,5 +1,5 @@
-//! Figures about what readers were served: since the start of the process, and by day (UTC). A job stores the days
-//! (`jobs/figures.rs`), so that they survive a restart.
+//! Figures about what nova served to readers, since the start of the process and for each day (UTC). A job stores the
+//! figures of each day (`jobs/figures.rs`), so they survive a restart.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,24 @@ use crate::state::DAY_MS;
 use crate::state::daily::DAYS_MAX;
 use crate::state::histogram::Histogram;
 
-/// The figures of one day, or of the whole time since the start.
+/// The figures of one day, or of the whole time since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// The number of feed pages, and of pages from an existing snapshot.
+    /// The number of feed pages; `feed_hits` is the number of pages from an existing snapshot.
     pub feeds: u64,
     pub feed_hits: u64,
-    /// The number of feed pages made in haste: newest first, from followees only.
+    /// The number of feed pages that have only followees' posts, newest first, because the time limit was reached.
     pub feeds_cut: u64,
     /// The number of places that were filled against the rules of spacing.
     pub relaxed: u64,
-    /// How long the pages took, microseconds.
+    /// A histogram of the times that feed pages took, in microseconds.
     pub feed_us: Histogram,
-    /// The time from an event's arrival until readers could see it, milliseconds.
+    /// A histogram of the times from an event's arrival until readers could see it, in milliseconds.
     pub visible_ms: Histogram,
 }
 
 impl Counts {
-    /// The part of the pages that came from an existing snapshot.
+    /// Returns the fraction of the pages that came from an existing snapshot.
     pub fn hit_rate(&self) -> f64 {
         if self.feeds == 0 { 0.0 } else { self.feed_hits as f64 / self.feeds as f64 }
     }
@@ -38,7 +38,7 @@ impl Counts {
         self.visible_ms.save(out);
     }
 
-    /// Reads what [`Counts::save`] wrote.
+    /// Reads the figures that [`Counts::save`] wrote.
     pub fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Counts, CodecError> {
         Ok(Counts {
             feeds: reader.varint()?,
@@ -57,7 +57,7 @@ struct Inner {
     days: BTreeMap<i64, Counts>,
 }
 
-/// The figures since the start, and of each day.
+/// The figures since the start of the process, and the figures of each day.
 #[derive(Debug, Default)]
 pub struct Served(Mutex<Inner>);
 
@@ -72,7 +72,7 @@ impl Served {
         what(inner.days.entry(day).or_default());
     }
 
-    /// Counts a feed page that was answered.
+    /// Counts a feed page that nova returned.
     pub fn feed(&self, now_ms: i64, hit: bool, cut: bool, took_us: u32) {
         self.note(now_ms, |counts| {
             counts.feeds += 1;
@@ -82,14 +82,14 @@ impl Served {
         });
     }
 
-    /// Counts places of a new snapshot that were filled against the rules.
+    /// Counts the places of a new snapshot that were filled against the rules of spacing.
     pub fn relaxed(&self, now_ms: i64, places: u32) {
         if places > 0 {
             self.note(now_ms, |counts| counts.relaxed += u64::from(places));
         }
     }
 
-    /// Counts something that became visible `after_ms` after its arrival.
+    /// Counts an event that readers could see `after_ms` after its arrival.
     pub fn visible(&self, now_ms: i64, after_ms: i64) {
         let after_ms = u32::try_from(after_ms.max(0)).unwrap_or(u32::MAX);
         self.note(now_ms, |counts| counts.visible_ms.add(after_ms));
@@ -99,17 +99,17 @@ impl Served {
         self.0.lock().total.clone()
     }
 
-    /// Restores a day, before anything is served.
+    /// Restores the figures of a day before nova serves anything.
     pub fn load(&self, day: i64, counts: Counts) {
         self.0.lock().days.insert(day, counts);
     }
 
-    /// The days with figures, oldest first.
+    /// Returns the days that have figures, oldest first.
     pub fn days(&self) -> Vec<i64> {
         self.0.lock().days.keys().copied().collect()
     }
 
-    /// The figures of a day, given as the number of days since the epoch.
+    /// Returns the figures of a day. `day` is the number of days since the epoch.
     pub fn day(&self, day: i64) -> Option<Counts> {
         self.0.lock().days.get(&day).cloned()
     }

@@ -1,12 +1,14 @@
-//! Settings for how feeds and trending are kept, besides the numbers of ranking. Units are in the names.
+//! Settings for how nova keeps feeds and trending. The numbers of ranking are elsewhere. The names of the settings
+//! contain their units.
 
-/// Settings of feeds and trending. `config` makes the settings, and the node gets them unchanged. So three files name a
-/// new member: this one, `config/fields.rs`, and the file that reads it.
+/// Settings of feeds and trending. `config` makes the settings of feeds, and the node gets them unchanged. A new member
+/// of `FeedSettings` is named in three files: `feed/settings.rs`, `config/fields.rs`, and the file that reads the
+/// member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedSettings {
     /// Whether feeds fill places that no post fits, against the rules of spacing.
     pub relaxed_spacing: bool,
-    /// How often trending is published, milliseconds.
+    /// The interval at which nova publishes trending lists, in milliseconds.
     pub trending_publish_ms: u32,
 }
 

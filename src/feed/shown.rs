@@ -1,28 +1,29 @@
-//! The posts that a reader was shown before a cursor, small enough to travel in the cursor. If the snapshot of the
-//! cursor is gone, the next snapshot repeats none of them.
+//! The posts that a reader was shown before a cursor, in a form that is small enough for the cursor. If the snapshot of
+//! the cursor no longer exists, the next snapshot repeats none of the shown posts.
 //!
-//! A post is represented by 24 bits of its id. The sorted bits are stored as differences in Rice's code (R. F. Rice,
-//! JPL 79-22, 1979), about 17 bits for each of 300 posts. If two posts have the same 24 bits, one of them is left out;
-//! after 300 posts this happens to one post in 50 000.
+//! A shown post is represented by its print, a hash of 24 bits of the post's id. The prints are sorted, and their
+//! differences are stored in Rice's code (R. F. Rice, JPL 79-22, 1979), which takes about 17 bits for each of 300
+//! posts. If a post has the same print as a shown post, the reader is not shown it; after 300 posts this happens to one
+//! post in 50 000.
 
 use crate::event::Id;
 
-/// The most posts that one reader is shown before the list ends, whatever length a feed has. By default these are two
-/// whole feeds, where the second continues the first.
+/// The maximum number of posts that one reader is shown before the list ends, even if a feed is longer. By default this
+/// limit is as long as two whole feeds, the second of which continues the first.
 pub const SHOWN_MAX: usize = 600;
 const PRINT_BITS: u32 = 24;
-/// Bytes of [`Shown::encode`] for [`SHOWN_MAX`] posts. Each post takes the low bits, one bit, and two more bits on
-/// average.
+/// The bytes that [`Shown::encode`] writes for [`SHOWN_MAX`] posts. Each shown post takes the low bits of its
+/// difference, one bit as an end, and on average two more bits.
 pub const SHOWN_MAX_BYTES: usize = 2 + (SHOWN_MAX * (15 + 3)).div_ceil(8);
 
-/// The posts that a reader was shown.
+/// The set of posts that a reader was shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// The sorted bits of the posts, without repetition.
+    /// The sorted prints of the posts, each print once.
     prints: Vec<u32>,
 }
 
-/// The value for a reader who was shown nothing.
+/// The empty set, for a reader who was shown nothing.
 pub static NOTHING: Shown = Shown { prints: Vec::new() };
 
 impl Shown {
@@ -38,7 +39,7 @@ impl Shown {
         self.prints.binary_search(&print(post)).is_ok()
     }
 
-    /// The shown posts together with `posts`.
+    /// Returns a set with the shown posts and `posts`.
     pub fn and(&self, posts: impl Iterator<Item = Id>) -> Shown {
         let mut prints: Vec<u32> = self.prints.iter().copied().chain(posts.map(print)).collect();
         prints.sort_unstable();
@@ -46,7 +47,7 @@ impl Shown {
         Shown { prints }
     }
 
-    /// Writes two bytes with the number of posts, and then the differences.
+    /// Writes the number of posts in two bytes, and then the differences of their prints.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let count = self.prints.len() as u16;
         out.extend_from_slice(&count.to_be_bytes());
@@ -60,7 +61,7 @@ impl Shown {
         }
     }
 
-    /// Reads what [`Shown::encode`] wrote. `None` for any other bytes.
+    /// Reads the set that [`Shown::encode`] wrote. Returns `None` for any bytes that [`Shown::encode`] cannot write.
     pub fn decode(bytes: &[u8]) -> Option<Shown> {
         let (count, bytes) = bytes.split_first_chunk::<2>()?;
         let count = u16::from_be_bytes(*count);
@@ -85,23 +86,24 @@ impl Shown {
     }
 }
 
-/// The number of low bits of a difference that are written unchanged: as many as the average difference has.
+/// Returns how many low bits of a difference are written unchanged, which is about the length of the average
+/// difference.
 fn low_bits(count: u16) -> u32 {
     PRINT_BITS - u32::from(count.max(1)).next_power_of_two().trailing_zeros()
 }
 
-/// The 24 bits of a post. The function must never change, because cursors of an earlier process carry the bits. The
-/// multiplier is that of SplitMix64's finaliser.
+/// Returns the print of a post, which has 24 bits. The function `print` must never change, because cursors of an
+/// earlier process contain prints. The multiplier is a constant of SplitMix64's finaliser.
 fn print(post: Id) -> u32 {
     let id = post.as_u128();
     let folded = (id >> 64) as u64 ^ (id as u64).rotate_left(32);
     (folded.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> (64 - PRINT_BITS)) as u32
 }
 
-/// Writes bits. The first bit of a byte is its highest.
+/// Writes bits. The first bit that is written to a byte is its highest bit.
 struct Bits<'a> {
     out: &'a mut Vec<u8>,
-    /// The free bits of the last byte.
+    /// The number of free bits in the last byte.
     free: u32,
 }
 

@@ -1,9 +1,9 @@
-//! Immutable feeds of users, and pages of them. A page is a stretch of one snapshot, so pages never repeat a post and
-//! never leave one out (N10); posts that may no longer be shown are left out when a page is read (N11). If the snapshot
-//! of a cursor is gone, a new snapshot of the posts that the reader was not shown continues it.
+//! Immutable feeds of users, and their pages. A page is a part of one snapshot, so pages never repeat a post and never
+//! leave one out (N10). nova checks again when a page is read whether each post may still be shown (N11). If the
+//! snapshot of a cursor no longer exists, a new snapshot continues it with posts that the reader was not shown.
 //!
-//! One computation at a time makes a user's snapshot (single flight). A snapshot that is too old, but whose inputs did
-//! not change, is still served for a while, and is made again in the background.
+//! Only one thread at a time computes a user's snapshot (single flight). If a snapshot is too old but its inputs did
+//! not change, nova serves it for a while and makes a new one in the background.
 
 mod age;
 mod ask;
@@ -12,10 +12,12 @@ mod kept;
 mod moment;
 mod versions;
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use rustc_hash::FxBuildHasher;
 
 use crate::event::Id;
 use crate::state::{PostNo, State};
@@ -40,16 +42,16 @@ pub struct Page {
     pub snapshot: Arc<Snapshot>,
     pub cut: Arc<Cut>,
     pub cache_hit: bool,
-    /// Whether the cursor's snapshot is gone, so that this page is from another snapshot.
+    /// Whether the page is from another snapshot than the cursor's, because the cursor's snapshot no longer exists.
     pub rebuilt: bool,
-    /// Whether a new snapshot should be made in the background with [`Snapshots::refresh`].
+    /// Whether the caller should have [`Snapshots::refresh`] make a new snapshot in the background.
     pub due: bool,
 }
 
-/// The feeds of all users.
+/// The snapshots of all users' feeds.
 pub struct Snapshots {
     parts: Vec<Part>,
-    /// Whether places that no post fits are filled; see [`Making::relaxed`].
+    /// Whether a feed fills places that no post fits (see [`Making::relaxed`]).
     relaxed_spacing: bool,
     /// The number of pages that were returned.
     pages: AtomicU64,
@@ -68,12 +70,12 @@ impl Snapshots {
         Snapshots { parts, relaxed_spacing, pages: AtomicU64::new(0), served: Served::default() }
     }
 
-    /// Whether feeds fill places that no post fits against the rules of spacing.
+    /// Whether feeds fill places that no post fits, against the rules of spacing.
     pub fn relaxed_spacing(&self) -> bool {
         self.relaxed_spacing
     }
 
-    /// An empty set of snapshots with the same settings.
+    /// Returns an empty set of snapshots with the settings of this set.
     pub fn fresh(&self) -> Snapshots {
         Snapshots::new(self.relaxed_spacing)
     }
@@ -83,20 +85,22 @@ impl Snapshots {
     }
 
     fn part(&self, user: Id) -> &Part {
-        &self.parts[usize::from(user.0[15]) % PARTS]
+        // Ids that were not drawn at random may have few different last bytes.
+        &self.parts[(FxBuildHasher.hash_one(user) >> 32) as usize % PARTS]
     }
 
-    /// The page of a user at a cursor, or the first page. The caller must not hold a lock of the state.
+    /// Returns the page of a user at a cursor, or the first page if the request has no cursor. The caller of `page`
+    /// must not hold a lock of the state.
     pub fn page(&self, state: &RwLock<State>, ask: &Ask<'_>) -> Page {
         if let Some(page) = self.known(&state.read(), ask) {
             return page;
         }
         let part = self.part(ask.user);
-        // No lock of the state is held during the wait: the thread that makes the snapshot may need a lock behind a
-        // waiting writer.
+        // This thread holds no lock of the state while it waits, because the thread that makes the snapshot may need a
+        // lock of the state, and a writer may be waiting for one.
         let _flight = part.flight.lock();
         let state = state.read();
-        // The previous holder of the lock may have made the snapshot.
+        // The previous holder of the `flight` lock may have made the snapshot.
         if let Some(page) = self.known(&state, ask) {
             return page;
         }
@@ -107,7 +111,7 @@ impl Snapshots {
         Page { snapshot, cut, cache_hit: false, rebuilt: ask.cursor.is_some(), due: false }
     }
 
-    /// The page, if its snapshot exists and is good enough.
+    /// Returns the requested page if its snapshot exists and is not too old.
     fn known(&self, state: &State, ask: &Ask<'_>) -> Option<Page> {
         let key = (ask.user, ask.algorithm);
         let part = self.part(ask.user);
@@ -139,8 +143,9 @@ impl Snapshots {
         snapshot
     }
 
-    /// Makes snapshots that are due, and snapshots of users who read recently and whose feed changed. Each snapshot is
-    /// made at most once, `limit` in all. Returns how many were made. A job in the background calls this.
+    /// Makes the snapshots that are due, and new snapshots for users who read recently and whose feed changed. Makes at
+    /// most one snapshot for each feed, and at most `limit` snapshots in one call. Returns how many snapshots were
+    /// made. A background job calls `refresh`.
     pub fn refresh(&self, state: &RwLock<State>, trending: &[PostNo], now_ms: i64, limit: usize) -> usize {
         let mut made = 0;
         for part in &self.parts {
@@ -164,12 +169,13 @@ impl Snapshots {
         made
     }
 
-    /// Forgets snapshots that no reader can need any more. Returns for how many users.
+    /// Removes the snapshots that no reader can need any more. Returns the number of feeds whose snapshots were
+    /// removed.
     pub fn sweep(&self, now_ms: i64) -> usize {
         self.parts.iter().map(|part| part.inner.lock().sweep(now_ms)).sum()
     }
 
-    /// Forgets a user's snapshots.
+    /// Removes a user's snapshots.
     pub fn invalidate(&self, user: Id) {
         let mut inner = self.part(user).inner.lock();
         for algorithm in [Algorithm::Ranked, Algorithm::Time] {

@@ -1,4 +1,4 @@
-//! Whole answers: their type, and how they are made.
+//! The type of a whole HTTP answer, and the functions that make whole answers.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::error::Problem;
 use super::shapes::Done;
 
-/// A whole answer, or the problem that prevents it.
+/// A whole HTTP answer, or the problem because of which nova refuses the request.
 pub(super) type Answer = Result<Response<Full<Bytes>>, Problem>;
 
 pub(super) fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {

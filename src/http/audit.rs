@@ -1,4 +1,4 @@
-//! What the audit keeps of requests: the actor, admins' reads of personal data, and refusals.
+//! Writes audit entries about requests: admins' reads of personal data, and refused requests.
 
 pub(super) mod refusals;
 

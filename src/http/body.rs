@@ -1,4 +1,4 @@
-//! Reads the body of a request, within its limits, whole and as JSON.
+//! Reads the whole body of a request, within the limits of bytes and time, and parses JSON.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -18,26 +18,27 @@ use serde_json::value::RawValue;
 use super::error::Problem;
 use crate::decode::whole::whole_number;
 
-/// The most bytes of a body, both as sent and after inflation.
+/// The most bytes of a request's body, both as sent and after inflation.
 pub const BODY_MAX_BYTES: usize = 256 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of a request: no body, or the body that hyper reads.
 pub(super) type Asked = Either<Empty<Bytes>, Incoming>;
 
-/// Reads the content of a body and undoes its content coding. A body whose announced length is too large is refused
-/// before it is read.
+/// Reads the content of a body and undoes its content coding. nova refuses a body whose `Content-Length` is too large
+/// before it reads the body.
 pub(super) async fn content(headers: &HeaderMap, body: Asked) -> Result<Bytes, Problem> {
     content_within(headers, body, BODY_MAX_BYTES).await
 }
 
-/// Like `content`, with another limit for the bytes before and after inflation.
+/// Reads the content of a body like `content`, with another limit for the bytes before and after inflation.
 pub(super) async fn content_within(headers: &HeaderMap, body: Asked, most: usize) -> Result<Bytes, Problem> {
     inflated(headers, whole(body, most).await?, most)
 }
 
 /// Inflates a body in gzip, which may have several members (RFC 1952 §2.2). The coding's name is case-insensitive,
-/// x-gzip means gzip, and identity means no coding (RFC 9110 §8.4). A list of codings is refused, whatever it contains.
+/// x-gzip means gzip, and identity means no coding (RFC 9110 §8.4). nova refuses a list of content codings, whatever
+/// the list contains.
 fn inflated(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Problem> {
     let mut lines = headers.get_all(CONTENT_ENCODING).iter().map(|line| line.as_bytes().trim_ascii());
     let is = |coding: &[u8], names: &[&str]| names.iter().any(|name| coding.eq_ignore_ascii_case(name.as_bytes()));
@@ -80,7 +81,8 @@ pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Reads an object. Without this check serde would also accept an array of a struct's members, which is not documented.
+/// Reads a JSON object. Without the check for an object, serde would also read a struct from an array of its members,
+/// which is not documented.
 pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::MalformedJson("expected an object, found an array".to_owned()));
@@ -103,12 +105,12 @@ pub(super) fn integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Re
     Whole::deserialize(json).map(|whole| whole.0)
 }
 
-/// Like `integer`, for a member that may be null.
+/// Reads an integer like `integer`, from a member that may be null.
 pub(super) fn maybe_integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Whole<T>>::deserialize(json)?.map(|whole| whole.0))
 }
 
-/// Like `integer`, for a list. Null counts as an empty list.
+/// Reads a list of integers like `integer`. Null counts as an empty list.
 pub(super) fn integers<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Vec<T>, D::Error> {
     let all = Option::<Vec<Whole<T>>>::deserialize(json)?.unwrap_or_default();
     Ok(all.into_iter().map(|whole| whole.0).collect())

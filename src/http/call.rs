@@ -1,4 +1,4 @@
-//! The input of a handler, and its output.
+//! The input and the output of a handler of requests.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,9 +17,9 @@ use super::error::Problem;
 use super::pieces::Body;
 use super::trace::Trace;
 
-/// An answer for which the caller waits.
+/// The future of an answer for which the caller waits.
 pub(super) type Waits<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
-/// An answer that comes piece by piece, once it may begin.
+/// The future of an answer that nova sends piece by piece.
 pub(super) type Opens<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
 
 /// A request that is within its quota and whose caller is allowed.
@@ -32,7 +32,7 @@ pub(super) struct Call<'a> {
     pub authority: Option<&'a str>,
     pub query: &'a str,
     pub trace: &'a Trace,
-    /// The part of the path that the operation names. It is empty if the operation names none.
+    /// The part of the path that is a parameter of the operation, or an empty text if the path has no parameter.
     pub name: &'a str,
     pub peer: IpAddr,
     pub started: Instant,
@@ -44,7 +44,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A request with the user of its token, and with a body that was not read yet.
+/// A request with the user of its token, and with a body that nova has not read yet.
 pub(super) struct UserCall<'a> {
     pub call: Call<'a>,
     pub subject: Subject,
@@ -56,7 +56,7 @@ impl<'a> UserCall<'a> {
         self.call.edge
     }
 
-    /// Reads the content of the body.
+    /// Reads the content of the request's body.
     pub async fn content(&mut self) -> Result<Bytes, Problem> {
         let body = std::mem::replace(&mut self.body, Asked::Left(http_body_util::Empty::new()));
         body::content(self.call.headers, body).await

@@ -1,5 +1,5 @@
-//! Writes JSON in one form for comparisons: members in the order of their names, no white space. Two texts with the
-//! same meaning have the same form, whoever wrote them.
+//! Writes JSON in a canonical form for comparisons, with members in the order of their names and without white space.
+//! Two JSON texts with the same meaning have the same canonical form, whichever program wrote the texts.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -8,8 +8,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// The form of a text. `None` if the text is no JSON, is nested deeper than serde_json reads, or has an object with a
-/// repeated member, because such an object has no single meaning.
+/// The canonical form of a JSON text, or `None` if the text is no JSON, is nested deeper than serde_json reads, or has
+/// an object with a repeated member, because such an object has no single meaning.
 pub(super) fn canonical(text: &[u8]) -> Option<Vec<u8>> {
     let (mut out, mut json) = (Vec::with_capacity(text.len()), serde_json::Deserializer::from_slice(text));
     Form(&mut out).deserialize(&mut json).ok()?;
@@ -17,7 +17,7 @@ pub(super) fn canonical(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Appends the form of the next value.
+/// Appends the canonical form of the next JSON value.
 struct Form<'o>(&'o mut Vec<u8>);
 
 impl Form<'_> {
@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for Form<'_> {
         Ok(())
     }
 
-    /// `1.0` is not written as `1`, so the form keeps the difference.
+    /// The canonical form keeps the difference between `1.0` and `1`.
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         self.put(format_args!("{value:?}"));
         Ok(())
@@ -117,7 +117,7 @@ mod tests {
         canonical(text.as_bytes()).map(|form| String::from_utf8(form).unwrap())
     }
 
-    /// The same JSON with its members in another order and with white space.
+    /// Writes the JSON value with its members in another order and with white space.
     fn rewritten(value: &serde_json::Value) -> String {
         match value {
             serde_json::Value::Array(all) => {

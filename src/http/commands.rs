@@ -1,10 +1,14 @@
-//! Finds the commands in a text for a person, so that they can be shown separately and run by tests.
+//! Finds nova's commands in a text for a person, so that the console can show the commands separately and tests can run
+//! them.
 
-/// The commands that work beside a running node.
+/// The names of nova's commands that work while a node is running.
 const BESIDE_A_NODE: [&str; 9] = ["audit", "backup", "cdc", "check", "dlq", "dump", "explain", "postgres", "store"];
 
-/// The commands in a text that work beside a running node. A command goes from `nova` to the first word that ends with
-/// a punctuation mark, or to a bracket.
+/// The beginning of a request in a reason that tells a person to send the request.
+const CURL: &str = "curl -X ";
+
+/// Finds the commands in a text that work while a node is running. A command extends from `nova` to the first word that
+/// ends with a punctuation mark, or to a bracket.
 pub fn of(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (at, before) in text.match_indices("nova ") {
@@ -26,6 +30,9 @@ pub fn of(text: &str) -> Vec<String> {
             found.push(command);
         }
     }
+    // A request to Kafka Connect is the last part of the reason, so the rest of its line is the command.
+    let request = text.find(CURL).and_then(|at| text[at..].lines().next());
+    found.extend(request.map(|request| request.trim_end().to_owned()));
     found
 }
 
@@ -43,5 +50,10 @@ mod tests {
         assert_eq!(of("replay or discard some (nova dlq list), then start nova again"), ["nova dlq list"]);
         assert_eq!(of("then a slot: nova cdc resnapshot (it drops the slot)"), ["nova cdc resnapshot"]);
         assert_eq!(of("stop nova, then: nova rebuild; nova reads on; stop nova cdc"), ["nova cdc"]);
+        let paused = "somebody stopped it: curl -X PUT http://connect:8083/connectors/nova/resume";
+        assert_eq!(of(paused), ["curl -X PUT http://connect:8083/connectors/nova/resume"]);
+        let failed =
+            "grant the right; then: curl -X POST 'http://connect:8083/connectors/nova/restart?includeTasks=true'";
+        assert_eq!(of(failed), ["curl -X POST 'http://connect:8083/connectors/nova/restart?includeTasks=true'"]);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection: TLS if it is configured, then the read lane, hyper's HTTP/1.1 or hyper's HTTP/2.
+//! Serves one connection: with TLS if it is configured, and by the read lane, hyper's HTTP/1.1 or hyper's HTTP/2.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -30,23 +30,24 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most open requests of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
-/// The most requests that a client may reset before nova looked at them. With more the connection ends
-/// (CVE-2023-44487).
+/// The most requests that a client may reset before nova has looked at the requests. nova ends a connection with more
+/// resets (CVE-2023-44487).
 const RESETS_MAX: usize = 20;
-/// The most streams that nova itself resets because of the client's data. With more the connection ends
+/// The most streams that nova itself resets because of the client's data. nova ends a connection that needs more resets
 /// (CVE-2025-8671).
 const OWN_RESETS_MAX: usize = 100;
-/// The most bytes of answers that may wait for one stream.
+/// The most bytes of answers that may wait on one HTTP/2 stream.
 const SEND_MAX_BYTES: usize = 64 << 10;
-/// The most bytes of answers that the kernel holds for a client. Without this limit Linux holds up to 4 MiB for each:
-/// copying that for 300 clients that read nothing kept a user's page waiting for two seconds.
+/// The most bytes of answers that the kernel holds for a client. By default Linux holds up to 4 MiB of answers for each
+/// client. When 300 clients read nothing, copies of so many bytes delayed the page of another user for two seconds.
 #[cfg(target_os = "linux")]
 const SEND_BUFFER_BYTES: usize = 512 << 10;
-/// The bytes of bodies that a client may send ahead, for a stream and for a connection. A body has at most 256 KiB.
+/// The bytes of bodies that a client may send ahead, on one HTTP/2 stream and on one connection. The body of a request
+/// has at most 256 KiB.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 
-/// The parts with which a connection is served.
+/// The parts that nova needs to serve a connection.
 pub(super) struct Connection {
     pub peer: IpAddr,
     pub pace: Pace,
@@ -54,7 +55,7 @@ pub(super) struct Connection {
     pub sites: Sites,
     pub idle: Idle,
     pub stop: watch::Receiver<bool>,
-    /// This is held until the connection ends, and a drain waits for it.
+    /// The connection keeps this watcher until it ends. A shutdown waits for all watchers.
     pub watcher: Watcher,
 }
 
@@ -84,8 +85,8 @@ impl Connection {
         }
     }
 
-    /// Serves the connection in the short lane as long as possible, then by hyper. The parts that hyper needs are in
-    /// boxes, so that an idle connection does not have them.
+    /// Serves the connection in the short lane as long as possible, and after that by hyper. hyper's parts are in
+    /// boxes, so that an idle connection in the lane does not take memory for them.
     pub async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let Connection { peer, pace, sites, idle, stop, watcher, .. } = self;
         let stream = Patient::new(stream, pace.clone(), idle);
@@ -100,9 +101,9 @@ impl Connection {
     }
 }
 
-/// Sets the kernel's options of a client's connection: small answers are sent at once, at most [`SEND_BUFFER_BYTES`] of
-/// answers wait for the client, and the connection ends if the client takes nothing for [`STALL_TIMEOUT`]. The kernel
-/// ends it even if all sent bytes fit into buffers and no write waits.
+/// Sets the kernel's options of a client's connection: the kernel sends small answers at once, at most
+/// [`SEND_BUFFER_BYTES`] of answers wait for the client, and the connection ends if the client takes nothing for
+/// [`STALL_TIMEOUT`]. The kernel ends a stalled connection even if all sent bytes fit into buffers and no write waits.
 pub(crate) fn bounded_by_kernel(stream: &std::net::TcpStream) {
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
@@ -141,14 +142,14 @@ where
         served.pace.set(Phase::Busy);
         async move {
             let response = served.answer(request).await;
-            // A stream stays open, because it has its own pings.
+            // An event stream stays open without requests, because the stream has its own pings.
             if matches!(response.body(), Body::Left(_)) {
                 served.pace.set(Phase::Idle);
             }
             Ok::<_, Infallible>(response)
         }
     });
-    // The stream itself limits the time for a head and for the next request.
+    // `Patient` limits the time for a request's head and for the next request, so hyper's own limit is off.
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(HEAD_MAX_BYTES)
@@ -163,7 +164,7 @@ where
 #[derive(Clone, Default)]
 struct Open(Arc<AtomicUsize>);
 
-/// One open request, which is counted until this is dropped.
+/// One open request, which counts as open until this value is dropped.
 struct OpenOne(Open, Pace);
 
 impl Open {
@@ -175,7 +176,8 @@ impl Open {
 }
 
 impl OpenOne {
-    /// Notes that the answer is a stream with its own pings. From now on the connection ends if no data moves.
+    /// Notes that the answer is an event stream with its own pings. After that, nova ends the connection if no data
+    /// moves.
     fn stays(self) {
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }

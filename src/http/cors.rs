@@ -1,5 +1,5 @@
 //! Decides which pages of which origins may call from a browser (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
-//! Tokens are sent in a header and never as cookies, so credentials are not allowed and not needed.
+//! A page sends the token in a header and never as a cookie, so nova does not allow credentials.
 
 use bytes::Bytes;
 use http::header::{
@@ -15,7 +15,7 @@ use super::answers;
 /// The headers that a page may send if the browser does not name any.
 const HEADERS: &str = "authorization, content-type, content-encoding, idempotency-key, if-none-match, last-event-id, \
                        traceparent, tracestate, baggage, sentry-trace, x-request-id";
-/// A longer list of requested headers is not granted as it is.
+/// The most bytes of a list of requested headers that nova grants. nova answers a longer list with the default list.
 const ASKED_MAX_BYTES: usize = 2 << 10;
 const EXPOSED: &str = "etag, idempotent-replayed, ratelimit, ratelimit-policy, retry-after, server-timing, \
                        traceparent, x-request-id";
@@ -35,9 +35,9 @@ pub(super) fn preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer to a preflight for a path with these methods: the browser may send the headers that it names. Only the
-/// origin decides which page may call. A header that nova does not read is harmless, and without it a page's tracing
-/// libraries would break every request.
+/// The answer to a preflight for a path with the given methods. The answer allows all headers that the browser names,
+/// because only the origin decides which page may call. A header that nova does not read is harmless. If nova refused
+/// the headers of a page's tracing libraries, every request of the page would fail.
 pub(super) fn answer(methods: &'static str, request: &HeaderMap) -> Response<Full<Bytes>> {
     let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| are_names(asked.as_bytes()));
     let mut response = answers::empty(StatusCode::NO_CONTENT);
@@ -48,14 +48,14 @@ pub(super) fn answer(methods: &'static str, request: &HeaderMap) -> Response<Ful
     response
 }
 
-/// Whether this is a list of names of headers (RFC 9110 §5.1) that is not too long.
+/// Whether a text is a list of names of headers (RFC 9110 §5.1), and not too long.
 fn are_names(list: &[u8]) -> bool {
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let name = |name: &[u8]| !name.is_empty() && name.iter().all(token);
     list.len() <= ASKED_MAX_BYTES && list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).all(name)
 }
 
-/// Lets the page read an answer.
+/// Adds the headers that let a page of an allowed origin read the answer.
 pub(super) fn write(origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = origin {

@@ -1,6 +1,7 @@
-//! Decides which connections end when the places of a listener run out: connections that wait without a request, from
-//! the addresses with the most of them. Otherwise a client that holds places without any request would keep everybody
-//! else out. They end before the last place is taken, so that no new connection waits for them.
+//! Decides which connections end when the places of a listener run out: connections without an open request, from the
+//! addresses with the most connections. If no connection ended, a client that holds places without any request would
+//! keep out all other clients. nova ends connections before the last place is taken, so that no new connection waits
+//! for a place.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use tokio::sync::Notify;
 use super::limit::client;
 use super::patience::{Pace, Phase};
 
-/// The number of connections that end at once. Finding them looks at all connections, so it is done once for this many
-/// new connections.
+/// The number of connections that nova ends at a time. The search for connections to end looks at all connections, so
+/// nova makes one search for many new connections.
 const GIVE_WAY: usize = 64;
-/// If there are fewer free places than this, some connections end.
+/// nova ends some connections if the listener has fewer free places than this.
 pub(super) const FREE_MIN: usize = 2 * GIVE_WAY;
 
 /// Every open connection that may have to end, in the order of arrival.
@@ -28,7 +29,7 @@ pub(super) struct Crowd(Arc<Mutex<Members>>);
 struct Members {
     next: u64,
     open: BTreeMap<u64, Member>,
-    /// The number of open connections that were chosen to end.
+    /// The number of open connections that nova has chosen to end.
     chosen: usize,
 }
 
@@ -39,7 +40,7 @@ struct Member {
     chosen: bool,
 }
 
-/// One connection in the crowd, until this is dropped.
+/// One connection in the crowd. The connection leaves the crowd when this value is dropped.
 pub(super) struct Guest {
     crowd: Crowd,
     number: u64,
@@ -47,13 +48,13 @@ pub(super) struct Guest {
     leave: Arc<Notify>,
 }
 
-/// Whether the connection can end without loss, because no request of it is whole.
+/// Whether the connection can end without loss, because nova has no complete request of the connection.
 fn only_waited_for(pace: &Pace) -> bool {
     matches!(pace.phase(), Phase::New | Phase::Idle | Phase::Head)
 }
 
 impl Crowd {
-    /// Adds a connection. An IPv6 network of 64 bits counts as one address.
+    /// Adds a connection to the crowd. An IPv6 network of 64 bits counts as one address.
     pub fn enter(&self, address: IpAddr, pace: &Pace) -> Guest {
         let (pace, leave) = (pace.clone(), Arc::<Notify>::default());
         let mut members = self.0.lock();
@@ -65,8 +66,8 @@ impl Crowd {
         Guest { crowd: self.clone(), number, pace, leave }
     }
 
-    /// Lets some connections end, the oldest of an address first. It does nothing while as many chosen connections have
-    /// not ended yet.
+    /// Chooses up to [`GIVE_WAY`] connections to end, the oldest connection of an address first. The function does
+    /// nothing while [`GIVE_WAY`] chosen connections are still open.
     pub fn give_way(&self) {
         let mut members = self.0.lock();
         if members.chosen >= GIVE_WAY {
@@ -92,11 +93,11 @@ impl Crowd {
 }
 
 impl Guest {
-    /// Ends when the connection has to end.
+    /// Waits until the connection has to end.
     pub async fn leaves(&self) {
         loop {
             self.leave.notified().await;
-            // A request may have come since the connection was chosen.
+            // A request may have come since nova chose the connection.
             if only_waited_for(&self.pace) {
                 return;
             }
@@ -133,7 +134,8 @@ mod tests {
     const PHASES: [Phase; 5] = [Phase::New, Phase::Idle, Phase::Head, Phase::Busy, Phase::Quiet];
 
     proptest! {
-        /// No connection ends during a request, and none ends while an address with more connections could end one.
+        /// No connection ends during a request. A connection of an address ends only if no address with more
+        /// connections has one that could end.
         #[test]
         fn who_gives_way_is_waited_for_and_of_a_crowded_address(
             guests in proptest::collection::vec((0..8u32, 0..5usize), 0..300),
@@ -161,7 +163,7 @@ mod tests {
         }
     }
 
-    /// In an earlier version each new connection had 64 more end and searched all connections for them, so new
+    /// In an earlier version of nova, each new connection searched all connections and ended 64 of them, so new
     /// connections waited a tenth of a second.
     #[test]
     fn nobody_else_gives_way_before_those_that_were_chosen_have_ended() {

@@ -1,5 +1,5 @@
-//! `DELETE /api/v1/discover/suggested-users/{user_id}` is durable before the answer, and takes effect at the next read
-//! (N11).
+//! The effect of `DELETE /api/v1/discover/suggested-users/{user_id}` is durable before the answer, and visible at the
+//! next read (N11).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::call::UserCall;
 use super::edge::Serving;
 use super::error::Problem;
 
-/// The value of an entry, which is its version.
+/// The value of a dismissal's entry in the edge's table, which is only the version of the value.
 const ENTRY: [u8; 1] = [1];
 
 pub(super) async fn dismiss(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {

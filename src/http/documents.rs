@@ -1,5 +1,5 @@
-//! Public documents of a listener, made once for many readers: the description of its routes, the key set, and the
-//! metrics.
+//! The public documents of a listener, which nova makes once for many readers: the description of its routes, the key
+//! set, and the metrics.
 
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ impl Documents {
         Documents::of(Shared::new("application/json", openapi))
     }
 
-    /// New documents of the same routes. The parts that depend on the edge are made again.
+    /// Makes documents for another edge with the same routes. The new documents share the description of the routes
+    /// with the old ones.
     pub fn anew(&self) -> Documents {
         Documents::of(self.openapi.clone())
     }
@@ -41,8 +42,8 @@ impl Documents {
         self.openapi.cacheable()
     }
 
-    /// Answers `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` the keys are unknown, and an
-    /// empty set would mean that no keys exist.
+    /// Answers `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` nova does not know the keys. An
+    /// empty key set would mean that no keys exist.
     pub fn key_set(&self, auth: &Auth) -> Answer {
         if !auth.ready() {
             return Err(Problem::Unavailable("the key set of auth.jwks_url was not answered yet"));

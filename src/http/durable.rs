@@ -1,5 +1,5 @@
-//! Commands that must be committed before they are answered, besides events: they are sent to the writer, and the
-//! caller waits.
+//! Sends the writer commands, other than events, that must be committed before the answer. The caller waits for the
+//! commit.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::pipeline::writer::{Audit, Command, EdgeEntry, Message, Reply};
 
 use super::error::Problem;
 
-/// How long a request waits for the writer.
+/// The longest time that a request waits for the writer.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// The channel to the writer's thread.
@@ -18,7 +18,7 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 pub struct Durable(Sender<Message>);
 
 impl Durable {
-    /// Uses the writer's queue.
+    /// Sends commands through the writer's queue.
     pub fn new(writer: Sender<Message>) -> Durable {
         Durable(writer)
     }
@@ -35,7 +35,7 @@ impl Durable {
     ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
         let told = Box::new(move |result| {
-            // The caller may no longer wait.
+            // The caller may have stopped waiting, so a failed send is no error.
             let _ = reply.send(result);
         });
         self.send(Message::Command(make(told))).await?;
@@ -43,8 +43,8 @@ impl Durable {
         tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?.map_err(|_| Problem::Unavailable("stopping"))
     }
 
-    /// Puts and removes entries of the edge's table. `then` runs right after the commit on the writer's thread, even if
-    /// the caller has closed the connection, so that memory and store agree.
+    /// Puts and removes entries of the edge's table. The closure `then` runs right after the commit on the writer's
+    /// thread, even if the caller has closed the connection, so that memory and store agree.
     pub(super) async fn put(
         &self,
         entries: Vec<EdgeEntry>,
@@ -61,7 +61,8 @@ impl Durable {
         self.command(make).await
     }
 
-    /// Sends a message from a thread beside the runtime, because the queue is short and the writer may be behind.
+    /// Sends a message to the writer from a thread for blocking work, because the queue is short and the writer may be
+    /// behind.
     async fn send(&self, message: Message) -> Result<(), Problem> {
         let writer = self.0.clone();
         let sent = tokio::task::spawn_blocking(move || writer.send_timeout(message, COMMIT_WAIT).is_ok()).await;

@@ -1,4 +1,4 @@
-//! The parts that handlers need, grouped by their purpose.
+//! The parts of nova that handlers of requests need, grouped by their purpose.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use super::pumped::Pumps;
 use super::stream::room::Streams;
 use super::testing::control::Testing;
 
-/// Everything that a request passes and that answers it.
+/// The parts of nova that check and answer a request.
 pub struct Edge {
     pub clock: Clock,
     pub auth: Auth,
@@ -48,15 +48,15 @@ pub struct Edge {
     pub intake: Arc<Intake>,
     pub control: Arc<Control>,
     pub watch: Watch,
-    /// The data that consoles show.
+    /// The data that the console shows.
     pub console: ConsoleBoard,
-    /// The tracer, if requests are sent to a collector.
+    /// The tracer of requests, if a collector is configured.
     pub tracer: Option<Arc<Tracer>>,
-    /// The control of a server for tests, set only there.
+    /// The control of a server for tests, or `None` in any other node.
     pub testing: Option<Arc<dyn Testing>>,
 }
 
-/// Feeds, trending and suggestions: the data that is read from memory, and readers' feedback about it.
+/// The parts that serve feeds, trending posts and suggestions from memory, and take readers' feedback.
 pub struct Serving {
     pub clock: Clock,
     pub state: Arc<RwLock<State>>,
@@ -68,30 +68,31 @@ pub struct Serving {
     pub streams: Streams,
     /// The key for the MACs of cursors.
     pub cursor_key: [u8; 32],
-    /// The cache from which other services read these lists, if there is one.
+    /// The shared Redis cache from which other services read feeds and lists, if one is configured.
     pub shared_cache: Option<Arc<SharedCache>>,
-    /// The runner of jobs, which is woken if a read finds something missing.
+    /// The runner of jobs. A read that finds missing data wakes the runner.
     pub runner: Arc<Runner>,
     pub durable: Durable,
-    /// Set in a server for tests, which gets a copy of every page.
+    /// The control of a server for tests, which gets a copy of every page, or `None` in any other node.
     pub testing: Option<Arc<dyn Testing>>,
 }
 
 impl Serving {
-    /// Forgets the snapshots of users, here and in the copies for other readers.
+    /// Forgets the feed snapshots of users, in memory and in the shared cache.
     pub(super) fn forget_feeds(&self, users: &[Id]) {
         users.iter().for_each(|user| self.feeds.invalidate(*user));
         self.end_copies(Kind::Feed, users);
     }
 
-    /// Reports to a server for tests what was served to whom. Only there the answer is made with its reasons.
+    /// Reports to the control of a server for tests which page nova served to which user. nova calls `answer` only in a
+    /// server for tests.
     pub(super) fn told_page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: impl FnOnce() -> String) {
         if let Some(testing) = &self.testing {
             testing.page(at_ms, what, user, answer());
         }
     }
 
-    /// Requests that the copies of users are deleted as soon as the job can do it.
+    /// Asks the job `cache_publish` to delete users' copies from the shared cache as soon as it can.
     pub(super) fn end_copies(&self, kind: Kind, users: &[Id]) {
         if let Some(shared) = &self.shared_cache {
             users.iter().for_each(|user| shared.copies.end(kind, *user));
@@ -110,18 +111,18 @@ pub enum Log {
 pub struct Intake {
     pub clock: Clock,
     pub log: Log,
-    /// Set in a server for tests: it takes records with their own offsets.
+    /// The source of a server for tests that takes records with their own offsets, or `None` in any other node.
     pub captures: Option<CaptureHandle>,
     /// The prefix of the tables' topics.
     pub prefix: String,
-    /// The state, which knows the posts.
+    /// The state in memory, which the intake asks whether nova knows a post.
     pub state: Arc<RwLock<State>>,
-    /// Whether the outbox takes more is read here.
+    /// The shared figures of the pipeline, which say whether the outbox takes more rows.
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
     /// The answers to requests with an idempotency key.
     pub answers: Answers,
-    /// The tracer, if commits are sent to a collector.
+    /// The tracer of commits, if a collector is configured.
     pub tracer: Option<Arc<Tracer>>,
     pub durable: Durable,
 }
@@ -133,9 +134,10 @@ pub struct Control {
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
     pub revocations: Arc<Revocations>,
-    /// Set if changes come from PostgreSQL directly.
+    /// The status of PostgreSQL, if changes come from PostgreSQL directly.
     pub postgres: Option<Arc<PostgresStatus>>,
-    /// The lock that a change of the revocations holds from its read to its commit, so that no change loses another.
+    /// The lock that a change of the revocations holds from its read to its commit, so that concurrent changes do not
+    /// overwrite each other.
     pub(super) changes: Arc<tokio::sync::Mutex<()>>,
     /// Recently refused admin requests.
     pub(super) refusals: Mutex<Refusals>,
@@ -143,7 +145,7 @@ pub struct Control {
     pub config: serde_json::Value,
     /// When the node began to serve, epoch milliseconds.
     pub started_ms: i64,
-    /// The long answers that are being sent.
+    /// The long answers that nova is sending.
     pub(super) pumps: Pumps,
     pub durable: Durable,
 }
@@ -177,28 +179,28 @@ impl Control {
     }
 }
 
-/// The other threads' states that readiness and metrics show.
+/// The states of other threads that readiness and metrics show.
 pub struct Watch {
     pub clock: Clock,
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
     pub jobs: Jobs,
-    /// The counts of dead letters that were retried.
+    /// The counts of dead letters that nova has retried.
     pub retries: Arc<Counts>,
     /// The source of the schemas of Avro records.
     pub schemas: Arc<dyn Schemas>,
-    /// Set if records come from Kafka.
+    /// The status of Kafka, if records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
-    /// Set if Connect can be asked about the connector.
+    /// The status of the connector, if the address of Kafka Connect is configured.
     pub connector: Option<Arc<ConnectorStatus>>,
-    /// Set if changes come from PostgreSQL directly.
+    /// The status of PostgreSQL, if changes come from PostgreSQL directly.
     pub postgres: Option<Arc<PostgresStatus>>,
-    /// Set if rows go to ClickHouse.
+    /// The status of ClickHouse, if nova sends rows to ClickHouse.
     pub warehouse: Option<Arc<WarehouseStatus>>,
-    /// Set if rows go to ClickHouse: the differences between its counts and nova's.
+    /// The differences between the counts of ClickHouse and nova, if nova sends rows to ClickHouse.
     pub drift: Option<Arc<Mutex<Found>>>,
-    /// Set in a server for tests, which may pretend that the source is behind.
+    /// The control of a server for tests, which may pretend that the source is behind, or `None` in any other node.
     pub testing: Option<Arc<dyn Testing>>,
-    /// Set if Redis clients are served.
+    /// The state of the Redis port, if nova serves Redis clients.
     pub port: Option<Arc<PortWatch>>,
 }

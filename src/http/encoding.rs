@@ -1,4 +1,4 @@
-//! Sends answers in gzip to clients that accept it, and 304 to clients that already have the answer.
+//! Sends answers in gzip to clients that accept gzip, and 304 to clients that already have the answer.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use parking_lot::Mutex;
 
-/// A shorter body is sent uncompressed.
+/// The fewest bytes of a body that nova compresses.
 const COMPRESS_FROM_BYTES: usize = 1_024;
-/// The most compressed bodies that are kept. Each has up to some 10 KiB.
+/// The most compressed bodies that nova keeps. A compressed body has up to some 10 KiB.
 const COMPRESSED_MAX: usize = 64;
 
 /// Whether `Accept-Encoding` allows gzip (RFC 9110 §12.5.3).
@@ -35,13 +35,15 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     any
 }
 
-/// A body in gzip that was made in advance. It is an extension of an answer, beside the uncompressed body.
+/// A body in gzip that nova made in advance. An answer has the compressed body as an extension, beside the uncompressed
+/// body.
 #[derive(Clone)]
 pub(super) struct Gzipped(Bytes);
 
 /// Compresses a body that many clients will get.
 pub(super) fn compressed(bytes: &[u8]) -> Gzipped {
-    // Writing to memory cannot fail. If it did, the body would be empty, and an empty one is not sent.
+    // Writing to memory cannot fail. If a write failed, the compressed body would be empty, and nova does not send an
+    // empty compressed body.
     Gzipped(gzip(bytes, Compression::best()).unwrap_or_default())
 }
 
@@ -55,7 +57,7 @@ fn gzip(bytes: &[u8], level: Compression) -> Option<Bytes> {
 pub(super) struct Compressed(Mutex<VecDeque<(HeaderValue, Bytes)>>);
 
 impl Compressed {
-    /// The compressed body for this ETag.
+    /// Returns the compressed body with the given ETag, and makes the body if it is missing.
     fn of(&self, etag: &HeaderValue, body: &[u8]) -> Option<Bytes> {
         let known = self.0.lock().iter().find(|(known, _)| known == etag).map(|(_, gzip)| gzip.clone());
         if known.is_some() {
@@ -70,8 +72,8 @@ impl Compressed {
 }
 
 /// Compresses a long text body for a client that accepts gzip, and answers 304 to a client that already has the body
-/// (RFC 9110 §13.1.2), with the `Vary` and `ETag` of the 200. The ETag of a compressed body becomes weak, because the
-/// bytes differ and the content is the same.
+/// (RFC 9110 §13.1.2), with the `Vary` and `ETag` of the 200. The ETag of a compressed body becomes weak, because its
+/// bytes differ from the uncompressed body and its content does not.
 pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept: &Compressed) -> Response<Full<Bytes>> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let text = ["application/", "text/", "image/svg+xml"].iter().any(|prefix| kind.starts_with(prefix));
@@ -95,7 +97,8 @@ pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept:
             return Response::from_parts(head, Full::default());
         }
     }
-    // Making an encoder clears some 300 KiB, which costs as much as the rest of a request.
+    // A new gzip encoder clears some 300 KiB, which costs as much as the rest of a request, so nova keeps compressed
+    // bodies.
     let made = |bytes: Bytes| match (head.extensions.remove::<Gzipped>(), etag) {
         (Some(Gzipped(made)), _) => Some(made).filter(|made| !made.is_empty()),
         (None, Some(etag)) => kept.of(&etag, &bytes),
@@ -107,7 +110,7 @@ pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept:
     Response::from_parts(head, Full::new(out))
 }
 
-/// Whether `If-None-Match` has this ETag, compared weakly.
+/// Whether `If-None-Match` of the request has the given ETag, by the weak comparison of RFC 9110 §8.8.3.2.
 fn knows(request: &HeaderMap, etag: &HeaderValue) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let etag = opaque(etag.as_bytes());
@@ -115,7 +118,7 @@ fn knows(request: &HeaderMap, etag: &HeaderValue) -> bool {
     known.map(<[u8]>::trim_ascii).any(|tag| tag == b"*" || opaque(tag) == etag)
 }
 
-/// The bytes of a body that is complete.
+/// The bytes of a body, or `None` if the body is not complete in memory.
 pub(super) fn whole(body: &Full<Bytes>) -> Option<Bytes> {
     use http_body_util::BodyExt as _;
     let mut body = body.clone();
@@ -150,7 +153,8 @@ mod tests {
         assert!(!accepts_gzip(&HeaderMap::new()));
     }
 
-    /// The headers of the answer to a request with these headers. The answer has an ETag and a long body.
+    /// Returns the status, headers and length of the answer to a request with the given headers. The answer has an ETag
+    /// and a body of `length` bytes.
     fn answered(request: &[(&'static str, &str)], length: usize) -> (StatusCode, HeaderMap, usize) {
         let mut response = crate::http::answers::json(StatusCode::OK, "x".repeat(length));
         response.headers_mut().insert(ETAG, HeaderValue::from_static("\"tag\""));
@@ -195,7 +199,7 @@ mod tests {
         let kept = Compressed::default();
         let tag = |number: usize| HeaderValue::from_str(&format!("\"{number}\"")).unwrap();
         let first = kept.of(&tag(0), b"first").unwrap();
-        // The compressed body is found by its ETag alone, so the second body is ignored.
+        // nova finds a compressed body by its ETag alone, so it ignores the second body with this ETag.
         assert_eq!(kept.of(&tag(0), b"other").unwrap(), first);
         assert_ne!(kept.of(&tag(1), b"other").unwrap(), first);
         (2..COMPRESSED_MAX + 2).for_each(|number| drop(kept.of(&tag(number), b"more")));

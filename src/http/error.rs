@@ -1,4 +1,4 @@
-//! Every error of the edge and its form: `application/problem+json` (RFC 9457), together with the older members.
+//! All errors of the edge in the form `application/problem+json` (RFC 9457), with the members of nova's older errors.
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::schema::example;
 
-/// The problems of a request.
+/// The problems because of which nova refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     InvalidParameter {
@@ -23,15 +23,15 @@ pub(super) enum Problem {
     /// The body comes in a transfer coding besides chunked.
     UnknownTransferCoding,
     InvalidCursor,
-    /// There is no token. The answer is the same as for an invalid token; only the challenge names no error (RFC 6750
-    /// §3.1).
+    /// The request has no token. The answer is the answer to an invalid token, except that the challenge names no error
+    /// (RFC 6750 §3.1).
     MissingToken,
-    /// The token is invalid. The answer never says why.
+    /// The token is invalid. The answer never says why the token is invalid.
     InvalidToken,
     SubjectMismatch,
     /// The token's role is not one of the allowed roles.
     InsufficientScope(&'static [&'static str]),
-    /// A console that may only read sent a change.
+    /// The console sent a change, although it may only read.
     ConsoleReads,
     NotFound,
     MethodNotAllowed {
@@ -41,32 +41,32 @@ pub(super) enum Problem {
         detail: String,
     },
     UnsupportedMediaType(&'static str),
-    /// The body comes in a content coding besides gzip, or in several.
+    /// The body comes in a content coding besides gzip, or in several content codings.
     UnsupportedCoding,
     RequestTimeout,
-    /// Another request with this idempotency key is being handled.
+    /// nova is still handling another request with this idempotency key.
     IdempotencyConflict,
-    /// The idempotency key was used for another body.
+    /// An earlier request with this idempotency key had another body.
     IdempotencyMismatch,
-    /// The request does not fit the present state.
+    /// The request does not fit the present state of the node.
     Conflict(String),
-    /// The caller's quota is used up. The node itself is healthy.
+    /// The caller has used up the quota, and the node itself is healthy.
     QuotaExceeded {
         retry_after_s: u64,
     },
-    /// There are already as many streams as `of` may have: an address, or the whole node.
+    /// The number of open streams is already at the limit `most` of the address or the node that `of` names.
     TooManyStreams {
         most: usize,
         of: &'static str,
     },
     /// The node itself cannot answer now, whatever the caller's quota is.
     Unavailable(&'static str),
-    /// The node itself cannot answer now; the reason and the time to wait are known.
+    /// The node itself cannot answer now, and nova knows the reason and the time to wait.
     Busy {
         detail: String,
         retry_after_s: u64,
     },
-    /// The node refuses requests of any kind for now.
+    /// The node sheds load and refuses the request, whatever its kind.
     Shed {
         retry_after_s: u64,
     },
@@ -90,9 +90,9 @@ pub(super) struct ProblemDetails<'a> {
     instance: &'a str,
     /// The last part of `type`.
     error: &'a str,
-    /// The same text as `detail`.
+    /// The text of `detail` under its older name.
     message: &'a str,
-    /// The parameter or member that is wrong.
+    /// The wrong parameter of the request, or the wrong member of its body.
     field: Option<&'a str>,
     /// Seconds until the next attempt, as in the header `Retry-After`.
     retry_after: Option<u64>,
@@ -101,7 +101,7 @@ pub(super) struct ProblemDetails<'a> {
 
 /// The content codings that a body may have, as an answer's `Accept-Encoding` lists them (RFC 9110 §15.5.16).
 const CODINGS: &str = "gzip, identity";
-/// The seconds after which a caller may try again if no better time is known.
+/// The seconds after which a caller may repeat a request, if nova knows no better time.
 pub(super) const RETRY_AFTER_S: u64 = 1;
 
 impl Problem {
@@ -201,7 +201,7 @@ impl Problem {
         }
     }
 
-    /// Whether the caller is not allowed: there is no valid token, or its role is not enough.
+    /// Whether nova refuses the caller, because the request has no valid token or the token's role is not enough.
     pub(super) fn refuses_caller(&self) -> bool {
         matches!(self, Problem::MissingToken | Problem::InvalidToken | Problem::InsufficientScope(_))
     }

@@ -1,4 +1,4 @@
-//! `POST /api/v1/events` checks events here, and they are durable before the 202.
+//! The route `POST /api/v1/events`, which checks events and makes them durable before the answer 202.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,18 +25,19 @@ use super::shapes::{EVENTS_MAX, EventResult, EventsTaken};
 use super::trace::Trace;
 
 const AGE_MAX_MS: i64 = 86_400_000;
-/// How long a request waits for its commit.
+/// The longest time that a request waits for the commit of its events.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
-/// A code and the detail for a person.
+/// The code of a refused event, and the detail for a person.
 type Refusal = (&'static str, String);
 
-/// A note to an accepted event: nova has no row of its post yet. The event counts once the row is there.
+/// The code of the note that nova has no row of an accepted event's post yet. nova counts the event when the row
+/// arrives.
 const UNKNOWN_POST: &str = "unknown-post";
 const UNKNOWN_POST_DETAIL: &str =
     "nova has no post with this post_id yet: nothing shows this event before its row comes";
 
-/// Reads the body, and makes only one answer for an idempotency key.
+/// Takes the events in the body of a request. Requests with the same idempotency key get the same answer.
 pub(super) async fn take(intake: &Arc<Intake>, mut call: UserCall<'_>) -> Answer {
     let (body, headers, subject) = (call.content().await?, call.call.headers, &call.subject);
     let trace = call.call.trace;
@@ -78,7 +79,7 @@ async fn publish(
         let begun = monotonic_now();
         let settled = append(intake, events, now_ms).await?;
         told(intake, trace, begun, settled.len());
-        // This is read after the commit, so a post that came before these events is known by now.
+        // nova reads the state after the commit, so it already knows a post that came before the events.
         let state = intake.state.read();
         for ((settled, index), post) in settled.into_iter().zip(places).zip(posts) {
             match settled.outcome {
@@ -110,11 +111,11 @@ async fn publish(
         latency_ms: started.elapsed().as_secs_f64() * 1e3,
         results,
     };
-    // A known event was taken earlier, perhaps in an earlier attempt of this request.
+    // A duplicate event also counts as taken, because an earlier attempt of the request may have sent it.
     Ok(Worked { response: answers::object(StatusCode::ACCEPTED, &taken), taken: rejected < received })
 }
 
-/// Reports the commit to the collector, if the trace is sampled.
+/// Reports the wait for a commit to the collector of traces, if the trace is sampled.
 pub(super) fn told(intake: &Intake, trace: &Trace, begun: Instant, records: usize) {
     if let Some(tracer) = intake.tracer.as_ref().filter(|_| trace.sampled()) {
         let waited_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -122,7 +123,8 @@ pub(super) fn told(intake: &Intake, trace: &Trace, begun: Instant, records: usiz
     }
 }
 
-/// Makes events durable, and returns what is known of each. With Kafka the pipeline decides later.
+/// Makes events durable, and returns the outcome of each event. If events go to Kafka, the pipeline decides later about
+/// duplicates.
 async fn append(intake: &Intake, events: Vec<(Id, Bytes)>, now_ms: i64) -> Result<Vec<Settled>, Problem> {
     match &intake.log {
         Log::Local(_) if intake.shared.over_quota() => Err(Problem::Unavailable("the outbox is full")),
@@ -150,7 +152,7 @@ async fn append(intake: &Intake, events: Vec<(Id, Bytes)>, now_ms: i64) -> Resul
 }
 
 /// The text of each event. nova parses an event only once, as the pipeline does, so that two parsers cannot disagree.
-/// An item that is no object is refused alone, like any other item that cannot be read.
+/// nova refuses an item that is not an object without the other items, like every item that nova cannot read.
 fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     #[derive(Deserialize)]
     #[serde(expecting = "an object with events")]
@@ -169,8 +171,8 @@ fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     Ok(events.into_iter().map(RawValue::get).collect())
 }
 
-/// The user, the post and the record of one event, or why it is refused. An event of another user refuses the whole
-/// request.
+/// The user, the post and the record of one event, or the reason why nova refuses the event. If an event is of another
+/// user, nova refuses the whole request.
 fn value(
     item: &str,
     subject: &Subject,

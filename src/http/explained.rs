@@ -1,5 +1,5 @@
-//! Why a user's feed shows a post, or does not show it: the ranking's own explanation (`feed/rank.rs`) in words, for a
-//! running node and for a stopped store.
+//! Explains why a user's feed shows or does not show a post. The module puts the explanation of the ranking
+//! (`feed/rank.rs`) into words, for a running node and for the store of a stopped node.
 
 use parking_lot::RwLock;
 
@@ -16,21 +16,22 @@ use crate::state::{PostNo, State, UserNo};
 use super::gate::{ReadFailed, Stored};
 use super::shapes::{Features, FeedItem, FeedSource, PostExplained, RankingShown, Rule, Terms};
 
-/// The question, and the data for the answer.
+/// The question about a post in a feed, and the data for the explanation.
 pub struct Asked<'a> {
     pub user: Id,
     pub post: Id,
     pub now_ms: i64,
     pub state: &'a RwLock<State>,
-    /// The snapshots of the feeds that are served.
+    /// The snapshots of the feeds that nova serves.
     pub feeds: &'a Snapshots,
     /// The posts of the 24 h trending list.
     pub trending: &'a [PostNo],
-    /// Reads a stored row.
+    /// Reads a row from the store.
     pub row: &'a dyn Fn(Table, Id) -> Result<Stored, ReadFailed>,
 }
 
-/// Explains one post in the feed that is served. If the feed does not have the post, a new feed shows why.
+/// Explains one post in the feed that nova serves. If the feed does not have the post, nova makes a new feed to find
+/// out why.
 pub fn explain(asked: &Asked<'_>) -> Result<PostExplained, ReadFailed> {
     let Asked { user, post, now_ms, state, feeds, trending, .. } = *asked;
     let (algorithm, shown) = (Algorithm::Ranked, &shown::NOTHING);
@@ -118,7 +119,8 @@ impl Told<'_> {
                 let why = format!("a feed has {length} posts, and as many come before it");
                 self.told(Some(Rule::Cap), why, Some(self.item(&post, length + 1)))
             }
-            // An explained feed is never made in haste, and never for a reader who was shown posts before.
+            // nova makes an explained feed without a time limit, and without the posts that the reader has already
+            // seen.
             Explained::Shown | Explained::Cut => self.out(Rule::Snapshot, "it stands in another feed".to_owned()),
         })
     }
@@ -163,7 +165,7 @@ impl Told<'_> {
         }
     }
 
-    /// The column that hides the post. Memory knows only that the post is hidden.
+    /// The column that hides the post. The state in memory only says that a post is hidden.
     fn hidden(&self, author: Option<Id>) -> Result<String, ReadFailed> {
         if let Stored::Row(row) = (self.asked.row)(Table::Posts, self.asked.post)? {
             match (cell(Table::Posts, &row, "status"), cell(Table::Posts, &row, "soft_delete")) {

@@ -1,5 +1,5 @@
-//! `GET /api/v1/feed/metrics` shows the figures of a day. Events are part of the state; the job `figures_save` stores
-//! the figures about served pages.
+//! `GET /api/v1/feed/metrics` shows the figures of a day. The counts of events are part of the state. The job
+//! `figures_save` stores the figures about served pages.
 
 use http::StatusCode;
 
@@ -12,7 +12,7 @@ use super::error::Problem;
 use super::percent;
 use super::shapes::DayFigures;
 
-/// A part of a whole with four digits. It is 0 if the whole is 0.
+/// The quotient of `part` and `whole`, rounded to four digits, or 0 if `whole` is 0.
 fn rate(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 1e4).round() / 1e4 }
 }
@@ -22,7 +22,7 @@ pub(super) fn answer(serving: &Serving, query: &str) -> Answer {
     let day = match percent::parameter(query, "date")?.filter(|text| !text.is_empty()) {
         None => now_ms.div_euclid(DAY_MS),
         Some(text) => {
-            // A longer text has a sign.
+            // A date that is longer than 10 characters has a year with a sign, which nova refuses.
             let begin: Option<jiff::Timestamp> = format!("{text}T00:00:00Z").parse().ok().filter(|_| text.len() == 10);
             let wrong = || Problem::InvalidParameter { field: "date", detail: "date: expected YYYY-MM-DD".to_owned() };
             begin.ok_or_else(wrong)?.as_millisecond().div_euclid(DAY_MS)

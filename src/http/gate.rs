@@ -1,4 +1,4 @@
-//! What every request passes before the handlers, and the reads of the store that handlers need.
+//! The checks that every request passes before its handler, and the reads of the store that handlers need.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -17,7 +17,7 @@ use super::limit::health::Health;
 use super::settings::EdgeSettings;
 use super::shapes::{CheckState, DeadReason, StoreChecked};
 
-/// A backup that was made.
+/// A finished backup of the store.
 pub struct BackupMade {
     /// The path of the backup on the node's machine.
     pub file: String,
@@ -26,10 +26,10 @@ pub struct BackupMade {
     pub sha256: String,
 }
 
-/// The times of the latest backup, epoch milliseconds.
+/// The times of the latest backup of the store, in epoch milliseconds.
 pub struct BackupTimes {
     pub made_at_ms: i64,
-    /// When the backup's bytes were last compared with its manifest.
+    /// When nova last compared the backup's bytes with the backup's manifest.
     pub verified_at_ms: i64,
     /// Whether a later verification found that a backup had changed.
     pub verify_failed: bool,
@@ -38,7 +38,7 @@ pub struct BackupTimes {
 /// An error from outside the edge: from the store, the disk or ClickHouse.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why the store, or its rows in ClickHouse, could not be read.
+/// The reason why nova could not read the store or ClickHouse.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct ReadFailed(#[from] pub Cause);
@@ -46,14 +46,14 @@ pub struct ReadFailed(#[from] pub Cause);
 /// The stored row of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
-    /// There was never a record with this key.
+    /// nova never had a record with this key.
     Nothing,
-    /// The row was deleted.
+    /// The row with this key was deleted.
     Deleted,
     Row(Box<Row>),
 }
 
-/// Why a backup was not made.
+/// The reason why nova could not make a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupFailed {
     #[error("another backup is being made")]
@@ -64,14 +64,14 @@ pub enum BackupFailed {
     Copy(#[from] Cause),
 }
 
-/// The reads of the store that an admin may do. The composition root implements them.
+/// The reads of the store that an admin may do. The composition root implements `Reads`.
 pub trait Reads: Send + Sync {
     /// Dead letters with ids above `after`, oldest first, without their bytes.
     fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Summary>, ReadFailed>;
     /// One dead letter with its bytes.
     fn dead_letter(&self, id: u64) -> Result<Option<Whole>, ReadFailed>;
-    /// The dead letters among these whose event is in ClickHouse. The set is empty without ClickHouse. The call waits
-    /// for the answer of ClickHouse.
+    /// Returns those of the given dead letters whose event is in ClickHouse. The result is empty if ClickHouse is not
+    /// configured. The call waits for the answer of ClickHouse.
     fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, ReadFailed>;
     /// Entries of the audit with ids above `after`, oldest first.
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
@@ -81,23 +81,25 @@ pub trait Reads: Send + Sync {
     fn on_disk(&self) -> bool;
     /// Copies the last commit into a new file with this plain name, beside the store.
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed>;
-    /// The times of the latest backup, or `None` before the first.
+    /// The times of the latest backup, or `None` before the first backup.
     fn backup_times(&self) -> Option<BackupTimes>;
     /// The progress of the check of the store's pages.
     fn store_check(&self) -> CheckState;
-    /// Receives each change of the check's progress.
+    /// A receiver of each change in the progress of the store's check.
     fn store_checks(&self) -> watch::Receiver<CheckState>;
-    /// The progress of the check with figures.
+    /// The progress of the check of the store's pages, with figures.
     fn store_checked(&self) -> StoreChecked;
-    /// Starts a check of every page beside the writer, unless a check is running or has found damage.
+    /// Starts a check of every page of the store, while the writer continues. The call does nothing if a check is
+    /// running or has found damage.
     fn check_store(&self) -> Result<(), ReadFailed>;
-    /// The free bytes on the store's disk for this process. `None` if the disk cannot be asked.
+    /// The free bytes on the store's disk for this process, or `None` if the system does not say.
     fn disk_free_bytes(&self) -> Option<u64>;
     /// Writes the live rows of a table as JSON lines in the order of their ids, at most `limit` rows.
     fn rows(&self, table: Table, limit: u64, out: &mut dyn Write) -> Result<(), ReadFailed>;
-    /// Writes the bytes of a backup of the last commit. No copy stays on the node.
+    /// Writes the bytes of a backup of the last commit, and leaves no copy of the backup on the node.
     fn hand_over(&self, out: &mut dyn Write) -> Result<(), ReadFailed>;
-    /// Writes one JSON object with the differences between the stored rows and ClickHouse's. Waits for deliveries.
+    /// Writes one JSON object with the differences between the rows in the store and in ClickHouse. The call waits
+    /// until deliveries to ClickHouse are done.
     fn compare(&self, out: &mut dyn Write) -> Result<(), ReadFailed>;
     /// The stored row of a key.
     fn row(&self, table: Table, key: Id) -> Result<Stored, ReadFailed>;

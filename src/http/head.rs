@@ -1,4 +1,4 @@
-//! The limits of a request's head.
+//! The limits of the head of an HTTP request.
 
 pub(super) const HEADERS_MAX: usize = 64;
 /// The most bytes of the request line and all headers together.

@@ -1,5 +1,4 @@
-//! What a request must state about its receiver and about the framing of its body before it is handled (RFC 9112 §3.2,
-//! §6.1).
+//! Checks the host of a request and the framing of its body before nova handles the request (RFC 9112 §3.2, §6.1).
 
 #![warn(clippy::indexing_slicing)]
 
@@ -10,7 +9,7 @@ use http::{HeaderMap, Version};
 use super::error::Problem;
 
 /// Refuses a request with a missing, repeated or malformed `Host`, and a body in a transfer coding besides chunked,
-/// which nova does not decode. HTTP/2 has `:authority` instead and no transfer codings.
+/// which nova does not decode. HTTP/2 has `:authority` in place of `Host`, and no transfer codings.
 pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
@@ -23,7 +22,8 @@ pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem
     Err(Problem::MalformedRequest(detail))
 }
 
-/// If chunked is not the last coding, hyper answers 400, because the end of the body is unknown (RFC 9112 §6.3).
+/// Refuses transfer codings other than chunked. If chunked is not the last coding, hyper answers 400, because the end
+/// of the body is unknown (RFC 9112 §6.3).
 fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -33,14 +33,15 @@ fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The host of a request, with the port if there is one: `:authority` of HTTP/2, or that of a target in absolute-form,
-/// which takes precedence over `Host` (RFC 9112 §3.2.2).
+/// The host of a request, with a port if the request names one. The `:authority` of HTTP/2 or the authority of a target
+/// in absolute-form takes precedence over `Host` (RFC 9112 §3.2.2).
 pub(super) fn authority(head: &Parts) -> Option<&str> {
     let named = head.uri.authority().map(|authority| authority.as_str());
     named.or_else(|| head.headers.get(HOST)?.to_str().ok())
 }
 
-/// Whether a value is `uri-host [":" port]` (RFC 3986 §3.2.2). It may be empty, because a target can have no authority.
+/// Whether a value is `uri-host [":" port]` (RFC 3986 §3.2.2). The value may be empty, because a target can have no
+/// authority.
 pub(super) fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => {

@@ -1,8 +1,9 @@
 //! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): requests with the same key and content have one
 //! effect, and get the same answer.
 //!
-//! The answer is durable in the edge's table for a day. A crash is possible between the commit of a request's events
-//! and that of its answer. Then the repeated request finds the events, because their ids are made from the key.
+//! nova keeps the answer in the edge's table for a day. If nova crashes between the commit of a request's events and
+//! the commit of the answer, the repeated request finds the events, because nova makes their ids from the idempotency
+//! key.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -24,22 +25,24 @@ use super::durable::Durable;
 use super::error::Problem;
 use super::{answers, encoding};
 
-/// The kind of these entries in the edge's table. The name of an entry consists of the user's id and a hash of the key.
+/// The kind of the entries with answers in the edge's table. The name of an entry consists of the user's id and a hash
+/// of the idempotency key.
 pub const KIND: &str = "idempotency";
-/// How long an answer is kept.
+/// The time for which nova keeps the answer to an idempotency key.
 pub const KEEP_MS: i64 = 86_400_000;
-/// The most answers of one user. The oldest make room.
+/// The most answers that nova keeps for one user. A new answer removes the oldest one.
 pub const PER_USER_MAX: usize = 1_000;
-/// The most answers of all users. The oldest make room.
+/// The most answers that nova keeps for all users. A new answer removes the oldest one.
 pub const ALL_MAX: usize = 50_000;
-/// A longer answer is not kept. Its events are still recognised by their ids.
+/// The most bytes of an answer that nova keeps. nova still recognises the repeated events of a longer answer by their
+/// ids.
 const ANSWER_MAX_BYTES: usize = 32 << 10;
 const KEY_MAX_BYTES: usize = 128;
 const HEADER: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
 const VALUE_VERSION: u8 = 1;
 
-/// A user's key in hashed form.
+/// A user's idempotency key in hashed form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     user: Id,
@@ -47,7 +50,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key of a request. It may be a structured-field string or plain text.
+    /// The idempotency key of a request, which may be a structured-field string or plain text.
     pub fn of(headers: &HeaderMap, user: Id) -> Result<Option<Key>, Problem> {
         let mut values = headers.get_all(HEADER).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -77,38 +80,38 @@ impl Key {
     }
 }
 
-/// A hash of what a request says. A client that repeats a request may write its JSON differently, with members in
-/// another order or other white space, and still says the same.
+/// A hash of the meaning of a request's body. A client that repeats a request may write the JSON with members in
+/// another order or with other white space.
 #[derive(Clone, Copy)]
 struct Fingerprint {
     content: [u8; 32],
-    /// The hash of the bytes as they were sent. Earlier versions of nova stored this hash.
+    /// The hash of the body's bytes as they were sent, which earlier versions of nova stored.
     bytes: [u8; 32],
 }
 
 impl Fingerprint {
     fn of(body: &[u8]) -> Fingerprint {
         let bytes: [u8; 32] = Sha256::digest(body).into();
-        // A body that is no JSON, or has no single meaning, is compared by its bytes.
+        // nova compares a body by its bytes if the body is no JSON, or JSON without a single meaning.
         let content = canonical(body).map_or(bytes, |form| Sha256::digest(form).into());
         Fingerprint { content, bytes }
     }
 
-    /// Whether the stored hash, by this version of nova or an earlier one, is of the same request.
+    /// Whether a stored hash is the hash of this request's body. An earlier version of nova may have stored the hash.
     fn is(&self, kept: &[u8; 32]) -> bool {
         self.content == *kept || self.bytes == *kept
     }
 }
 
-/// The result of a request, and whether it must be remembered.
+/// The result of a request, and whether nova must keep the answer.
 pub(super) struct Worked {
     pub response: Response<Full<Bytes>>,
-    /// Whether something was taken, now or before. A request that was refused as a whole changed nothing, so it may
-    /// come again corrected.
+    /// Whether nova took a part of the request, now or in an earlier attempt. A request that nova refused as a whole
+    /// changed nothing, so the client may send a corrected request with the same key.
     pub taken: bool,
 }
 
-/// An answer that was sent.
+/// An answer that nova sent to a request with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Given {
     request: [u8; 32],
@@ -149,15 +152,15 @@ enum State {
     Done(Given),
 }
 
-/// The stored answers. Clones share the answers.
+/// The stored answers to requests with idempotency keys. Clones share the answers.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     states: FxHashMap<Key, State>,
-    /// The keys of stored answers, oldest first, for each user and for all users. A removed answer may still be in the
-    /// list.
+    /// The keys of stored answers, oldest first, for each user and for all users. A list may still have the key of a
+    /// removed answer.
     per_user: FxHashMap<Id, VecDeque<Key>>,
     all: VecDeque<Key>,
 }
@@ -184,7 +187,7 @@ impl Inner {
         }
     }
 
-    /// The answers that must go to make room for one more of the user.
+    /// The answers that nova must remove before it keeps one more answer of the user.
     fn surplus(&self, user: Id) -> Vec<Key> {
         let own = self.per_user.get(&user).filter(|keys| keys.len() >= PER_USER_MAX);
         let oldest = (self.all.len() >= ALL_MAX).then(|| self.all.front()).flatten();
@@ -192,13 +195,13 @@ impl Inner {
     }
 }
 
-/// What a request with a key must do next.
+/// The next step of a request with an idempotency key.
 enum Turn {
     Go(OnItsWay),
     Answered(Response<Full<Bytes>>),
 }
 
-/// A request that is being handled. If it ends without an answer, its key is free again.
+/// A request that nova is handling. If the request ends without an answer, its idempotency key is free again.
 struct OnItsWay {
     answers: Answers,
     key: Key,
@@ -215,7 +218,7 @@ impl Drop for OnItsWay {
 }
 
 impl Answers {
-    /// Loads stored entries. Malformed entries are skipped.
+    /// Loads the stored answers. nova skips malformed entries of the edge's table.
     pub fn load(&self, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
         let mut known: Vec<_> = entries
             .filter_map(|(name, value)| {
@@ -245,12 +248,13 @@ impl Answers {
         Ok(Turn::Go(OnItsWay { answers: self.clone(), key, request: request.content }))
     }
 
-    /// Removes expired answers from memory. Returns their entries in the edge's table.
+    /// Removes expired answers from memory, and returns the entries to remove from the edge's table.
     pub(super) fn expire(&self, now_ms: i64, limit: usize) -> Vec<EdgeEntry> {
         let mut inner = self.0.lock();
         let mut entries = Vec::new();
         while let Some(key) = inner.all.front().copied().filter(|_| entries.len() < limit) {
-            // An answer that expires later than a new one was made under a clock that was ahead.
+            // If an answer expires later than a new answer would, the clock was ahead when nova made it, so nova
+            // removes the answer too.
             let kept_ms = now_ms + 1..=now_ms + KEEP_MS;
             if matches!(inner.states.get(&key), Some(State::Done(given)) if kept_ms.contains(&given.expires_ms)) {
                 break;
@@ -262,8 +266,8 @@ impl Answers {
     }
 }
 
-/// Runs `work` once for a key and the content of a body; repeated requests get the same answer. A request is remembered
-/// only if something of it was taken, because a refused request changed nothing.
+/// Runs `work` once for an idempotency key and the content of a body; repeated requests get the same answer. nova keeps
+/// the answer only if it took a part of the request, because a refused request changed nothing.
 pub(super) async fn once(
     (answers, durable): (&Answers, &Durable),
     now_ms: i64,
@@ -293,7 +297,7 @@ pub(super) async fn once(
             inner.keep(key, given);
         });
         if kept.await.is_err() {
-            // The events are durable, and that is what the caller must know.
+            // The events are durable, so the request succeeds although nova could not keep the answer.
             tracing::warn!("an answer could not be kept for its idempotency key");
         }
     }

@@ -7,17 +7,20 @@ use crate::source::postgres::status::State;
 
 use super::edge::Watch;
 
-/// The lag of one partition in Kafka, or of the slot.
+/// The lag of one Kafka partition, or of the replication slot.
 pub(super) struct Lag {
-    /// The number of records that were not read yet. `None` for a slot, whose log is counted in bytes.
+    /// The number of records that nova has not read yet. A replication slot has no number of records (`None`), because
+    /// its log is counted in bytes.
     pub records: Option<i64>,
-    /// The possible age of the oldest record that was not read yet.
+    /// The possible age of the oldest record that nova has not read yet.
     pub age_ms: i64,
-    /// The number of records between the next one that retention deletes and the next one to read.
+    /// The number of records between the next record that Kafka's retention deletes and the next record that nova
+    /// reads.
     pub headroom_records: Option<i64>,
 }
 
-/// The lag of every partition. `None` if Kafka or PostgreSQL has not reported its end yet, and for the local log.
+/// The lag of every partition. The lag is `None` for the local log, and if Kafka or PostgreSQL has not reported the end
+/// of its log yet.
 pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
     let watermarks = watch.kafka.as_ref().map(|kafka| kafka.watermarks()).unwrap_or_default();
     let now_ms = watch.clock.now_ms();
@@ -40,9 +43,9 @@ pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
     partitions.collect()
 }
 
-/// The possible age of the oldest unread record over the partitions that are read, milliseconds. A partition that
-/// stands still (for a person, a registry or an error) is ignored, because it says nothing about the node's load;
-/// readiness names it.
+/// The possible age of the oldest unread record in the partitions that nova reads, in milliseconds. The function
+/// ignores a partition that waits for a person, a registry or the end of an error, because such a partition says
+/// nothing about the node's load. Readiness names the waiting partitions.
 pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     let held = watch.shared.partitions().into_iter().filter(|status| status.hold.is_some()).map(|status| status.name);
     let mut stands: BTreeSet<_> = held.chain(watch.shared.waits().into_iter().map(|(name, _)| name)).collect();
@@ -52,11 +55,11 @@ pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     if let Some(postgres) = watch.postgres.as_ref().filter(|postgres| postgres.view().state != State::Streaming) {
         stands.insert(postgres.partition().clone());
     }
-    // A test's lag counts even before any partition is known.
+    // The lag that a test pretends counts even before nova knows any partition.
     oldest_of(of(watch), &stands).max(of_test(watch))
 }
 
-/// How far the source is behind according to a test, milliseconds.
+/// The delay of the source that a test pretends, in milliseconds.
 fn of_test(watch: &Watch) -> i64 {
     watch.testing.as_ref().map_or(0, |testing| testing.behind_ms())
 }

@@ -1,7 +1,8 @@
-//! The short lane answers requests that have no body and whose answer is ready at once, which are all reads. It parses
-//! and answers them on the spot; requests that came together are answered with one write. hyper's way would cost as
-//! much again as a page from a snapshot (`docs/performance.md`). The first request of another kind moves the connection
-//! to hyper for good, so bodies, streams, upgrades and malformed requests have one place.
+//! The short lane answers reads: requests that have no body and whose answer is ready at once. The lane parses and
+//! answers a read itself, and sends the answers to several waiting requests with one write. hyper would need as much
+//! time for a request as a page from a snapshot takes (`docs/performance.md`). The first request of another kind moves
+//! the connection to hyper for the rest of the connection's life, so only hyper handles bodies, streams, upgrades and
+//! malformed requests.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -29,40 +30,41 @@ use super::request::{self, Own};
 use super::sites::Sites;
 use super::{console, encoding, host, percent, route};
 
-/// The free bytes that each read has at least.
+/// The fewest free bytes in the buffer of each read.
 const READ_BYTES: usize = 4 << 10;
-/// When the answers have this many bytes, they are written, even if more requests wait. A connection keeps no larger
-/// buffer.
+/// When the answers in the buffer have this many bytes, the lane writes them, even if more requests wait. A connection
+/// keeps no larger buffer.
 const WRITE_MAX_BYTES: usize = 32 << 10;
 
-/// The number of requests of one connection that are answered before the other connections of the thread have their
+/// The number of requests of one connection that the lane answers before the thread's other connections have their
 /// turn.
 const TURN_REQUESTS: usize = 8;
 
-/// Headers that clients send and no route reads, so they are not copied. [`ACCEPT`] is read by one route.
+/// Headers that clients send and no route reads, so the lane does not copy them. Only one route reads [`ACCEPT`].
 const UNREAD: [HeaderName; 6] = [HOST, USER_AGENT, ACCEPT, ACCEPT_LANGUAGE, CONNECTION, COOKIE];
 
-/// The first bytes from a client of HTTP/2 (RFC 9113 §3.4). With prior knowledge they come without an upgrade.
+/// The first bytes from a client of HTTP/2 (RFC 9113 §3.4). A client with prior knowledge sends the preface without an
+/// upgrade.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The length of a frame's head (RFC 9113 §4.1), which has the frame's length, type, flags and stream.
 const FRAME_HEAD_BYTES: usize = 9;
 /// The type of the frame that must follow the preface, on stream 0.
 const SETTINGS: u8 = 4;
 
-/// A stream together with bytes that were already read from it.
+/// A byte stream together with the bytes that the lane has already read from it.
 pub(super) struct Rest<S> {
     read: Bytes,
     stream: S,
 }
 
 impl<S> Rest<S> {
-    /// A stream from which nothing was read.
+    /// A byte stream from which the lane has read nothing.
     pub fn unread(stream: S) -> Rest<S> {
         Rest { read: Bytes::new(), stream }
     }
 }
 
-/// How a connection continues after the lane.
+/// The way in which a connection continues after the short lane.
 pub(super) enum After<S> {
     Ended,
     /// The connection continues as HTTP/1.1.
@@ -71,8 +73,8 @@ pub(super) enum After<S> {
     Http2(Rest<S>),
 }
 
-/// Serves a connection until it ends or moves to hyper. It fails if the stream fails; a timeout ends the connection in
-/// order.
+/// Serves a connection until it ends or moves to hyper. The function fails if the byte stream fails. A timeout closes
+/// the connection without an error.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: Patient<S>,
     peer: IpAddr,
@@ -109,14 +111,14 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The result for the requests that were in the buffer.
+/// The result of answering the requests in the buffer.
 struct Answered {
     any: bool,
     /// Whether the next request is not for the lane.
     over: bool,
 }
 
-/// Answers every whole request that was read.
+/// Answers every complete request in the buffer.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut Patient<S>,
     read: &mut BytesMut,
@@ -156,7 +158,7 @@ enum Preface {
     No,
     Part,
     Whole,
-    /// The bytes after the preface are no settings frame.
+    /// The bytes after the preface are not a SETTINGS frame.
     Broken,
 }
 
@@ -182,7 +184,7 @@ async fn flush(stream: &mut (impl AsyncWrite + Unpin), write: &mut Vec<u8>) -> i
 /// The request is not for the lane.
 struct Other;
 
-/// The first request and the length of its head. `None` while it is incomplete.
+/// The first request in the buffer and the length of its head, or `None` while the head is incomplete.
 fn parse(read: &[u8]) -> Result<Option<(Request<()>, usize)>, Other> {
     if read.is_empty() {
         return Ok(None);
@@ -198,7 +200,7 @@ fn parse(read: &[u8]) -> Result<Option<(Request<()>, usize)>, Other> {
     }
 }
 
-/// The request, if it is one for the lane.
+/// The request of a head, or `None` if the request is not for the lane.
 fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     let method = match head.method? {
         "GET" => Method::GET,
@@ -208,7 +210,7 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     // The lane takes only HTTP/1.1 with a target in origin-form (RFC 9112 §3.2.1).
     let target = head.path.filter(|path| head.version == Some(1) && path.starts_with('/'))?;
     let path = percent::path(target.split('?').next().unwrap_or_default()).ok()?;
-    // Answers that may come piece by piece go through hyper.
+    // hyper sends the answers that may come piece by piece.
     if [route::STREAM, route::OVERVIEW_STREAM].contains(&&*path) || path.starts_with(route::ADMIN_PATHS) {
         return None;
     }
@@ -223,7 +225,7 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
         if about_body || (name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive")) {
             return None;
         }
-        // Only requests with this header may have a cookie that is read.
+        // nova reads cookies only in requests with the console's header, and hyper handles such requests.
         if name == console::HEADER {
             return None;
         }

@@ -1,5 +1,5 @@
-//! Trending, feeds and suggestions for any time, as `nova dump` and the admin routes answer them. The answers are made
-//! from memory alone, without what readers were shown before.
+//! Trending, feeds and suggestions for any time, as `nova dump` and the admin routes show the lists. nova makes the
+//! lists only from the state in memory, and ignores which posts a reader has already seen.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
@@ -14,14 +14,14 @@ use crate::feed::trending::publish::Published;
 use crate::feed::trending::{self, Window};
 use crate::state::{State, UserNo};
 
-/// The time for which a list is made, and its length.
+/// The time for which nova makes a list, and the length of the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub now_ms: i64,
     pub limit: usize,
 }
 
-/// The trending posts of a window.
+/// Makes the list of trending posts of a window.
 pub fn trending(state: &State, overrides: &Overrides, window: Window, asked: Asked) -> String {
     published(state, overrides, window, asked.now_ms).page(0, asked.limit, |_| true).body
 }
@@ -30,8 +30,8 @@ fn published(state: &State, overrides: &Overrides, window: Window, now_ms: i64) 
     Published::new(state, trending::rank(state, window, now_ms, overrides))
 }
 
-/// The first page of a user's feed with the reasons of every post. `feeds` has no snapshot, and has the settings of
-/// feeds. `key` signs the cursor.
+/// Makes the first page of a user's feed with the reasons for every post. `feeds` has the settings of feeds and no
+/// snapshots. `key` signs the cursor of the page.
 pub fn feed(
     state: &RwLock<State>,
     (feeds, overrides): (&Snapshots, &Overrides),
@@ -46,7 +46,7 @@ pub fn feed(
     page_json(&page, user, algorithm, key, &Shape { explain: true, hydrate: false, latency_us: 0 })
 }
 
-/// The users whom a user could follow, with the reasons.
+/// Makes the list of users whom a user could follow, with the reasons.
 pub fn suggestions(state: &State, user: Id, dismissed: &FxHashSet<UserNo>, asked: Asked) -> String {
     let number = state.users.number(user).unwrap_or(UserNo::NOBODY);
     discover::json(&discover::suggest(state, number, asked.now_ms, asked.limit, dismissed), asked.now_ms)

@@ -1,5 +1,6 @@
-//! `/metrics`: every figure that Prometheus reads, one function per group. Counters and histograms about requests live
-//! in [`Observed`]; other figures are read at the scrape. `docs/operations.md` lists the names.
+//! The metrics of `/metrics`, which Prometheus reads, with one function for each group. Threads and routes count in
+//! [`Observed`], and nova reads all other figures when Prometheus scrapes. `docs/operations.md` lists the names of the
+//! metrics.
 
 mod family;
 mod memory;

@@ -1,13 +1,13 @@
-//! The edge: hyper, one route table, bearer tokens, limits and problem details. It reads memory and appends to a log.
-//! It never opens a transaction.
+//! The edge answers HTTP clients with hyper, one route table, bearer tokens, limits and problem details. The edge reads
+//! memory and appends to a log. The edge never opens a transaction of the store.
 //!
 //! `server` accepts connections, and `workers` serve them (`connection`), in the short `lane` or by hyper. `request`
-//! brings a request to its handler and returns its answer, `site` has the data for answers, and `route` has the
-//! operations and who may use them. A handler gets a `call` and makes its answer with `answers`. `auth`, `limit`,
-//! `idempotency`, `cors`, `trace` and `encoding` each handle one aspect of a request. `durable` waits for the writer,
-//! and `upkeep` removes what has expired.
+//! brings a request to its handler and returns the answer. `site` has the data for answers. `route` has the operations
+//! and their access rules. A handler gets a `call` and makes the answer with `answers`. `auth`, `limit`, `idempotency`,
+//! `cors`, `trace` and `encoding` each handle one aspect of a request. `durable` waits for the writer, and `upkeep`
+//! removes expired data.
 //!
-//! Files of this folder name each other and never this file, which only exports what others may use.
+//! The files of this folder name each other and never `http/mod.rs`, which only exports the items for other folders.
 
 mod admin;
 mod answers;
@@ -84,7 +84,7 @@ pub use self::sites::Replacer;
 pub use self::stream::Streams;
 pub use self::upkeep::sweep;
 
-/// Puts an admin's read of another user's data into the audit. Returns false if the audit cannot be written now.
+/// Puts an admin's read of another user's data into the audit. Returns false if nova cannot write the audit now.
 pub(crate) async fn looked(edge: &Edge, subject: &auth::Subject, action: &'static str, at: String) -> bool {
     audit::looked(&edge.serving.durable, subject, action, at).await.is_ok()
 }

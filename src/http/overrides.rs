@@ -1,4 +1,5 @@
-//! `/api/v1/admin/trending/overrides/{post}`: a change is durable before the answer, and then in every list.
+//! The routes of `/api/v1/admin/trending/overrides/{post}`. A change of an override is durable before the answer, and
+//! every later list obeys it.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use super::edge::Serving;
 use super::error::Problem;
 use super::shapes::{OverrideAction, TrendingOverride, TrendingOverrides};
 
-/// An operator's decision about a post.
+/// An operator's decision to pin or to block a post.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(
     rename = "OverrideRequest",
@@ -69,7 +70,7 @@ pub(super) async fn remove(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer
     Ok(answers::empty(StatusCode::NO_CONTENT))
 }
 
-/// Lists every override.
+/// Answers with the list of all overrides of trending.
 pub(super) fn list(serving: &Serving) -> Response<Full<Bytes>> {
     let overrides = serving.trending.overrides().all().map(|(post, what)| one(post, what)).collect();
     answers::object(StatusCode::OK, &TrendingOverrides { overrides })

@@ -1,8 +1,8 @@
-//! A stream with timeouts. A client that sends its request byte by byte, stops reading its answer, or vanished does not
-//! hold a connection for ever.
+//! A byte stream with timeouts. A client that sends its request byte by byte, stops reading its answer, or has vanished
+//! does not keep a connection open for ever.
 //!
-//! The timeout depends on what the connection waits for, so the code that serves it sets a phase ([`Pace`]). The read
-//! lane, hyper's HTTP/1.1 and HTTP/2 thus have the same timeouts.
+//! The timeout depends on the phase of the connection ([`Pace`]), which the code that serves the connection sets. So
+//! the read lane, hyper's HTTP/1.1 and HTTP/2 have the same timeouts.
 
 use std::future::Future as _;
 use std::io;
@@ -16,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-/// The limit from the first byte of a request to the end of its head, and from the connection to its first byte. An
-/// idle connection of a crowd ends after the same time.
+/// The longest time from the first byte of a request to the end of its head, and from the connection's start to its
+/// first byte. An idle connection of a crowd also ends after this time.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A body or an answer is given up if no byte moves for this long.
+/// nova ends a connection if no byte of a body or an answer moves for this time.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
@@ -30,9 +30,9 @@ pub(crate) enum Phase {
     New,
     /// The connection waits for the first byte of the next request.
     Idle,
-    /// The connection waits for the rest of a head.
+    /// The connection waits for the rest of a request's head.
     Head,
-    /// The connection waits for a body, or until the client takes an answer.
+    /// The connection waits for a request's body, or until the client takes an answer.
     Busy,
     /// The connection waits for the next frame of HTTP/2, and no request is open.
     Quiet,
@@ -42,7 +42,7 @@ impl Phase {
     const ALL: [Phase; 5] = [Phase::New, Phase::Idle, Phase::Head, Phase::Busy, Phase::Quiet];
 }
 
-/// The phase of one connection, shared by its stream and the code that serves it.
+/// The phase of one connection, which the byte stream shares with the code that serves the connection.
 #[derive(Clone, Default)]
 pub(crate) struct Pace(Arc<Shared>);
 
@@ -51,7 +51,7 @@ pub(crate) struct Pace(Arc<Shared>);
 struct Shared {
     /// The number of a [`Phase`]; 0 is [`Phase::New`].
     phase: AtomicU8,
-    /// Notified when HTTP/2 has been quiet for its timeout.
+    /// The notification that an HTTP/2 connection has been quiet for its timeout.
     quiet: Notify,
 }
 
@@ -64,29 +64,31 @@ impl Pace {
         Phase::ALL[usize::from(self.0.phase.load(Ordering::Relaxed)) % Phase::ALL.len()]
     }
 
-    /// Ends when HTTP/2 has been quiet for its timeout. The client then gets GOAWAY.
+    /// Waits until an HTTP/2 connection has been quiet for its timeout. When an HTTP/2 connection has been quiet for
+    /// its timeout, nova sends GOAWAY.
     pub async fn quiet(&self) {
         self.0.quiet.notified().await;
     }
 }
 
-/// How long an idle connection is kept.
+/// The rules for how long nova keeps an idle connection.
 pub(crate) struct Idle {
     pub time: Duration,
-    /// Whether there are now, or were since the given time, so many connections that idle ones end after
+    /// Whether the number of connections was, at any time since the given one, so high that idle connections end after
     /// [`HEAD_TIMEOUT`].
     pub crowd: Box<dyn Fn(Instant) -> bool + Send + Sync>,
 }
 
-/// A stream with timeouts.
+/// A byte stream with timeouts.
 pub(crate) struct Patient<S> {
     stream: S,
     pace: Pace,
     idle: Idle,
-    /// When the present wait began.
+    /// The beginning of the present wait for the client.
     waits: Option<Instant>,
-    /// Whether there was a crowd since the wait began. A crowd that has ended still counts, because the connections
-    /// that end first would otherwise save the others.
+    /// Whether the connection was in a crowd at any time since the wait began. A crowd that has ended still counts,
+    /// because otherwise the first connections that end would make the crowd so small that the remaining connections
+    /// stay.
     crowded: bool,
     timer: Pin<Box<Sleep>>,
 }
@@ -96,8 +98,8 @@ impl<S> Patient<S> {
         Patient { stream, pace, idle, waits: None, crowded: false, timer: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)) }
     }
 
-    /// A request was answered, and the connection waits for the next one. `part` says whether a part of the next
-    /// request is there.
+    /// Notes that nova has answered a request, and that the connection waits for the next request. `part` says whether
+    /// a part of the next request has arrived.
     pub fn answered(&mut self, part: bool) {
         self.waits = None;
         self.crowded = false;
@@ -114,17 +116,18 @@ impl<S> Patient<S> {
         }
     }
 
-    /// Notes progress. `waits` is the beginning of the next wait, if it is known.
+    /// Notes that bytes have moved. `waits` is the beginning of the next wait for the client, if it is known.
     fn moved(&mut self, waits: Option<Instant>) {
-        // A head has its time only once, however many pieces it comes in.
+        // The timeout of a request's head does not begin anew with each piece of the head.
         if self.pace.phase() != Phase::Head {
             self.waits = waits;
             self.crowded = false;
         }
     }
 
-    /// Ready once no byte moved for as long as `phase` allows. The timer ends early and is set again, because a crowd
-    /// may have come since. It is not set at each progress.
+    /// Becomes ready when no byte has moved for as long as `phase` allows. The timer ends early, and the function sets
+    /// it again, because a crowd may have formed in the meantime. To save time, nova does not set the timer again
+    /// whenever bytes move.
     fn expired(&mut self, phase: Phase, context: &mut Context<'_>) -> Poll<()> {
         let since = *self.waits.get_or_insert_with(Instant::now);
         let soonest = since + self.patience(phase, since).min(HEAD_TIMEOUT);
@@ -141,10 +144,10 @@ impl<S> Patient<S> {
         }
     }
 
-    /// The result of a write. A write that the client does not take in time fails.
+    /// The result of a write to the client. The write fails if the client does not take the bytes in time.
     fn written<T>(&mut self, attempt: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if attempt.is_ready() {
-            // hyper, which already waits for a read, need not look for the next request at once.
+            // The next wait begins now, so hyper, which already waits for a read, does not have to poll the read again.
             self.moved(Some(Instant::now()));
             return attempt;
         }
@@ -154,7 +157,8 @@ impl<S> Patient<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    /// A timeout looks like the end of the client's data, so that the connection is closed in order.
+    /// Reads from the client. A timeout looks like the end of the client's data, so that hyper or the lane closes the
+    /// connection without an error.
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -171,7 +175,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         }
         ready!(self.expired(phase, context));
         if phase == Phase::Quiet {
-            // The code that serves the connection sends a goodbye. A client that ignores it has the timeout of an
+            // The code that serves the connection sends GOAWAY. A client that ignores GOAWAY gets the timeout of an
             // answer.
             self.waits = None;
             self.pace.set(Phase::Busy);
@@ -189,7 +193,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A flush without data is no progress.
+        // A flush without data moves no byte, so it does not restart the timeout.
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -231,7 +235,7 @@ mod tests {
         runtime.block_on(test);
     }
 
-    /// How long a read waits before it ends without a byte.
+    /// Measures how long a read waits before it ends without a byte.
     async fn waited(patient: &mut Patient<DuplexStream>) -> Duration {
         let (begun, mut byte) = (Instant::now(), [0]);
         assert_eq!(patient.read(&mut byte).await.unwrap(), 0);
@@ -246,7 +250,7 @@ mod tests {
                 (Phase::Idle, IDLE, HEAD_TIMEOUT),
                 (Phase::Head, HEAD_TIMEOUT, HEAD_TIMEOUT),
                 (Phase::Busy, STALL_TIMEOUT, STALL_TIMEOUT),
-                // In this phase the client is notified first.
+                // In the phase `Quiet`, nova first sends GOAWAY to the client.
                 (Phase::Quiet, IDLE + STALL_TIMEOUT, HEAD_TIMEOUT + STALL_TIMEOUT),
             ] {
                 for (crowd, expected) in [(false, alone), (true, crowded)] {
@@ -277,8 +281,8 @@ mod tests {
         });
     }
 
-    /// In an earlier version the connections that ended first reduced a crowd of a thousand to fifty, which were then
-    /// kept.
+    /// In an earlier version of nova, the first connections that ended reduced a crowd of a thousand to fifty, and nova
+    /// kept these fifty idle connections.
     #[test]
     fn a_crowd_that_ends_first_keeps_nobody() {
         paused(async {

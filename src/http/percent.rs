@@ -1,4 +1,4 @@
-//! Percent-encoding (RFC 3986 §2.1): one decoder for paths and queries, for every route and both ways of serving.
+//! Percent-encoding (RFC 3986 §2.1): one decoder for the paths and queries of all routes, for the lane and for hyper.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -7,20 +7,22 @@ use std::str::FromStr;
 
 use super::error::Problem;
 
-/// Decodes every percent-encoded byte. `None` if an encoding is cut or not hexadecimal, or if the bytes are not UTF-8.
-/// A `+` is not changed, because the space of HTML forms (`application/x-www-form-urlencoded`) is no part of RFC 3986.
+/// Decodes every percent-encoded byte. The result is `None` if an encoding is incomplete or not hexadecimal, or if the
+/// bytes are not UTF-8. A `+` stays a `+`, because RFC 3986 does not have the `+` for a space of HTML forms
+/// (`application/x-www-form-urlencoded`).
 pub(super) fn decode(text: &str) -> Option<Cow<'_, str>> {
     decode_if(text, |_| true)
 }
 
-/// The path with its unreserved characters decoded, because both forms name the same resource (RFC 3986 §2.3). Other
-/// characters stay encoded, so that `%2F` does not divide a segment.
+/// Decodes the unreserved characters of a path, because an unreserved character and its encoding mean the same (RFC
+/// 3986 §2.3). Reserved characters stay encoded, so that `%2F` does not divide a segment.
 pub(super) fn path(path: &str) -> Result<Cow<'_, str>, Problem> {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     decode_if(path, unreserved).ok_or_else(|| wrong("path"))
 }
 
-/// The value of the first parameter with this name in a query; both are decoded. `None` if there is no such parameter.
+/// The decoded value of the first parameter with the given name in a query, or `None` if the query has no such
+/// parameter.
 pub(super) fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option<Cow<'q, str>>, Problem> {
     let named = |key: &str| match key.contains('%') {
         true => decode(key).is_some_and(|key| key == name),
@@ -31,12 +33,13 @@ pub(super) fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option
     decode(value).map(Some).ok_or_else(|| wrong(name))
 }
 
-/// The part of a path that a route names, decoded.
+/// Decodes the part of a path that is a parameter of a route.
 pub(super) fn segment(text: &str) -> Result<Cow<'_, str>, Problem> {
     decode(text).ok_or_else(|| wrong("path"))
 }
 
-/// Parses a number that has only digits. Rust would also accept a sign, which a path or a query may not have.
+/// Parses a number that has only digits. Rust's parser would also accept a sign, which numbers in a path or a query
+/// must not have.
 pub(super) fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<T>().ok()).flatten()
 }
@@ -72,7 +75,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `text` with the characters at `places` percent-encoded.
+    /// Percent-encodes the characters of `text` at `places`.
     fn encoded(text: &str, places: &[bool]) -> String {
         let one =
             |(at, byte): (usize, u8)| match places.get(at).copied().unwrap_or(true) || !byte.is_ascii_alphanumeric() {

@@ -1,4 +1,4 @@
-//! A body that comes piece by piece: a stream of events, or an answer that is being made.
+//! The body of an answer that nova sends piece by piece: a stream of events, or a long answer.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -16,37 +16,37 @@ use tokio::time::{Instant, Sleep};
 /// Asks nginx, and proxies that follow its example, to forward events at once (`proxy_buffering`).
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// A body: either whole, or events as they come.
+/// The body of an answer: either whole, or in pieces.
 pub type Body = Either<Full<Bytes>, Events>;
 
-/// The answer could not be completed, so the connection breaks off.
+/// The error that nova could not complete an answer, so the connection breaks off.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer could not be made to its end")]
 pub struct Broken;
 
-/// A body of pieces, which are sent as they come and as fast as hyper takes them.
+/// A body of pieces. nova sends each piece when it comes, as fast as hyper takes the pieces.
 pub struct Events {
     pieces: mpsc::Receiver<Result<Bytes, Broken>>,
     making: Option<Making>,
 }
 
-/// For an answer that has an end: when the next sign of life is due, and when the answer breaks off.
+/// The timers of an answer that has an end: when the next line feed is due, and when the answer breaks off.
 struct Making {
     ping: Duration,
-    /// When the next line feed is due. `None` once the answer has begun, because a line feed would then be a part of
-    /// it.
+    /// When the next line feed is due, or `None` after the answer has begun, because a line feed would become a part of
+    /// the answer.
     next: Option<Pin<Box<Sleep>>>,
     ends: Pin<Box<Sleep>>,
 }
 
 impl Events {
-    /// The body of a stream, which sends its own pings.
+    /// The body of an event stream, which sends its own pings.
     fn endless(pieces: mpsc::Receiver<Result<Bytes, Broken>>) -> Events {
         Events { pieces, making: None }
     }
 
-    /// The body of an answer that is being made: it has line feeds at the interval `ping` until the answer begins, and
-    /// breaks off after `longest`.
+    /// The body of a long answer. The body has a line feed at each interval `ping` until the answer begins, and breaks
+    /// off after `longest`.
     pub(super) fn made(pieces: mpsc::Receiver<Result<Bytes, Broken>>, (ping, longest): (Duration, Duration)) -> Events {
         let after = |time| Box::pin(tokio::time::sleep(time));
         Events { pieces, making: Some(Making { ping, next: Some(after(ping)), ends: after(longest) }) }
@@ -77,7 +77,7 @@ impl hyper::body::Body for Events {
     }
 }
 
-/// The answer of every stream: server-sent events that no proxy may store or delay.
+/// The answer with an event stream, whose server-sent events no proxy may store or delay.
 pub(super) fn answer(events: mpsc::Receiver<Result<Bytes, Broken>>) -> Response<Body> {
     let mut response = Response::new(Body::Right(Events::endless(events)));
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! Counts how many of something each address has open. An IPv6 network of 64 bits counts as one address; see
+//! Counts how many connections or streams each address has open. An IPv6 network of 64 bits counts as one address; see
 //! [`client::network`].
 
 use std::collections::HashMap;
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::limit::client;
 
-/// The counts by address. An address with a count of 0 is not kept.
+/// The counts by address. An address with a count of 0 has no entry.
 #[derive(Clone)]
 pub(crate) struct Places {
-    /// An address with more than this is a crowd.
+    /// An address with a higher count than this is a crowd.
     crowd: usize,
     addresses: Arc<Mutex<HashMap<IpAddr, Held>>>,
 }
@@ -25,7 +25,7 @@ struct Held {
     crowded: Option<Instant>,
 }
 
-/// One place of an address, until this is dropped.
+/// One place of an address, which is free again when this value is dropped.
 pub(crate) struct Place(Places, IpAddr);
 
 impl Places {
@@ -33,7 +33,7 @@ impl Places {
         Places { crowd, addresses: Arc::default() }
     }
 
-    /// Takes a place. `None` if the address already has `max` places.
+    /// Takes a place for an address, or returns `None` if the address already has `max` places.
     pub fn enter(&self, address: IpAddr, max: usize) -> Option<Place> {
         let address = client::network(address);
         let mut addresses = self.addresses.lock();
@@ -48,7 +48,7 @@ impl Places {
         Some(Place(self.clone(), address))
     }
 
-    /// Whether the address was a crowd at any time from `since` on.
+    /// Whether the address was a crowd at any time since `since`.
     pub fn crowded_since(&self, address: IpAddr, since: Instant) -> bool {
         let addresses = self.addresses.lock();
         let crowded = |held: &Held| held.count > self.crowd || held.crowded.is_some_and(|at| at >= since);
@@ -100,7 +100,8 @@ mod tests {
         assert!(places.enter(ip("10.0.0.1"), 1).is_none() && places.enter(ip("::ffff:10.0.0.2"), 1).is_some());
     }
 
-    /// In an earlier version connections of a crowd that ended before the others were checked made the others stay.
+    /// In an earlier version of nova, the first connections of a crowd that ended made the crowd so small that its
+    /// other connections stayed.
     #[test]
     fn an_address_was_a_crowd_also_where_most_of_it_has_ended() {
         let (places, a) = (Places::new(2), IpAddr::from([10, 0, 0, 1]));

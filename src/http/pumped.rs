@@ -1,10 +1,10 @@
-//! Answers of any length that a thread beside the runtime makes piece by piece, for people with the role admin: rows, a
-//! backup, a comparison with ClickHouse. The caller gets a whole answer or a broken connection, and never a short
-//! answer that looks whole.
+//! Answers of any length for people with the role admin: rows, a backup, or a comparison with ClickHouse. A thread for
+//! blocking work makes a long answer piece by piece. The caller gets a whole answer or a broken connection, and never a
+//! short answer that looks whole.
 //!
-//! The body may begin with line feeds, which show that the answer is being made; neither JSON nor a store begins with
-//! one. If an answer cannot be begun, the body is one JSON object with the member `failed`. If an answer cannot be
-//! finished, the connection breaks off.
+//! The body may begin with line feeds, which show that nova is still making the answer; neither JSON nor a store begins
+//! with a line feed. If nova cannot begin an answer, the body is one JSON object with the member `failed`. If nova
+//! cannot finish an answer, the connection breaks off.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use super::error::Problem;
 use super::gate::ReadFailed;
 use super::pieces::{Body, Broken, Events};
 
-/// The most such answers at once. Each holds a transaction, which pins pages of the store's file.
+/// The most long answers at the same time. Each long answer holds a transaction, which pins pages of the store's file.
 pub const PUMPED_MAX: usize = 2;
-/// The size of one piece in bytes.
+/// The size of one piece of a long answer in bytes.
 const PIECE_BYTES: usize = 64 << 10;
-/// The most pieces that wait for the caller.
+/// The most pieces of a long answer that wait for the caller.
 const QUEUE_MAX_PIECES: usize = 2;
-/// A caller who takes nothing for this long is disconnected.
+/// nova disconnects a caller who takes no piece for this time.
 const SLOW: Duration = Duration::from_secs(20);
-/// The interval of the line feeds. Without data a connection ends after half a minute.
+/// The interval of the line feeds before a long answer begins. Without data a connection ends after half a minute.
 const PING: Duration = Duration::from_secs(5);
 /// An answer that takes longer than this breaks off, because its transaction must not pin pages for ever.
 const LONGEST: Duration = Duration::from_secs(1_800);
 
-/// The free places for such answers.
+/// The free places for long answers.
 pub(super) struct Pumps(Arc<Semaphore>);
 
 impl Default for Pumps {
@@ -49,7 +49,7 @@ struct Pieces {
     runtime: Handle,
     closed: watch::Receiver<bool>,
     piece: Vec<u8>,
-    /// Whether a piece was handed over.
+    /// Whether the thread has handed over a piece of the answer.
     begun: bool,
 }
 
@@ -86,8 +86,8 @@ impl Write for Pieces {
     }
 }
 
-/// Answers with the output of `make`. `closed` ends the answer when the node ends. The request is refused while too
-/// many answers are being made.
+/// Answers with the output of `make`. `closed` ends the answer when the node ends. nova refuses the request while it is
+/// making too many long answers.
 pub(super) fn answer(
     pumps: &Pumps,
     closed: watch::Receiver<bool>,
@@ -109,7 +109,7 @@ pub(super) fn answer(
                 let _ = out.sender.blocking_send(Err(Broken));
             } else {
                 let failed = json!({ "failed": error.to_string() });
-                // The caller may no longer wait.
+                // The caller may have closed the connection, so a failed write is no error.
                 let _ = writeln!(out, "{failed}").and_then(|()| out.flush());
             }
         }
@@ -131,7 +131,7 @@ mod tests {
         ReadFailed(why.into())
     }
 
-    /// The body that a caller collects. `None` if the connection breaks off.
+    /// The body that a caller receives, or `None` if the connection breaks off.
     fn collected(make: impl FnOnce(&mut dyn Write) -> Made + Send + 'static) -> Option<Bytes> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -186,7 +186,7 @@ mod tests {
             }
             sender.try_send(Ok(Bytes::from_static(b"begun"))).unwrap();
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "begun");
-            // No line feed comes within the answer, and after the longest time the answer breaks off.
+            // After its beginning the answer has no line feeds, and after the longest time the answer breaks off.
             assert!(body.frame().await.unwrap().is_err());
             drop(sender);
         });

@@ -1,4 +1,4 @@
-//! Reads what a query or a path names, such as numbers and users, and makes the errors for values that do not fit.
+//! Reads values such as numbers and users from a query or a path, and makes the errors for values that do not fit.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -15,7 +15,7 @@ pub(super) fn number(query: &str, name: &'static str, default: u64) -> Result<u6
     parameter(query, name)?.map_or(Ok(default), |text| digits(&text).ok_or_else(|| wrong(name, "a number")))
 }
 
-/// A parameter that is 0 or 1.
+/// Reads a parameter of a query that is 0 or 1.
 pub(super) fn flag(query: &str, name: &'static str, default: bool) -> Result<bool, Problem> {
     match number(query, name, default.into())? {
         flag @ 0..=1 => Ok(flag == 1),

@@ -1,4 +1,4 @@
-//! The routes that read memory.
+//! The routes that answer from the state in memory.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ use super::percent::{digits, parameter};
 use super::shapes::Forgotten;
 
 const LIMIT_DEFAULT: usize = 20;
-/// After this time a feed asks no further source, and is ordered by time.
+/// The time limit for making a feed. When the time limit for a feed is over, nova asks no further source of posts, and
+/// orders the feed by time.
 const DEADLINE: Duration = Duration::from_millis(50);
 
 pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
@@ -36,7 +37,7 @@ pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
     limit.ok_or_else(|| Problem::InvalidParameter { field: "limit", detail: format!("limit: expected 1 to {max}") })
 }
 
-/// The requested window, which must be a kept one. The default is `24h`.
+/// The requested window of trending (default: `24h`), which must be a window that nova keeps.
 pub(super) fn window(trending: &Board, query: &str) -> Result<Window, Problem> {
     let name = parameter(query, "window")?;
     let kept = trending.windows();
@@ -47,7 +48,8 @@ pub(super) fn window(trending: &Board, query: &str) -> Result<Window, Problem> {
     })
 }
 
-/// Answers `GET /api/v1/feed/trending`. A cache may store the list, and must ask each time whether it is still valid.
+/// Answers `GET /api/v1/feed/trending`. A cache may store the list, and must ask at each use whether the list is still
+/// valid.
 pub(super) fn trending(serving: &Serving, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
     let (window, limit) = (window(&serving.trending, query)?, limit(query, TRENDING_MAX)?);
     let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty());

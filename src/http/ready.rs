@@ -1,5 +1,5 @@
-//! Whether traffic should come to this node: it has recovered, has its partitions, is not too far behind, has room on
-//! the disk, and nothing waits for a person.
+//! Readiness: whether a load balancer should send traffic to this node. A ready node has recovered, has its partitions,
+//! is not too far behind, has room on the disk, and waits for no person.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,13 @@ use super::lag;
 use super::metrics::breaker_states;
 use super::shapes::{CheckState, Liveness, Readiness};
 
-/// Every reason why the node is not ready. The list is empty if the node is ready.
+/// The age of the latest backup from which nova warns. The alert `NovaBackupOld` has the same age.
+const BACKUP_OLD_MS: i64 = 36 * 3_600_000;
+/// The free space on the store's disk below which nova warns, even if the node is still ready. The alert `NovaDiskLow`
+/// has the same limit.
+const DISK_LOW_MIB: u64 = 1_024;
+
+/// Every reason why the node is not ready, or an empty list if the node is ready.
 pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     let held = edge.watch.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
     let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
@@ -56,16 +62,31 @@ pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     if lag_s > i64::from(limits.lag_max_s) {
         reasons.push(format!("{lag_s} s behind the source: it reads on (limits.lag_max_s {})", limits.lag_max_s));
     }
-    if let Some(free_mib) = edge.control.reads.disk_free_bytes().map(|bytes| bytes >> 20)
-        && free_mib < u64::from(limits.disk_min_mib)
-    {
-        let least = limits.disk_min_mib;
-        reasons.push(format!("{free_mib} MiB are free on the store's disk: make room (limits.disk_min_mib {least})"));
-    }
+    reasons.extend(of_disk(edge, true));
     reasons
 }
 
-/// The reasons from waiting dead letters. The list is empty if none waits.
+/// Says that the store's disk has little room. With `stops`, the disk has too little room for a ready node. Without
+/// `stops`, the disk still has enough room for a ready node.
+fn of_disk(edge: &Edge, stops: bool) -> Option<String> {
+    let free_mib = edge.control.reads.disk_free_bytes()? >> 20;
+    let least_mib = edge.gate.limiter.settings().disk_min_mib;
+    let low = if free_mib < u64::from(least_mib) { stops } else { !stops && free_mib < DISK_LOW_MIB };
+    low.then(|| format!("{free_mib} MiB are free on the store's disk: make room (limits.disk_min_mib {least_mib})"))
+}
+
+/// The problem of the latest backup, or `None` if the backup is good or nova has made no backup yet.
+fn of_backup(edge: &Edge) -> Option<String> {
+    let times = edge.control.reads.backup_times()?;
+    if times.verify_failed {
+        return Some("backup: a file is not the backup that was made: make another one; nova backup FILE".to_owned());
+    }
+    let age_ms = edge.control.clock.now_ms() - times.made_at_ms;
+    let old = || format!("backup: the latest one is {} hours old; nova backup FILE", age_ms / 3_600_000);
+    (age_ms > BACKUP_OLD_MS).then(old)
+}
+
+/// The warnings about waiting dead letters, or an empty list if no dead letter waits.
 fn dead_letters(edge: &Edge) -> Vec<String> {
     let waiting = edge.watch.shared.dead_letters();
     if waiting == 0 {
@@ -76,7 +97,7 @@ fn dead_letters(edge: &Edge) -> Vec<String> {
     std::iter::once(format!("dead letters that wait: {waiting}; nova dlq list")).chain(last).collect()
 }
 
-/// The problem of the connector, either a lasting or a temporary one.
+/// The problem of the connector, either a lasting or a temporary problem.
 fn of_connector(edge: &Edge, lasting: bool) -> Option<String> {
     let wrong = edge.watch.connector.as_ref()?.wrong(edge.watch.clock.now_ms());
     wrong.filter(|(_, lasts)| *lasts == lasting).map(|(words, _)| format!("connector: {words}"))
@@ -93,7 +114,7 @@ fn of_clickhouse(edge: &Edge) -> Vec<String> {
     edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default()
 }
 
-/// Servers that do not answer. ClickHouse is left out, because its own problems say more.
+/// The servers that do not answer, except ClickHouse, which has its own list of problems.
 fn away(edge: &Edge) -> Vec<String> {
     let silent = breaker_states(edge).filter(|(_, state)| *state != BreakerState::Closed);
     let words = silent.filter_map(|(server, _)| match server {
@@ -113,7 +134,7 @@ fn parked_jobs(edge: &Edge) -> BTreeMap<String, String> {
     jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?))).collect()
 }
 
-/// What somebody should look at although the node is ready.
+/// Warnings that a person should look at although the node is ready.
 pub(super) fn warnings(edge: &Edge) -> Vec<String> {
     let jobs = parked_jobs(edge).into_iter().map(|(job, error)| format!("the job {job} keeps failing: {error}"));
     let mut all: Vec<_> = dead_letters(edge).into_iter().chain(jobs).collect();
@@ -121,6 +142,8 @@ pub(super) fn warnings(edge: &Edge) -> Vec<String> {
     all.extend(of_clickhouse(edge).into_iter().map(|complaint| format!("clickhouse: {complaint}")));
     all.extend(away(edge));
     all.extend(of_postgres(edge).into_iter().map(|warning| format!("postgres: {warning}")));
+    all.extend(of_disk(edge, false));
+    all.extend(of_backup(edge));
     all
 }
 
@@ -133,8 +156,8 @@ pub(super) fn live() -> Answer {
 pub(super) fn answer(edge: &Edge) -> Answer {
     let reasons = reasons(edge);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    // These problems are shown but are no reason to send the traffic elsewhere: a read also makes what a job keeps
-    // fresh, and rows wait for ClickHouse.
+    // Failing jobs and problems of ClickHouse do not make the node unready: a read makes a missing list itself, and
+    // rows wait for ClickHouse in the outbox.
     let readiness = Readiness {
         status: if reasons.is_empty() { "ready" } else { "not-ready" },
         reasons,

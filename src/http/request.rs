@@ -1,4 +1,5 @@
-//! Handles one request: finds its operation, checks the caller, calls the handler, and adds what every answer carries.
+//! Handles one request: finds its operation, checks the caller, calls the handler, and adds the headers of every
+//! answer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,13 +35,13 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 struct Arrival {
     peer: IpAddr,
     started: Instant,
-    /// The arrival by the system's clock, epoch milliseconds.
+    /// The time of the request's arrival by the system's clock, in epoch milliseconds.
     day_ms: i64,
 }
 
-/// Headers that an answer has because of its request. The headers become a map only when one is needed.
+/// The headers that an answer has because of its request. hyper needs the headers in a map, and the lane does not.
 pub(super) struct Own {
-    /// The arrival of the request by the system's clock, epoch milliseconds.
+    /// The time of the request's arrival by the system's clock, in epoch milliseconds.
     pub day_ms: i64,
     request_id: RequestId,
     trace: Trace,
@@ -48,11 +49,11 @@ pub(super) struct Own {
 }
 
 impl Own {
-    /// Calls `put` for each header.
+    /// Calls `put` for each header that the answer has because of its request.
     pub fn each(&self, mut put: impl FnMut(HeaderName, &str)) {
         let mut timing = "total;dur=".to_owned();
         push_ms(self.took_us, &mut timing);
-        // No browser may guess another type than the stated one.
+        // No browser may guess a media type other than the one that `Content-Type` states.
         put(X_CONTENT_TYPE_OPTIONS, "nosniff");
         put(REQUEST_ID, self.request_id.text());
         put(SERVER_TIMING, &timing);
@@ -77,7 +78,8 @@ pub(super) async fn answer_whole(site: &Site, peer: IpAddr, request: Request<Ask
     response
 }
 
-/// Answers a request of a connection from `peer`. A request that was `refused` because of its head is not handled.
+/// Answers a request of a connection from `peer`. nova does not handle a request that was `refused` because of its
+/// head.
 pub(super) async fn answer(
     site: &Site,
     peer: IpAddr,
@@ -104,7 +106,7 @@ pub(super) async fn answer(
         (parts, Body::Left(whole)) => {
             encoding::finish(Response::from_parts(parts, whole), &head.headers, &site.compressed).map(Body::Left)
         }
-        // Events are sent as they come.
+        // nova sends an answer in pieces without compression, so that each piece arrives at once.
         (parts, events) => Response::from_parts(parts, events),
     };
     if head.method == Method::HEAD {
@@ -124,7 +126,8 @@ pub(super) async fn answer(
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let took_us = arrival.started.elapsed().as_micros() as u64;
-    // The line is written if `log.requests` is set. Control characters from a client are escaped in it.
+    // nova writes this line of the log if `log.requests` is set. Control characters from a client are escaped in the
+    // line.
     tracing::info!(
         target: "nova::requests", method = %head.method, path = ?head.uri.path(), status = response.status().as_u16(), took_us,
         request_id = request_id.text(), trace_id = trace.trace_id(), "answered"
@@ -135,16 +138,16 @@ pub(super) async fn answer(
     (response, Own { day_ms: arrival.day_ms, request_id, trace, took_us })
 }
 
-/// Facts about a request besides its answer.
+/// Facts about a request that the answer's headers and the trace need.
 struct Noted<'a> {
     trace: &'a Trace,
-    /// The path of the request's operation, as the documentation has it.
+    /// The path of the request's operation, in the form of the route table.
     route: Option<&'static str>,
     verdict: Option<Verdict>,
 }
 
-/// Reports the request to the collector, by OpenTelemetry's conventions for HTTP servers. A path or a query may contain
-/// personal data, so the span has only the operation's path.
+/// Reports the request to the collector of traces, by OpenTelemetry's conventions for HTTP servers. A path or a query
+/// may contain personal data, so the span has only the operation's path.
 fn tell(
     tracer: &Tracer,
     trace: &Trace,
@@ -209,7 +212,7 @@ async fn handle(
     noted.route = Some(operation.path);
     let access = operation.access();
     let asker = match operation.class {
-        // The request is counted for nobody, so nobody needs to know who asks.
+        // An operation without a limit class that anyone may use does not need to know the caller.
         None if access == Access::Anyone => Err(Reason::Missing.into()),
         _ => asker(edge, access, token(site, head)?, arrival.day_ms).await,
     };
@@ -252,7 +255,7 @@ fn caller(edge: &Edge, arrival: &Arrival, headers: &HeaderMap, asker: Option<&Su
     }
 }
 
-/// The user of the request, if the operation needs one, the user is allowed, and the quota is not used up.
+/// Checks the caller's quota and role, and returns the user of the request, or `None` if the operation needs no user.
 fn allowed(
     edge: &Edge,
     operation: &Operation,
@@ -277,7 +280,7 @@ fn allowed(
     }
 }
 
-/// Takes the request from the caller's quota. The verdict is for the answer's headers.
+/// Takes the request from the caller's quota, and stores the verdict for the answer's headers.
 fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdict>) -> Result<(), Problem> {
     let limiter = &edge.gate.limiter;
     *verdict = limiter.check(class, caller, limiter.now_us());
@@ -291,8 +294,8 @@ fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdic
     }
 }
 
-/// The user whose token the request has. If no known key fits the token and a token is needed, the keys are read again
-/// first.
+/// The user whose token the request has. If no known key fits the token and the operation needs a token, nova first
+/// reads the keys again.
 async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) -> Result<Subject, Refusal> {
     if let Some(subject) = edge.auth.unchecked(token) {
         return Ok(subject);
@@ -310,8 +313,8 @@ async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) ->
     asker
 }
 
-/// The user whose answer is requested: the caller, or with `user_id` another user for whom a service asks. If an admin
-/// reads another user's answer, the audit notes it.
+/// The user whose answer is requested: the caller, or with `user_id` another user. A caller needs the role service or
+/// admin to name another user. The audit notes an admin's read of another user's answer.
 async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'static str) -> Result<Subject, Problem> {
     let Some(name) = percent::parameter(query, "user_id")? else { return Ok(*subject) };
     let whose = Subject { user: query::user(&name)?, roles: Roles::default() };

@@ -1,4 +1,4 @@
-//! The id of a request, in its answer and in every log line about it.
+//! The id of a request, which its answer and every line of the log about the request have.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -11,14 +11,14 @@ use super::trace::Trace;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX_BYTES: usize = 128;
 
-/// The id of a request in its answer and in the log.
+/// The id of a request in its answer and in the log: the caller's own id, or an id from nova.
 pub(super) enum RequestId {
     Given(HeaderValue),
     New([u8; uuid::fmt::Hyphenated::LENGTH]),
 }
 
 impl RequestId {
-    /// The caller's id if it is a plain one, otherwise a new id (a UUID of version 7).
+    /// The id that the caller gave, if the id has only plain characters, otherwise a new UUID of version 7.
     pub fn of(headers: &HeaderMap, now_ms: i64) -> RequestId {
         let plain = |id: &&HeaderValue| {
             (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -41,8 +41,8 @@ impl RequestId {
     }
 }
 
-/// The span with the fields that each log line of a request has. Making it costs a page 15 % of its time, and a read
-/// logs nothing above `debug`.
+/// The span with the fields that each log line of a request has. The span takes 15 % of the time of a page, and a read
+/// logs nothing above the level `debug`.
 pub(super) fn span(head: &Parts, request_id: &RequestId, trace: &Trace) -> tracing::Span {
     macro_rules! of_level {
         ($level:ident) => {

@@ -1,5 +1,6 @@
-//! `POST /api/v1/rows` takes plain rows of the source tables if no other source has them, for example on a laptop or in
-//! a test. Each row becomes a record like that of a connector, and nova handles it like every record.
+//! `POST /api/v1/rows` takes plain rows of the source tables if nova has no other source of changes, for example on a
+//! laptop or in a test. Each row becomes a record like a record of a connector, and nova handles this record like every
+//! other record.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -31,20 +32,21 @@ use super::gate::{ReadFailed, Stored};
 use super::shapes::{RowTaken, RowsTaken};
 use super::trace::Trace;
 
-/// The most rows of one request.
+/// The most rows in one request.
 pub const ROWS_MAX: usize = 1_000;
-/// The number of rows of a seed in one commit.
+/// The number of rows of a seed that go into one commit.
 const SEED_ROWS: usize = 5_000;
-/// How long a request waits for its commit.
+/// The longest time that a request waits for the commit of its rows.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 type Given = Vec<Map<String, Value>>;
-/// Two columns that together identify a row besides its id, and their values.
+/// Two columns that together identify a row, as its id does, and the values of the columns.
 type Pair = ([&'static str; 2], [Id; 2]);
 
-/// Rows under the names of the source's columns. `"op": "delete"` deletes a row. A missing column has a default: a new
-/// id, the present time, `published`, or the usual value for a user who has signed up. A follow or a like without an id
-/// gets an id that its pair of ids determines, so the same pair names it again.
+/// The rows of a request, with the names of the source's columns. `"op": "delete"` deletes a row. A missing column has
+/// a default: a new id, the present time, `published`, or the usual value for a user who has signed up. nova derives
+/// the id of a follow or a like without an id from the pair of ids in the row, so the same pair of ids always names the
+/// same row.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RowsRequest", example = example(r#"{
@@ -98,11 +100,11 @@ pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
     Ok(answers::object(StatusCode::OK, &taken))
 }
 
-/// Commits at most `most` rows.
+/// Commits the rows of a request, at most `most` rows.
 pub(super) async fn commit(edge: &Arc<Edge>, rows: Rows, most: usize, trace: &Trace) -> Result<RowsTaken, Problem> {
     let Log::Local(log) = &edge.intake.log else { return Err(elsewhere("Kafka")) };
     let (looking, stops) = (Arc::clone(edge), Problem::Unavailable("stopping"));
-    // Finding the row of a pair may need a look at all rows.
+    // The search for the row of a pair may read all rows of the table, so it runs on a thread for blocking work.
     let records = tokio::task::spawn_blocking(move || records(&looking, rows, most)).await.map_err(|_| stops)??;
     let (places, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
     if records.is_empty() {
@@ -125,8 +127,8 @@ pub(super) async fn commit(edge: &Arc<Edge>, rows: Rows, most: usize, trace: &Tr
     Ok(RowsTaken { success: rows.iter().all(|row| row.outcome != Outcome::Dead.name()), outcomes, rows })
 }
 
-/// Commits the rows of a seed: an object like the body of a request, with any number of rows. An error says what is
-/// wrong.
+/// Commits the rows of a seed, which is an object like the body of a request, with any number of rows. An error says
+/// what is wrong with the seed.
 pub async fn seed(edge: &Arc<Edge>, given: Value) -> Result<(), String> {
     let Rows { users, posts, follows, comments, likes } =
         serde_json::from_value(given).map_err(|error| error.to_string())?;
@@ -152,7 +154,7 @@ fn elsewhere(whose: &str) -> Problem {
     Problem::Conflict(format!("the tables come from {whose}: write the rows there"))
 }
 
-/// The row of a record, and the record.
+/// The table and the id of a record's row, and the record.
 type Made = ((Table, Id), Handed);
 
 fn records(edge: &Edge, rows: Rows, most: usize) -> Result<Vec<Made>, Problem> {
@@ -190,7 +192,8 @@ fn handed(prefix: &str, table: Table, id: Id, value: Value, timestamp_ms: i64) -
     }
 }
 
-/// The live row of a pair that has another id than the pair determines. All rows of the table are searched.
+/// Finds the id of a pair's live row. If no row has the id that the pair determines, the function searches all rows of
+/// the table.
 fn find(edge: &Edge, table: Table, (names, pair): Pair) -> Result<Option<Id>, ReadFailed> {
     let reads = &edge.control.reads;
     let own = of_pair(table, pair);
@@ -202,7 +205,7 @@ fn find(edge: &Edge, table: Table, (names, pair): Pair) -> Result<Option<Id>, Re
     Ok(looking.found)
 }
 
-/// Reads rows as JSON lines, and keeps the id of the row that is searched.
+/// A writer that reads rows as JSON lines, and keeps the id of the row with the wanted pair.
 struct Looking {
     names: [&'static str; 2],
     pair: [String; 2],
@@ -230,15 +233,15 @@ impl Write for Looking {
     }
 }
 
-/// A column, and the problem with its value.
+/// The name of a column, and the problem with the column's value.
 type Wrong = (String, String);
 
-/// The id that a pair determines.
+/// The id of a row that nova derives from the row's pair of ids.
 fn of_pair(table: Table, [from, to]: [Id; 2]) -> Id {
     Id::from_u128(xxh3_128(format!("{table}\0{from}\0{to}").as_bytes()))
 }
 
-/// A row in the form of the request.
+/// A row in the form in which a request sends it.
 struct Plain {
     table: Table,
     row: Map<String, Value>,
@@ -246,8 +249,8 @@ struct Plain {
 }
 
 impl Plain {
-    /// The key and the value of the record, flattened as `ExtractNewRecordState` writes it in rewrite mode. `find`
-    /// returns the id of a pair's live row.
+    /// The key and the value of the record, flattened as Debezium's `ExtractNewRecordState` writes a record in rewrite
+    /// mode. `find` returns the id of a pair's live row.
     fn record(mut self, find: impl FnOnce(Pair) -> Result<Option<Id>, ReadFailed>) -> Result<(Id, Value), Wrong> {
         let deleted = match self.row.remove("op") {
             None | Some(Value::Null) => false,
@@ -276,7 +279,7 @@ impl Plain {
             };
             value.insert(column.name.to_owned(), cell);
         }
-        // Columns that nova does not know are kept by the same rules as those of a connector.
+        // nova keeps unknown columns of the row by the rules for unknown columns from a connector.
         value.append(&mut self.row);
         let op = if deleted { "d" } else { "u" };
         value.insert("__deleted".to_owned(), deleted.to_string().into());
@@ -285,7 +288,7 @@ impl Plain {
         Ok((id, value.into()))
     }
 
-    /// The pair that identifies a follow or a like besides its id.
+    /// The pair of ids that identifies a follow or a like, as its own id does.
     fn pair(&self) -> Result<Option<Pair>, Wrong> {
         let names = match self.table {
             Table::Follows => ["follower_id", "following_id"],
@@ -319,7 +322,7 @@ fn uuid(name: &str, value: &Value) -> Result<Id, Wrong> {
     value.as_str().and_then(|text| Id::parse(text.as_bytes()).ok()).ok_or_else(expected)
 }
 
-/// The value in Debezium's form.
+/// The value of a column in Debezium's form.
 fn cell(column: &Column, given: Value) -> Result<Value, Wrong> {
     let expected = |what: &str| Err((column.name.to_owned(), format!("expected {what}")));
     match (column.kind, given) {
@@ -338,8 +341,8 @@ fn cell(column: &Column, given: Value) -> Result<Value, Wrong> {
     }
 }
 
-/// The epoch microseconds of a time in callers' forms: RFC 3339, where digits finer than a column stores are cut, or
-/// whole epoch milliseconds in any notation.
+/// The epoch microseconds of a time in a request's row. The time is in RFC 3339, from which nova removes digits that
+/// are finer than a microsecond, or in whole epoch milliseconds in any JSON notation.
 fn time_us(given: &Value) -> Option<i64> {
     match given {
         Value::String(text) => cut_micros(text),

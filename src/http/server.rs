@@ -1,4 +1,4 @@
-//! Listeners: who may connect, and how serving ends.
+//! The listeners of the edge: which clients may connect, and how a listener stops.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,35 +27,38 @@ use super::sites::{Replacer, Sites};
 use super::workers::Workers;
 use super::{tls, upkeep};
 
-/// The most connections at once. If few places are left, some connections that wait without a request end; see
-/// [`Crowd`].
+/// The most connections of a listener at the same time. If few places are left, nova ends some connections without an
+/// open request; see [`Crowd`].
 pub const CONNECTIONS_MAX: usize = 4_096;
-/// The most connections of one address that is not a trusted proxy. Further connections are closed at once.
+/// The most connections of one address that is not a trusted proxy. nova closes more connections of one address at
+/// once.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
 /// If an address that is not a trusted proxy has more connections than this, its idle connections end after a short
 /// time.
 pub const CONNECTIONS_KEPT_PER_ADDRESS: usize = 64;
-/// If there are more connections than this in all, idle connections end after a short time, except those of trusted
-/// proxies.
+/// If a listener has more connections than this in all, idle connections end after a short time, except those of
+/// trusted proxies.
 pub const CONNECTIONS_KEPT: usize = CONNECTIONS_MAX / 2;
 /// The number of open files that are never connections of API clients: the store, Kafka, ClickHouse, and backups.
 const FILES_KEPT: usize = 128;
-/// The most connections of the listener for metrics, health and admin routes, if there is such a listener. Clients of
-/// the API cannot use these places.
+/// The most connections of the listener for metrics, health and admin routes, if the node has a separate listener for
+/// them. Clients of the API cannot use the places of the separate listener.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// At least this many clients are served, however few files may be open.
+/// The fewest connections that the API's listener allows, however few files the process may open.
 const CONNECTIONS_MIN: usize = 16;
-/// The number of connections that the kernel holds until they are accepted. It is the value of tokio and of the
-/// standard library.
+/// The number of connections that the kernel holds until nova accepts them. The backlog is as long as the default of
+/// tokio and of the standard library.
 pub(crate) const BACKLOG: u32 = 1_024;
-/// The shortest interval of log lines about connections that cannot be accepted.
+/// The shortest time between two lines of the log about connections that nova cannot accept.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// The number of threads that serve the connections of a replaceable edge. Many such servers share a machine.
+/// The number of threads that serve the connections of a replaceable edge. A replaceable edge has few threads, because
+/// many servers for tests share a machine.
 const REPLACEABLE_THREADS: usize = 1;
-/// How long running requests may take once the process stops.
+/// The longest time for which the process waits for running requests when it stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Makes the runtime that binds listeners and accepts connections. Workers answer the requests.
+/// Makes the runtime that binds listeners and accepts connections. The workers have other runtimes, which answer the
+/// requests.
 pub fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
@@ -63,13 +66,13 @@ pub fn runtime() -> io::Result<Runtime> {
 /// The limits for connections of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Room {
-    /// The most connections in all.
+    /// The most connections of the listener in all.
     max: usize,
-    /// The most connections of one address.
+    /// The most connections of one address to the listener.
     per_address: usize,
-    /// If there are more connections than this, idle ones end soon.
+    /// If the listener has more connections than this, idle connections end soon.
     kept: usize,
-    /// If there are fewer free places than this, some connections end.
+    /// If the listener has fewer free places than this, nova ends some connections.
     free_min: usize,
 }
 
@@ -105,18 +108,18 @@ pub struct Server {
     sites: Sites,
     tls: Option<TlsAcceptor>,
     workers: Workers,
-    /// Whether this listener also does the edge's upkeep.
+    /// Whether this listener also runs the upkeep of the edge.
     upkeep: bool,
 }
 
-/// Addresses that are bound while nothing listens on them yet. Clients are refused as before, and no other program can
-/// take the addresses.
+/// Addresses that nova has bound, and on which it does not listen yet. Connections of clients still fail, and no other
+/// program can take the addresses.
 pub struct Reserved {
     api: TcpSocket,
     admin: Option<TcpSocket>,
 }
 
-/// Why nova cannot listen on an address.
+/// The reason why nova cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot listen on {addr}: {source}; choose another address with --listen ADDR, or http.listen and http.admin_listen"
@@ -127,8 +130,8 @@ pub struct BindError {
 }
 
 impl Reserved {
-    /// Binds the API's address, and the address of metrics and admin routes if it is a different one. It must be called
-    /// in a runtime.
+    /// Binds the API's address, and the address of metrics and admin routes if they have an address of their own. The
+    /// caller must be in a tokio runtime.
     pub fn bind(api: SocketAddr, admin: Option<SocketAddr>) -> Result<Reserved, BindError> {
         let api = bound(api).map_err(|source| BindError { addr: api, source })?;
         let admin = admin.map(|addr| bound(addr).map_err(|source| BindError { addr, source })).transpose()?;
@@ -141,7 +144,7 @@ pub(crate) fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
     // A restart must not wait for connections of the previous process.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    // Two programs may bind an address on which nobody listens, but only one of them may listen.
+    // With `SO_REUSEADDR` two programs may bind an address, but only one program may listen on the address.
     Ok(socket)
 }
 
@@ -157,8 +160,8 @@ fn acceptor(settings: &EdgeSettings) -> io::Result<Option<TlsAcceptor>> {
     }
 }
 
-/// Listens on the API's address, and on the address of metrics and admin routes if it is a different one. Nothing is
-/// accepted before [`Server::run`].
+/// Listens on the API's address, and on the address of metrics and admin routes if they have an address of their own.
+/// nova accepts no connection before [`Server::run`].
 pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Server>), BindError> {
     let plane = edge.gate.settings.admin_listen.map(|_| Plane::Api);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -180,7 +183,7 @@ pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Se
     Ok((api, admin))
 }
 
-/// Listens only on the API's address, for the edge of a server for tests, which is replaced later.
+/// Listens only on the API's address. The returned [`Replacer`] replaces the edge of a server for tests.
 pub fn listen_replaceable(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Replacer), BindError> {
     let (addr, socket) = (address(&reserved.api), reserved.api);
     let server = || {
@@ -193,7 +196,7 @@ pub fn listen_replaceable(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Serve
     server().map_err(|source| BindError { addr, source })
 }
 
-/// The console's files, if this listener has the admin routes.
+/// The files of the console, or `None` if the listener does not have the admin routes.
 fn console_of(edge: &Edge, plane: Option<Plane>) -> Option<Arc<Files>> {
     let here = plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off;
     here.then(|| Arc::new(Files::new()))
@@ -220,7 +223,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// How long an idle connection is kept.
+    /// The rules for how long nova keeps an idle connection of a client.
     fn idle(&self, connections: &Arc<Semaphore>, addresses: &Places, (peer, proxy): (IpAddr, bool)) -> Idle {
         let (connections, addresses) = (Arc::clone(connections), addresses.clone());
         let Room { max, kept, .. } = self.room;
@@ -232,7 +235,7 @@ impl Server {
         Idle { time, crowd: Box::new(crowd) }
     }
 
-    /// Serves until `stop` becomes true, and then lets running requests finish.
+    /// Serves connections until `stop` becomes true, and after that waits for running requests.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(self.room.max));
         let addresses = Places::new(CONNECTIONS_KEPT_PER_ADDRESS);
@@ -246,7 +249,7 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
-            // The stream is converted, because a worker's own runtime will use it.
+            // The stream becomes a stream of the standard library, because the runtime of a worker takes it.
             let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip())));
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -255,7 +258,7 @@ impl Server {
                         told = Some(monotonic_now());
                         tracing::warn!("a connection could not be taken: {error}");
                     }
-                    // There are no file descriptors left. The pause gives other connections time to end.
+                    // The process has no free file descriptors. The pause gives other connections time to end.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -265,7 +268,7 @@ impl Server {
             let most = if proxy { self.room.max } else { self.room.per_address };
             let Some(place) = addresses.enter(peer, most) else { continue };
             let pace = Pace::default();
-            // The connections of a trusted proxy belong to many clients.
+            // The connections of a trusted proxy belong to many clients, so they do not join the crowd.
             let guest = (!proxy).then(|| open.enter(peer, &pace));
             if connections.available_permits() < self.room.free_min {
                 open.give_way();
@@ -291,14 +294,14 @@ impl Server {
         }
         if let Some(upkeep) = upkeep {
             upkeep.abort();
-            // The task ends here and releases its reference to the edge.
+            // The server waits for the aborted task, so that the task releases its reference to the edge.
             let _ = upkeep.await;
         }
         self.workers.stop();
     }
 }
 
-/// Serves the connection, unless it has to end while it waits without a request.
+/// Serves the connection until it ends, or until nova ends it while it has no open request.
 async fn serve(connection: Connection, stream: std::net::TcpStream, guest: Option<&Guest>) {
     let leaves = async {
         match guest {

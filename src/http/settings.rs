@@ -1,4 +1,4 @@
-//! The settings of the edge. Units are in the names.
+//! The settings of the edge, with units in their names.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,21 +7,22 @@ use ipnet::IpNet;
 
 use super::limit::LimitSettings;
 
-/// The settings of the edge. The default has one plain listener, the development key, and limits that only abuse
-/// reaches.
+/// The settings of the edge. The default settings have one listener without TLS, the development key, and limits that
+/// only abuse reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSettings {
-    /// The address on which `/metrics` and the admin routes are served, and no other. If it is unset, they are on the
-    /// API's address.
+    /// The only address on which nova serves `/metrics` and the admin routes. Without `admin_listen`, nova serves the
+    /// admin routes and `/metrics` on the API's address.
     pub admin_listen: Option<SocketAddr>,
-    /// The PEM files of the certificate chain and its key. Both or none are set.
+    /// The PEM file of the certificate chain. Either `tls_cert` and `tls_key`, the PEM file of the private key, are
+    /// both set, or neither.
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     /// The origins from which browsers may call, or `*`.
     pub cors_origins: Vec<String>,
-    /// The networks of proxies whose `X-Forwarded-For` or `Forwarded` is believed.
+    /// The networks of trusted proxies, whose `X-Forwarded-For` or `Forwarded` nova uses.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long an idle connection is kept, seconds.
+    /// The time for which nova keeps an idle connection, in seconds.
     pub idle_timeout_s: u32,
     pub console: ConsoleMode,
     pub keys: KeySettings,
@@ -31,11 +32,11 @@ pub struct EdgeSettings {
 /// The abilities of the console.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConsoleMode {
-    /// There is no console.
+    /// The node has no console.
     Off,
     /// The console shows data and changes nothing, whoever is signed in.
     Read,
-    /// The console shows data, and only people with the role admin can change something.
+    /// The console shows data, and people with the role admin can change something.
     #[default]
     Full,
 }
@@ -55,8 +56,9 @@ impl ConsoleMode {
 /// The value of `auth.issuer` and `auth.audience` that allows every issuer or audience of the key set.
 pub const ANY: &str = "*";
 
-/// The default is longer than the time for which load balancers keep their side of a connection (AWS, Azure and nginx:
-/// 60 s). The client's side must close first, otherwise a request meets a closed connection.
+/// The default time for which nova keeps an idle connection, in seconds. The default is longer than the time for which
+/// load balancers keep an idle connection (AWS, Azure and nginx: 60 s). If nova closed a connection before the load
+/// balancer does, a request could meet a closed connection.
 pub const IDLE_TIMEOUT_DEFAULT_S: u32 = 75;
 
 impl Default for EdgeSettings {
@@ -85,9 +87,9 @@ pub struct KeySettings {
     pub issuer: Option<String>,
     /// The audiences of valid tokens, of which a token must have one, or `"*"`.
     pub audience: Vec<String>,
-    /// The claim that names the user. If it is unset, the claim is `sub`.
+    /// The claim of a token that names the user (default: `sub`).
     pub subject_claim: Option<String>,
-    /// The only `typ` that is accepted, if it is set.
+    /// The only `typ` of tokens that nova accepts, or `None` if nova accepts each `typ` of a JWT.
     pub require_typ: Option<String>,
 }
 
@@ -97,8 +99,9 @@ impl KeySettings {
         *self == KeySettings::default()
     }
 
-    /// The checks that are not made on tokens of a key set although nobody turned them off: an issuer also signs for
-    /// other applications. A shared secret is for one application.
+    /// Warnings about unset settings because of which nova does not check the issuer or the audience of a key set's
+    /// tokens. The issuer of a key set also signs tokens for other applications. A shared secret needs no warning,
+    /// because it is for one application.
     pub fn unchecked(&self) -> Vec<String> {
         let set = self.jwks_file.is_some() || self.jwks_url.is_some();
         let said = [
@@ -116,7 +119,7 @@ impl KeySettings {
 }
 
 impl EdgeSettings {
-    /// The contradictions between settings. Each text begins with the key of the setting.
+    /// The contradictions between settings of the edge. Each text begins with the key of a setting.
     pub fn problems(&self) -> Vec<String> {
         let keys = &self.keys;
         let mut problems = Vec::new();

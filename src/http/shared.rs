@@ -1,4 +1,5 @@
-//! Bodies that many clients request. Each is made once, compressed once, and kept as long as it is valid.
+//! Bodies of answers that many clients request. nova makes and compresses a shared body once, and keeps the body as
+//! long as it is valid.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG};
@@ -10,10 +11,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::answers;
 use super::encoding::{self, Gzipped};
 
-/// How long a cache may use `/openapi.json` and the key set without asking.
+/// The time for which a cache may use `/openapi.json` and the key set without asking nova.
 const SHORT: &str = "public, max-age=60";
 
-/// A body, together with its compressed form.
+/// The body of an answer, together with its compressed form.
 #[derive(Clone)]
 pub(super) struct Shared {
     kind: &'static str,
@@ -27,19 +28,20 @@ impl Shared {
         Shared { kind, gzip: encoding::compressed(&plain), plain }
     }
 
-    /// The answer, already compressed for clients that accept gzip.
+    /// The answer with the body, which is already compressed for clients that accept gzip.
     pub fn response(&self) -> Response<Full<Bytes>> {
         let mut response = answers::bytes(StatusCode::OK, self.kind, self.plain.clone());
         response.extensions_mut().insert(self.gzip.clone());
         response
     }
 
-    /// The ETag, which identifies the bytes.
+    /// The ETag of the body, which identifies the body's bytes.
     fn etag(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(&format!("\"{:016x}\"", xxh3_64(&self.plain))).ok()
     }
 
-    /// The answer for caches. `control` is its `Cache-Control`, which says how long they may keep it.
+    /// The answer with an ETag for caches. `control` is the value of `Cache-Control`, which says how long a cache may
+    /// keep the answer.
     pub fn kept(&self, control: &'static str) -> Response<Full<Bytes>> {
         let mut response = self.response();
         if let Some(etag) = self.etag() {
@@ -49,15 +51,15 @@ impl Shared {
         response
     }
 
-    /// The answer for caches. A cache may use the answer for a minute, and must then ask whether the answer is still
-    /// valid.
+    /// The answer with an ETag for caches. A cache may use the answer for a minute, and must ask after that whether the
+    /// answer is still valid.
     pub fn cacheable(&self) -> Response<Full<Bytes>> {
         self.kept(SHORT)
     }
 }
 
-/// A body that is kept as long as its mark is equal. A mark is for example the time in whole seconds, or the text
-/// itself.
+/// The last body with its mark. nova uses the body as long as the requested mark is equal. A mark is for example the
+/// time in whole seconds, or the text itself.
 pub(super) struct Kept<M>(Mutex<Option<(M, Shared)>>);
 
 impl<M> Default for Kept<M> {
@@ -67,8 +69,8 @@ impl<M> Default for Kept<M> {
 }
 
 impl<M: PartialEq> Kept<M> {
-    /// The body that is kept under this mark, or else the body that `make` makes. Other callers wait, so that it is
-    /// made once.
+    /// Returns the kept body if its mark is equal to `mark`, otherwise the body that `make` makes. Other callers wait,
+    /// so that nova makes the body only once.
     pub fn get<E>(&self, mark: M, make: impl FnOnce(&M) -> Result<Shared, E>) -> Result<Shared, E> {
         let mut kept = self.0.lock();
         if let Some((_, shared)) = kept.as_ref().filter(|(known, _)| *known == mark) {

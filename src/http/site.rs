@@ -15,7 +15,7 @@ pub(super) struct Site {
     pub routes: Arc<Routes>,
     pub documents: Documents,
     pub compressed: Compressed,
-    /// Set if this listener has the console.
+    /// The files of the console, if this listener has the console.
     pub console: Option<Arc<Files>>,
 }
 
@@ -25,7 +25,7 @@ impl Site {
         Site { edge, routes: Arc::new(routes), documents, compressed: Compressed::default(), console }
     }
 
-    /// A site with the same routes and another edge.
+    /// Makes a site with the same routes and another edge.
     pub fn with(&self, edge: Arc<Edge>) -> Site {
         Site {
             edge,

@@ -1,5 +1,6 @@
-//! The site from which a listener's connections are answered. It is the same for the life of the process, or it is
-//! replaced under the connections, for example when a server for tests goes back to a snapshot.
+//! The site from which nova answers the connections of a listener. The site stays the same for the life of the process,
+//! or a replacer exchanges the site while connections stay open, for example when a server for tests restores a
+//! snapshot.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use super::edge::Edge;
 use super::site::Site;
 
 /// The source of the current site for connections. A connection that waits for its next request holds no replaceable
-/// site, so an old site leaves no memory behind.
+/// site, so the memory of an old site becomes free.
 #[derive(Clone)]
 pub(super) enum Sites {
     One(Arc<Site>),
     Replaced(watch::Receiver<Arc<Site>>),
 }
 
-/// The site of one request.
+/// The site that answers one request.
 pub(super) enum Now<'a> {
     Same(&'a Site),
     Own(Arc<Site>),
@@ -48,14 +49,15 @@ impl Sites {
 pub struct Replacer(watch::Sender<Arc<Site>>);
 
 impl Replacer {
-    /// Begins with the edge of `site`. A listener with the returned sites later answers from the edges that replace it.
+    /// Makes a replacer, and sites that begin with the edge of `site`. A listener with the returned sites answers from
+    /// the newest edge of the replacer.
     pub(super) fn new(site: Site) -> (Replacer, Sites) {
         let (sender, sites) = watch::channel(Arc::new(site));
         (Replacer(sender), Sites::Replaced(sites))
     }
 
-    /// New requests are answered by this edge. Running requests end with the previous edge, and the streams of the
-    /// previous edge end.
+    /// Lets `edge` answer new requests. Running requests end with the previous edge, and the streams of the previous
+    /// edge end.
     pub fn replace(&self, edge: Arc<Edge>) {
         let next = self.0.borrow().with(edge);
         let before = self.0.send_replace(Arc::new(next));

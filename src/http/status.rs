@@ -59,7 +59,7 @@ fn time(ms: i64) -> String {
     rfc3339(ms.saturating_mul(1_000))
 }
 
-/// The latest backup.
+/// The latest backup of the store.
 pub(super) fn backup(edge: &Edge) -> Option<BackupTold> {
     edge.control.reads.backup_times().map(|times| BackupTold {
         made_at: time(times.made_at_ms),

@@ -1,6 +1,6 @@
 //! `GET /api/v1/feed/trending/stream` sends server-sent events (WHATWG HTML, 9.2): first a `snapshot`, then a `diff` at
-//! most once a second, and a comment as a ping after 15 s of silence. A diff is relative to what this client last
-//! received. A client that reads slowly skips lists, and a client that reads nothing is disconnected.
+//! most once a second, and a comment as a ping after 15 s of silence. A diff is relative to the last list that the
+//! client received. A client that reads slowly skips lists, and a client that reads nothing is disconnected.
 
 pub(super) mod room;
 
@@ -26,11 +26,11 @@ use super::read;
 
 pub use self::room::{STREAMS_MAX, STREAMS_PER_ADDRESS_MAX, Streams};
 
-/// The most events that wait for a client.
+/// The most server-sent events that wait for a client of the stream.
 const QUEUE_MAX_EVENTS: usize = 1;
 const GAP: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(15);
-/// A client that takes nothing for this long is disconnected.
+/// nova disconnects a client that takes no event for this time.
 const SLOW: Duration = Duration::from_secs(20);
 
 pub(super) fn open(serving: &Serving, address: IpAddr, query: &str) -> Result<Response<Body>, Problem> {
@@ -63,7 +63,7 @@ impl Stream {
                 _ = closed.wait_for(|closed| *closed) => return,
                 sent = tokio::time::timeout(SLOW, self.sender.send(Ok(event.into()))) => sent,
             };
-            // The client is too slow or has gone.
+            // The client is too slow, or has closed the connection.
             let Ok(Ok(())) = sent else { return };
             let last = Instant::now();
             let change = async {
@@ -73,14 +73,14 @@ impl Stream {
             event = tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed) => return,
-                // The client has gone, so its place is free at once.
+                // The client has closed the connection, so its place becomes free at once.
                 () = self.sender.closed() => return,
                 changed = tokio::time::timeout_at(last + PING, change) => match changed {
                     Ok(Err(_)) => return,
                     Err(_) => ": ping\n\n".to_owned(),
                     Ok(Ok(())) => {
-                        // The current list is read, and not the one in the notification, because posts may have been
-                        // retracted since.
+                        // nova reads the current list, and not the list of the notification, because an operator or
+                        // author may have removed posts since the notification.
                         let current = self.current();
                         let event = diff(&known, &current, self.limit);
                         known = current;
@@ -101,7 +101,8 @@ fn snapshot(list: &Published, limit: usize) -> String {
     format!("event: snapshot\nid: {:016x}\ndata: {}\n\n", list.generation, page.body)
 }
 
-/// The posts that are new or changed, and the posts that are no longer among the first `limit`.
+/// Makes the event `diff` with the posts of the list that are new or changed, and the posts that are no longer among
+/// the first `limit`.
 fn diff(before: &Published, after: &Published, limit: usize) -> String {
     let posts = |list: &Published| -> Vec<_> { list.list.entries.iter().take(limit).map(|entry| entry.post).collect() };
     let (old, new) = (posts(before), posts(after));

@@ -22,13 +22,13 @@ use super::shapes::TappedRecord;
 
 /// The most events that wait for the caller, besides the listener's queue.
 const QUEUE_MAX_EVENTS: usize = 1;
-/// After this time without an event a comment shows that the node is alive.
+/// The time without an event after which nova sends a comment to show that the node is alive.
 const PING: Duration = Duration::from_secs(10);
 const PING_TEXT: Bytes = Bytes::from_static(b": ping\n\n");
-/// A caller who takes nothing for this long is disconnected.
+/// nova disconnects a caller who takes no event for this time.
 const SLOW: Duration = Duration::from_secs(20);
 
-/// The names of outcomes in the parameter.
+/// The names of outcomes in the parameter that selects records.
 pub(super) const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
 
 pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
@@ -43,7 +43,7 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
     let filter =
         Filter { topic, outcome: outcome.transpose()?, user: maybe_id("user_id")?, post: maybe_id("post_id")? };
     let about = filter.user.map_or_else(String::new, |user| user.to_string());
-    // Raw bytes contain what people wrote, so the audit distinguishes them from ids.
+    // Raw bytes contain texts that people wrote, so the audit has another action for a read of raw bytes.
     let look = if raw { "tap-raw" } else { "tap" };
     looked(&edge.control.durable, &call.subject, look, about).await?;
     let listening = edge.watch.shared.tap.listen(filter, raw);
@@ -54,7 +54,7 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
 }
 
 async fn run(mut listening: Listening, sender: mpsc::Sender<Result<Bytes, Broken>>, mut closed: watch::Receiver<bool>) {
-    // The head is sent with the first event, so a ping is sent at once.
+    // hyper sends the head of the answer with the first event, so nova sends a ping at once.
     let mut line = PING_TEXT;
     loop {
         let sent = tokio::select! {

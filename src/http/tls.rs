@@ -1,4 +1,4 @@
-//! TLS by rustls, with aws-lc as in all of nova.
+//! TLS for clients by rustls, with aws-lc as everywhere in nova.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub(super) const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Accepts connections with the certificate chain and the key of two PEM files: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+/// Makes an acceptor of TLS 1.2 and 1.3 for HTTP/2 and HTTP/1.1, with the certificate chain and the key of two PEM
+/// files.
 pub(super) fn acceptor(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     let wrong = |name: &str, path: &Path, error: &dyn std::fmt::Display| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {}: {error}", path.display()))

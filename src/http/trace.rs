@@ -10,13 +10,13 @@ pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 
 /// The position of the flags in a `traceparent`.
 const FLAGS: std::ops::Range<usize> = 53..55;
-/// The flag of a trace that is sent to a collector.
+/// The flag `sampled` of a trace that nova sends to a collector.
 const SAMPLED: u8 = 1;
 
-/// A trace, and the span of this request in it.
+/// A trace, and the span of a request in the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
-    /// A `traceparent` of version 00.
+    /// The text of a `traceparent` of version 00.
     text: [u8; 55],
     /// The id of the caller's span.
     parent: Option<u64>,
@@ -24,7 +24,7 @@ pub(super) struct Trace {
 
 #[allow(clippy::indexing_slicing, reason = "the parts of a version 00 stand at the same places of every text")]
 impl Trace {
-    /// The trace of a request's `traceparent`. It is a new trace if the header is missing or invalid.
+    /// The trace of a request's `traceparent`, or a new trace if the header is missing or invalid.
     pub fn of(headers: &HeaderMap) -> Trace {
         let mut given = headers.get_all(TRACEPARENT).iter();
         let one = match (given.next(), given.next()) {
@@ -41,13 +41,13 @@ impl Trace {
             }
             None => hex(fastrand::u128(1..), &mut text[3..35]),
         }
-        // The new span id belongs to this request, and the caller's span is its parent. An id of only zeros would be
+        // The request gets a new span id, and the caller's span is the parent. A span id of only zeros would be
         // invalid.
         hex(fastrand::u64(1..).into(), &mut text[36..52]);
         Trace { text, parent }
     }
 
-    /// The caller's span, and whether the caller sends the trace to a collector.
+    /// The id of the caller's span, and whether the caller sends the trace to a collector.
     pub fn parent(&self) -> Option<(u64, bool)> {
         self.parent.map(|span| (span, self.sampled()))
     }
@@ -56,7 +56,7 @@ impl Trace {
         self.flags() & SAMPLED != 0
     }
 
-    /// Sets the sampled flag for servers that nova calls and for readers of the answer.
+    /// Sets the flag `sampled`, which servers that nova calls and readers of the answer see.
     pub fn set_sampled(&mut self, sampled: bool) {
         let flags = if sampled { self.flags() | SAMPLED } else { self.flags() & !SAMPLED };
         hex(flags.into(), &mut self.text[FLAGS]);
@@ -96,8 +96,8 @@ fn hex(number: u128, out: &mut [u8]) {
     }
 }
 
-/// The trace id, the caller's span and the flags (<https://www.w3.org/TR/trace-context/#traceparent-header>). A later
-/// version may have more parts.
+/// Parses a `traceparent` into the trace id, the caller's span and the flags
+/// (<https://www.w3.org/TR/trace-context/#traceparent-header>). A later version of `traceparent` may have more parts.
 fn parse(text: &str) -> Option<(&str, &str, &str)> {
     let hex = |part: &str, len: usize| {
         part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

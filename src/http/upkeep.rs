@@ -1,4 +1,5 @@
-//! The edge's periodic work: it measures its health, keeps its keys fresh, and forgets expired entries.
+//! The periodic work of the edge: the edge measures the node's health, keeps the keys for tokens up to date, and
+//! forgets expired entries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +13,14 @@ use super::edge::Edge;
 use super::lag;
 use super::sites::Sites;
 
-/// How often health is measured.
+/// The interval between two measurements of the node's health.
 const TICK: Duration = Duration::from_secs(1);
 /// The number of ticks between two sweeps.
 const SWEEP_TICKS: u32 = 60;
-/// The most entries that one sweep removes from the store.
+/// The most expired entries that one sweep removes from the store.
 const SWEEP_MAX: usize = 1_000;
 
-/// Runs until it is dropped.
+/// Does the periodic work of the edge until the future is dropped.
 pub(super) async fn run(sites: Sites) {
     match &sites {
         Sites::One(site) => {
@@ -50,7 +51,7 @@ async fn beat(sites: &Sites) {
     }
 }
 
-/// Forgets callers, rules and answers that have expired.
+/// Forgets expired callers of the limits, rules of revocation and answers to idempotency keys.
 pub async fn sweep(edge: &Arc<Edge>) {
     edge.gate.limiter.sweep(edge.gate.limiter.now_us());
     let changing = Arc::clone(&edge.control.changes).lock_owned().await;

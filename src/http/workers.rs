@@ -1,6 +1,6 @@
-//! The threads that serve connections, one for each core, each with its own runtime. A connection stays on its thread.
-//! In a runtime that shares its tasks, workers would wake each other at every request, and a wake-up costs more than a
-//! page.
+//! The threads that serve connections, one for each core, each with its own runtime. A connection stays on one thread.
+//! In a runtime that shares its tasks between threads, the threads would wake each other at every request, and a
+//! wake-up takes longer than a page.
 
 use std::io;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// How long the end waits for blocking work that a request left behind.
+/// The longest time that the end of a worker waits for blocking work of ended requests.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The threads that serve connections.
+/// The worker threads that serve connections.
 pub(crate) struct Workers(Vec<Worker>);
 
 struct Worker {
     runtime: Handle,
     /// The number of connections that the worker serves.
     live: Arc<AtomicUsize>,
-    /// Dropping this ends the thread.
+    /// The sender that ends the worker's thread when it is dropped.
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-/// One connection of a worker, until this is dropped.
+/// One connection of a worker, which counts until this value is dropped.
 struct Live(Arc<AtomicUsize>);
 
 impl Drop for Live {
@@ -36,7 +36,7 @@ impl Drop for Live {
 }
 
 impl Workers {
-    /// Starts threads with this name.
+    /// Starts worker threads with the given name.
     pub fn start(name: &str, threads: usize) -> io::Result<Workers> {
         let worker = |number: usize| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -44,7 +44,7 @@ impl Workers {
             let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
             let thread = thread.spawn(move || {
                 in_batches();
-                // The thread ends whether the sender was used or dropped.
+                // The thread ends when `Worker::stop` is used or dropped.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_timeout(END_TIMEOUT);
             })?;
@@ -64,7 +64,7 @@ impl Workers {
         });
     }
 
-    /// Ends the threads and the tasks that still run on them.
+    /// Ends the worker threads and the tasks that still run on them.
     pub fn stop(self) {
         let (stops, threads): (Vec<_>, Vec<_>) = self.0.into_iter().map(|worker| (worker.stop, worker.thread)).unzip();
         drop(stops);
@@ -76,9 +76,9 @@ impl Workers {
     }
 }
 
-/// Puts the calling thread under `SCHED_BATCH`. On a shared core the thread then does not interrupt others at each
-/// packet but waits for its turn, and so finds more requests at once. A process with a nice value keeps that value and
-/// the usual policy, because the two can only be set together.
+/// Puts the calling thread under `SCHED_BATCH`. Under `SCHED_BATCH`, a thread does not interrupt other threads on its
+/// core at each packet. The thread waits for its turn, and so finds more requests at once. A process with a nice value
+/// keeps its nice value and the usual policy, because the policy and the nice value can only be set together.
 #[cfg(target_os = "linux")]
 fn in_batches() {
     use thread_priority::unix::{NormalThreadSchedulePolicy::Batch, ThreadSchedulePolicy};
@@ -88,7 +88,7 @@ fn in_batches() {
     if rustix::process::getpriority_process(None) != Ok(0) {
         return;
     }
-    // This value means the nice value 0.
+    // `ThreadPriorityOsValue::default()` means the nice value 0.
     let unchanged = ThreadPriority::Os(ThreadPriorityOsValue::default());
     let set = set_thread_priority_and_policy(thread_native_id(), unchanged, ThreadSchedulePolicy::Normal(Batch));
     if let Err(error) = set {

@@ -1,5 +1,5 @@
-//! The jobs that ask ClickHouse: they warm the first trending lists of a new store, and compare nova's counts with
-//! those of the materialised views.
+//! Two jobs that ask ClickHouse: the first fills the trending lists of a new store, and the second compares nova's
+//! counts with the counts of the materialised views.
 
 use std::future::Future;
 use std::ops::Range;
@@ -21,24 +21,24 @@ use super::{CacheRefreshJob, JobError, Refreshing};
 
 const WARM_TICK: Duration = Duration::from_secs(10);
 const DRIFT_TICK: Duration = Duration::from_secs(60);
-/// The number of the views' top posts that must be in nova's list.
+/// The number of the materialised views' top posts that should be in nova's trending list.
 const TOP: usize = 20;
 
-/// An answer that is awaited.
+/// A future with the answer of ClickHouse.
 pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T, JobError>> + Send>>;
 
-/// The counts of the materialised views.
+/// The counts of the materialised views in ClickHouse.
 pub trait Analytics: Send + Sync {
-    /// The number of events in a range of epoch hours, by [`crate::event::Action`].
+    /// Returns the number of events in a range of epoch hours, by [`crate::event::Action`].
     fn events(&self, hours: Range<i64>) -> Asked<[i64; 5]>;
-    /// The counts of posts in a range of epoch minutes whose bounds the views have. The highest score by views and
-    /// shares is first, and there are at most `limit` posts.
+    /// Returns the counts of posts in a range of epoch minutes that begins and ends where the views' time buckets do.
+    /// The post with the highest score by views and shares is first, and the answer has at most `limit` posts.
     fn posts(&self, window: Window, minutes: Range<i64>, limit: usize) -> Asked<Vec<Counted>>;
-    /// The number of events that nova has counted and that wait to be sent.
+    /// Returns the number of events that nova has counted and that still wait to be sent to ClickHouse.
     fn waiting(&self) -> i64;
 }
 
-/// Asks for counts while a window waits for its own.
+/// The job that asks ClickHouse for counts while a trending window has no counts of its own.
 pub struct Warmup {
     pub trending: Arc<Board>,
     pub analytics: Arc<dyn Analytics>,
@@ -65,17 +65,18 @@ impl CacheRefreshJob for Warmup {
     }
 }
 
-/// The result of the last comparison.
+/// The result of the last comparison with the materialised views.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Found {
-    /// The events of today and yesterday that nova counted and the views did not, by [`crate::event::Action`], apart
-    /// from those that may still be on the way. A number below 0 means that the views counted more.
+    /// The events of today and yesterday that nova counted and the views did not, by [`crate::event::Action`], without
+    /// events that may still be on the way to ClickHouse. A number below 0 means that the views counted more events
+    /// than nova.
     pub events: [i64; 5],
-    /// The part of the views' top posts of 24 h that nova's list lacks.
+    /// The share of the views' top posts of 24 h that nova's trending list lacks.
     pub trending: f64,
 }
 
-/// Compares nova's counts with the counts of the views.
+/// The job that compares nova's counts with the counts of the materialised views.
 pub struct Drift {
     pub served: Served,
     pub analytics: Arc<dyn Analytics>,
@@ -118,8 +119,8 @@ async fn events(served: &Served, analytics: &dyn Analytics, now_ms: i64) -> Resu
     let (before, waited) = (counted(), analytics.waiting());
     let theirs = analytics.events((today - 1) * 24..(today + 1) * 24).await?;
     let (waiting, after) = (waited.max(analytics.waiting()), counted());
-    // The views answered at some moment between the two readings. A count that was possible at any such moment is no
-    // difference.
+    // The views were read at some moment between nova's two readings of its own counts. A count that nova had at any
+    // moment between its two readings is no difference.
     Ok(std::array::from_fn(|action| {
         let (least, most) = (before[action] - waiting, after[action]);
         (least - theirs[action]).max(0) + (most - theirs[action]).min(0)
@@ -157,7 +158,8 @@ mod tests {
 
     const NOW_MS: i64 = 20_780 * DAY_MS + 3 * 3_600_000;
 
-    /// Views with a given answer. While they answer, nova counts `meanwhile` more impressions.
+    /// A double of ClickHouse whose materialised views give a fixed answer. While the views answer, nova counts
+    /// `meanwhile` more impressions.
     struct Told {
         events: Option<[i64; 5]>,
         posts: Vec<Counted>,
@@ -201,7 +203,8 @@ mod tests {
     }
 
     proptest! {
-        /// Differences that rows on the way explain are not reported, and all others are.
+        /// A difference is not reported if rows on the way to ClickHouse explain it, and every other difference is
+        /// reported.
         #[test]
         fn events_differ_only_by_what_is_not_on_its_way(
             counted in 0i64..40, waiting in 0i64..10, meanwhile in 0i64..10, theirs in 0i64..60,
@@ -239,7 +242,8 @@ mod tests {
         }
         served.trending.refresh(NOW_MS);
         served.trending.put_override(post(6), Some(Override::Block), NOW_MS);
-        // Posts 0 to 2 are listed and 3 and 4 are missing. 5 has no score, 6 is blocked, 7 is hidden, 8 is unknown.
+        // nova lists posts 0 to 2, and lacks posts 3 and 4. Post 5 has no score, post 6 is blocked, post 7 is hidden,
+        // and post 8 is unknown.
         let posts = (0..9).map(|n| (post(n), [1, i64::from(n != 5), 0, 0, 0])).collect();
         let state = Arc::clone(&served.state);
         let told = Told { events: Some([0, 0, 0, 0, 3]), posts, waiting: 0, meanwhile: 0, state };

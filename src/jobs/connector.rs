@@ -1,4 +1,4 @@
-//! Asks Kafka Connect whether the connector runs.
+//! The job that asks Kafka Connect whether the connector runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,11 @@ use crate::source::connect::ConnectorStatus;
 
 use super::{CacheRefreshJob, Refreshing};
 
-/// The interval. A connector that stands still is reported within a minute.
+/// The interval. The interval of the requests to Kafka Connect, which is short enough to report a stopped connector
+/// within about a minute.
 const TICK: Duration = Duration::from_secs(10);
 
-/// Keeps the state of the connector fresh.
+/// The job that asks Kafka Connect for the state of the connector.
 pub struct ConnectorWatch {
     pub status: Arc<ConnectorStatus>,
 }
@@ -24,7 +25,7 @@ impl CacheRefreshJob for ConnectorWatch {
         TICK
     }
 
-    /// The answer of Connect is never a failure of the job, whatever it says.
+    /// No answer of Kafka Connect makes the job fail.
     fn refresh(&self, now_ms: i64) -> Refreshing {
         let status = Arc::clone(&self.status);
         Box::pin(async move {

@@ -1,6 +1,7 @@
 //! Copies of nova's lists in a cache that other services read, under the keys and with the JSON of HTTP's answers
-//! (`docs/cache.md`). A read requests a copy of its answer. The job makes, watches and deletes copies. Reads never wait
-//! for this work: they only put a name into a bounded table.
+//! (`docs/cache.md`). If a user reads a list over HTTP, a copy of the answer is requested. The job makes copies, checks
+//! whether they are outdated, and deletes them. A reading user never waits for the copy: the request only puts a name
+//! into a bounded table.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,24 +23,25 @@ use super::made::{self, Maker};
 use super::serving::Served;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
-/// The name of the job. It is woken when a copy must be deleted.
+/// The name of the job that makes and deletes copies. nova wakes the job `cache_publish` when a copy must be deleted.
 pub const CACHE_PUBLISH: &str = "cache_publish";
 const TICK: Duration = Duration::from_secs(1);
-/// Every value expires after this time, so a node that has ended leaves no old values.
+/// The lifetime of every copy in the cache, so that a node that has ended leaves no outdated copies.
 pub const TTL_MS: i64 = 60_000;
-/// A copy is watched for this much longer than its lifetime, because the server counts from its receipt.
+/// How much longer than its lifetime nova watches a copy, because the cache server counts the lifetime from its
+/// receipt.
 const WATCH_MORE_MS: i64 = 5_000;
-/// The most copies that are awaited, watched or to be deleted, for all users. No more are made before some have
-/// expired.
+/// The most copies, for all users, that may wait to be made, be watched, or wait to be deleted. nova makes no more
+/// copies above the limit until some have expired.
 pub const COPIES_MAX: usize = 20_000;
 /// The most copies that one refresh makes or deletes.
 const REFRESH_MAX: usize = 2_000;
-/// The most commands in one round trip: about 400 kB of feeds.
+/// The most commands to the cache in one round trip: about 400 kB of feeds.
 const PIPELINE_MAX: usize = 64;
-/// The number of copies that are checked under one lock of the state.
+/// The number of copies that are checked while the lock of the state is held once.
 const SLICE: usize = 64;
 
-/// The kinds of copies.
+/// The kinds of lists that are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The first page of a ranked feed.
@@ -56,7 +58,7 @@ fn key((kind, user): Name) -> String {
     }
 }
 
-/// The next action for a copy.
+/// What the job does next with a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Nothing,
@@ -67,18 +69,19 @@ enum Next {
 #[derive(Debug)]
 struct Entry {
     next: Next,
-    /// When the copy expires, epoch milliseconds.
+    /// The time at which the copy expires, in epoch milliseconds.
     until_ms: i64,
-    /// The content of the copy. `None` until the server has it.
+    /// What the copy shows, so that nova notices when the copy is outdated. `None` means that the cache server does not
+    /// have the copy yet.
     basis: Option<Arc<Basis>>,
 }
 
 /// The part of a copy's content that may be retracted.
 #[derive(Debug)]
 enum Basis {
-    /// A feed: the versions, and the posts on the page.
+    /// The versions on which a feed depends, and the posts on its first page.
     Feed { versions: Versions, posts: Box<[PostNo]> },
-    /// Suggestions: the version of the user's follows, and the suggested users.
+    /// The version of the user's follows, and the suggested users.
     Suggestions { follows: u32, users: Box<[UserNo]> },
 }
 
@@ -100,7 +103,8 @@ impl Basis {
 #[derive(Debug, Default)]
 struct Inner {
     entries: FxHashMap<Name, Entry>,
-    /// Entries with something to do, each once. A removed entry may still be in the queue.
+    /// The queue of entries with a pending action; each entry is in it once. An entry that was removed may still be in
+    /// the queue.
     due: VecDeque<Name>,
 }
 
@@ -119,26 +123,26 @@ impl Inner {
     }
 }
 
-/// This node's copies in the shared cache.
+/// The copies of lists that this node has put into the shared cache.
 #[derive(Debug, Default)]
 pub struct Copies {
     inner: Mutex<Inner>,
     dropped: AtomicU64,
 }
 
-/// The numbers of copies.
+/// How many copies this node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Copies that the server may have, or that wait.
+    /// The number of copies that the cache server may have, or that wait to be made.
     pub entries: usize,
-    /// Copies that wait to be made or deleted.
+    /// The number of copies that wait to be made or deleted.
     pub waiting: usize,
-    /// Requested copies for which there was no room, since the start.
+    /// The number of requested copies since the start for which there was no room.
     pub dropped: u64,
 }
 
 impl Copies {
-    /// Notes that a user was answered, so there should be a copy.
+    /// Notes that a user was answered, and requests a copy of the answer.
     pub fn read(&self, kind: Kind, user: Id, now_ms: i64) {
         let mut inner = self.inner.lock();
         let known = inner.entries.get(&(kind, user));
@@ -152,8 +156,8 @@ impl Copies {
         }
     }
 
-    /// Ends a copy, which must not be read any more, whoever made it. A copy that waits to be made will have the
-    /// content of that later time.
+    /// Requests the deletion of a copy, which nobody may read any more, whichever node made it. A copy that still waits
+    /// to be made is not deleted, because it will have the content of a later time.
     pub fn end(&self, kind: Kind, user: Id) {
         let mut inner = self.inner.lock();
         let waits = inner.entries.get(&(kind, user)).is_some_and(|entry| entry.next == Next::Put);
@@ -168,7 +172,7 @@ impl Copies {
         Counts { entries, waiting, dropped: self.dropped.load(Ordering::Relaxed) }
     }
 
-    /// Forgets expired copies, and lets copies with outdated content be deleted.
+    /// Forgets expired copies, and requests the deletion of copies with outdated content.
     fn look(&self, state: &RwLock<State>, now_ms: i64) {
         let watched: Vec<(Name, Arc<Basis>)> = {
             let mut inner = self.inner.lock();
@@ -186,7 +190,7 @@ impl Copies {
             let mut inner = self.inner.lock();
             for (name, basis) in over {
                 let entry = inner.entries.get(name).filter(|entry| entry.next == Next::Nothing);
-                // A copy that was made since must stay.
+                // If a newer copy was made after the check began, the newer copy must stay.
                 if entry.is_some_and(|entry| entry.basis.as_ref().is_some_and(|known| Arc::ptr_eq(known, basis))) {
                     inner.wish(*name, Next::Delete);
                 }
@@ -194,8 +198,8 @@ impl Copies {
         }
     }
 
-    /// Takes the next actions. From here on the server may have the copies to be made, and may lack those to be
-    /// deleted.
+    /// Takes the next actions from the queue of copies. As soon as the actions are taken, the cache server may have the
+    /// copies that will be made, and may lack those that will be deleted.
     fn take(&self, limit: usize, now_ms: i64) -> Vec<(Name, Next)> {
         let inner = &mut *self.inner.lock();
         let mut taken = Vec::new();
@@ -211,7 +215,8 @@ impl Copies {
         taken
     }
 
-    /// Notes that the server has done an action. A request that came since stays.
+    /// Notes that the cache server has done an action. If another action for the copy was requested while the first
+    /// action ran, the other action stays in the queue.
     fn done(&self, name: Name, basis: Option<Basis>) {
         let inner = &mut *self.inner.lock();
         match basis {
@@ -228,7 +233,8 @@ impl Copies {
         }
     }
 
-    /// Notes that an action failed. It is still to be done, unless another one was requested since.
+    /// Notes that the cache server has not done an action. A failed action goes back to the queue, unless another
+    /// action for the copy was requested while it ran.
     fn failed(&self, name: Name, next: Next) {
         let mut inner = self.inner.lock();
         if inner.entries.get(&name).is_some_and(|entry| entry.next == Next::Nothing) {
@@ -243,11 +249,11 @@ pub struct SharedCache {
     pub copies: Copies,
 }
 
-/// Puts trending lists and copies into the cache for other readers.
+/// The job that puts trending lists and copies into the cache for other services.
 pub struct Publisher {
     pub served: Served,
     pub dismissals: Arc<Dismissals>,
-    /// The key for the MACs of cursors.
+    /// The key for the MACs of pages' cursors.
     pub cursor_key: [u8; 32],
     pub shared: Arc<SharedCache>,
 }
@@ -271,7 +277,8 @@ impl Publisher {
     fn publish(&self, now_ms: i64) -> Result<(), JobError> {
         let Publisher { served, shared, .. } = self;
         shared.copies.look(&served.state, now_ms);
-        // This is also the only attempt while the breaker is open.
+        // While the circuit breaker is open, the command for the trending lists is the only attempt to reach the
+        // server.
         self.send(&[], &self.trending(now_ms))?;
         let mut left = REFRESH_MAX;
         while left > 0 {
@@ -306,8 +313,8 @@ impl Publisher {
         Window::ALL.map(list).into()
     }
 
-    /// Sets values, or deletes keys without a value, in one round trip. If that fails, the actions `taken` are still to
-    /// be done.
+    /// Sets values, and deletes the keys that have no value, in one round trip. If the round trip fails, the actions
+    /// `taken` go back to the queue.
     fn send(&self, taken: &[(Name, Next)], values: &[(String, Option<Bytes>)]) -> Result<(), JobError> {
         let cache = &self.shared.cache;
         let commands = values.iter().map(|(key, body)| match body {
@@ -316,7 +323,8 @@ impl Publisher {
         });
         let commands: Vec<_> = commands.collect();
         let error = cache.run(&commands).into_iter().find_map(Result::err).or_else(|| {
-            // While the server is out of reach, the cache answers in this process, and other services do not see that.
+            // While the Redis server is out of reach, nova's own cache takes the values, and other services do not see
+            // them.
             let away =
                 || CacheError::Unavailable("the copies are kept in this process until the server answers".to_owned());
             cache.stats().breaker_open.then(away)
@@ -329,7 +337,7 @@ impl Publisher {
         })
     }
 
-    /// The JSON of a copy at this time, and its content.
+    /// Returns the JSON of a copy for the time `now_ms`, and the content on which the copy depends.
     fn make(&self, (kind, user): Name, now_ms: i64) -> (String, Basis) {
         match kind {
             Kind::Feed => self.feed(user, now_ms),
@@ -338,7 +346,7 @@ impl Publisher {
     }
 
     fn feed(&self, user: Id, now_ms: i64) -> (String, Basis) {
-        // The versions are read before the page is made, so a change from here on ends the copy.
+        // The versions are read before the page is made, so that a change after the reading makes the copy outdated.
         let versions = {
             let state = self.served.state.read();
             Versions::of(&state, state.users.number(user).unwrap_or(UserNo::NOBODY))

@@ -1,5 +1,6 @@
-//! Stores the figures of the days (`/api/v1/feed/metrics`) about what this process served: one entry a day in the
-//! edge's table, written when it has changed. A crash loses the figures since the last write. A stop loses nothing.
+//! Stores the daily figures (`/api/v1/feed/metrics`) of what this process served: one entry for each day in the edge's
+//! table, which is written when it has changed. A crash loses the figures since the last write. A regular stop loses no
+//! figures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,35 +16,36 @@ use crate::state::daily::DAYS_MAX;
 use super::serving::Served;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
-/// The kind of these entries in the edge's table. The name of an entry is the day, in days since the epoch, big endian.
+/// The kind of the figures' entries in the edge's table. The name of an entry is the day, in days since the epoch, as a
+/// big-endian number.
 pub const KIND: &str = "figures";
 const TICK: Duration = Duration::from_secs(60);
 const VERSION: u8 = 1;
 const WHAT: &str = "figures of a day";
 
-/// The name of an entry, and its new value, or `None` to remove the entry.
+/// The name of an entry in the edge's table, and its new value, or `None` to remove the entry.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Makes entries durable.
+/// An interface that makes entries of the edge's table durable.
 pub trait Durable: Send + Sync {
-    /// Writes changes and waits for the commit. The call blocks.
+    /// Writes the changes, and waits for their commit. The call blocks its thread until the commit.
     fn put(&self, changes: Vec<Change>) -> Result<(), JobError>;
-    /// Writes changes in the next commit without waiting for it. The method is for the end of the process.
+    /// Writes the changes in the next commit, without waiting for the commit. `leave` is for the end of the process.
     fn leave(&self, changes: Vec<Change>);
 }
 
-/// The job that stores the figures of the days.
+/// The job that stores the daily figures.
 pub struct Figures(Arc<Inner>);
 
 struct Inner {
     served: Served,
     durable: Arc<dyn Durable>,
-    /// The stored bytes of each day.
+    /// The bytes that are stored for each day.
     stored: Mutex<FxHashMap<i64, Vec<u8>>>,
 }
 
 impl Figures {
-    /// Loads the days of stored entries into memory. Malformed entries are skipped.
+    /// Loads the days that stored entries have into memory. Malformed entries are skipped.
     pub fn load(
         served: Served,
         durable: Arc<dyn Durable>,
@@ -66,7 +68,7 @@ impl Figures {
 }
 
 impl Inner {
-    /// The days whose figures differ from the stored ones.
+    /// Returns the days whose figures differ from the stored figures.
     fn changes(&self) -> Vec<(i64, Option<Vec<u8>>)> {
         let stored = self.stored.lock();
         let mut days: Vec<i64> = self.served.feeds.served.days();
@@ -163,7 +165,7 @@ mod tests {
     use crate::feed::trending::publish::Board;
     use crate::state::{DAY_MS, State, StateSettings, UserNo};
 
-    /// The edge's table. It refuses while `away` is set.
+    /// A double of the edge's table. The double of the table refuses writes while `away` is set.
     #[derive(Default)]
     struct Store {
         entries: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,

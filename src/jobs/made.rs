@@ -1,5 +1,5 @@
-//! The JSON that other services read under a key, at the present time. It is HTTP's answer. The copies in a Redis
-//! server and the answers of the Redis port are made by this module.
+//! Makes the JSON that other services read under a key, for the present time. The JSON under a key is the body of an
+//! HTTP answer. This module makes the copies in a Redis server, and also the answers of the Redis port.
 
 use parking_lot::RwLock;
 
@@ -14,26 +14,27 @@ use crate::feed::trending::publish::Board;
 use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::state::{State, UserNo};
 
-/// The prefix of a key before a user's id: the first page of the ranked feed.
+/// The prefix of the keys of feeds: the key ends with a user's id, and its value is the first page of the user's ranked
+/// feed.
 pub const FEED: &str = "feed:v1:";
-/// The prefix of a key before a user's id: suggestions.
+/// The prefix of the keys of suggestions: the key ends with a user's id.
 pub const SUGGESTIONS: &str = "nova:cache:suggested_users:";
-/// The prefix of a key before a window's name: trending.
+/// The prefix of the keys of trending lists: the key ends with the name of a window.
 pub const TRENDING: &str = "nova:cache:trending:";
 
-/// The data from which values are made.
+/// The data from which the values of keys are made.
 pub struct Maker<'a> {
     pub state: &'a RwLock<State>,
     pub trending: &'a Board,
     pub feeds: &'a Snapshots,
     pub rising: &'a Rising,
     pub dismissals: &'a Dismissals,
-    /// The key for the MACs of cursors.
+    /// The key for the MACs of pages' cursors.
     pub cursor_key: &'a [u8; 32],
 }
 
 impl Maker<'_> {
-    /// The first page of a user's ranked feed, with [`PAGE_MAX`] posts.
+    /// Returns the first page of a user's ranked feed, with up to [`PAGE_MAX`] posts.
     pub fn feed(&self, user: Id, now_ms: i64) -> (String, Page) {
         let (list, algorithm, late) = (self.trending.last(Window::Day), Algorithm::Ranked, || false);
         let (limit, trending) = (PAGE_MAX, &list.numbers);
@@ -44,7 +45,7 @@ impl Maker<'_> {
         (page_json(&page, user, algorithm, self.cursor_key, &shape), page)
     }
 
-    /// The users whom a user could follow, at most [`SUGGESTIONS_MAX`]. The caller holds the lock of the state.
+    /// Returns at most [`SUGGESTIONS_MAX`] users whom a user could follow. The caller must hold the lock of the state.
     pub fn suggestions(&self, state: &State, user: Id, now_ms: i64) -> (String, Vec<Suggestion>) {
         let number = state.users.number(user).unwrap_or(UserNo::NOBODY);
         let dismissed = self.dismissals.of(user, state);
@@ -53,10 +54,10 @@ impl Maker<'_> {
         (discover::json(&list, now_ms), list)
     }
 
-    /// The list of a window. `None` if the window is not kept.
+    /// Returns the trending list of a window. Returns `None` if nova does not keep the window.
     pub fn trending(&self, window: Window, now_ms: i64) -> Option<String> {
         let kept = self.trending.windows().contains(&window);
-        // If posts were retracted since the last tick, a new list is made.
+        // If posts were retracted since the last tick, `get` makes a new list.
         kept.then(|| self.trending.get(window, now_ms).page(0, TRENDING_MAX, |_| true).body)
     }
 }

@@ -1,11 +1,12 @@
-//! Repeated work: each job keeps something that is served fresh. A runner runs every job at its own interval with
-//! jitter, wakes it early on request, ends a refresh that takes too long, survives panics, and retries with backoff. A
-//! job that keeps failing is parked and reported. The runner reads only tokio's clock and the given clock.
+//! Repeated work: each job keeps a part of the served data fresh. A runner runs every job at the job's own interval
+//! with jitter, wakes it early on request, ends a refresh that takes too long, survives panics, and retries with
+//! backoff. The runner parks and reports a job that fails repeatedly. The runner reads only the clock of tokio and the
+//! clock that it was given.
 //!
-//! `serving` has the jobs behind the lists that are served. `copies` puts lists into a cache that other services read.
-//! `analytics` asks ClickHouse, and `connector` asks Kafka Connect. `figures` stores what was served on each day.
-//! `retry` tries dead letters again, and `rebuilt` ends a rebuild. What a job needs of the store or of a server is a
-//! trait, which `app` implements.
+//! `serving` has the jobs that keep the lists of feeds, trending and suggestions fresh. `copies` puts the lists that
+//! HTTP serves into a cache that other services read. `analytics` asks ClickHouse, and `connector` asks Kafka Connect.
+//! `figures` stores what was served on each day. `retry` tries dead letters again, and `rebuilt` ends a rebuild. If a
+//! job needs the store or a server, it uses a trait that `app` implements.
 
 pub mod analytics;
 pub mod connector;
@@ -31,11 +32,11 @@ use crate::state::histogram::Histogram;
 
 use self::schedule::{Run, Schedule};
 
-/// The limit for a refresh, unless the job sets its own.
+/// The longest time of a refresh, unless the job sets its own limit.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the jobs may take to end after a stop.
+/// How long the jobs may take to end after a stop was requested.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The number of threads for refreshes that compute.
+/// The largest number of threads on which refreshes compute.
 const BLOCKING_MAX_THREADS: usize = 4;
 
 /// Why a refresh failed, in words for a person.
@@ -43,19 +44,21 @@ const BLOCKING_MAX_THREADS: usize = 4;
 pub enum JobError {
     #[error("{0}")]
     Failed(String),
-    /// A server that the job needs does not answer. The job is retried with backoff, and never parked.
+    /// A server that the job needs does not answer. A job that fails because a server does not answer is retried with
+    /// backoff, and never parked.
     #[error("{0}")]
     Away(String),
 }
 
-/// A refresh that is running.
+/// A running refresh of a job.
 pub type Refreshing = Pin<Box<dyn Future<Output = Result<(), JobError>> + Send>>;
 
-/// A job, which keeps one thing fresh.
+/// A job, which keeps one part of the served data fresh.
 pub trait CacheRefreshJob: Send + Sync {
-    /// The name in metrics.
+    /// Returns the name of the job in metrics.
     fn name(&self) -> &'static str;
-    /// The interval from the end of one refresh to the beginning of the next, within a tenth.
+    /// Returns the interval from the end of one refresh to the beginning of the next; the runner varies the interval by
+    /// a tenth.
     fn interval(&self) -> Duration;
     fn timeout(&self) -> Duration {
         TIMEOUT
@@ -64,8 +67,8 @@ pub trait CacheRefreshJob: Send + Sync {
     fn refresh(&self, now_ms: i64) -> Refreshing;
 }
 
-/// Runs a refresh that computes or waits on another thread than the runner's. A refresh that takes too long is
-/// abandoned but not ended.
+/// Runs a refresh that computes or waits, on another thread than the runner's thread. The runner stops waiting for a
+/// refresh that takes too long, but the refresh itself does not end.
 pub fn blocking(work: impl FnOnce() -> Result<(), JobError> + Send + 'static) -> Refreshing {
     Box::pin(async move {
         match tokio::task::spawn_blocking(work).await {
@@ -76,7 +79,7 @@ pub fn blocking(work: impl FnOnce() -> Result<(), JobError> + Send + 'static) ->
     })
 }
 
-/// The result of a refresh.
+/// The result of a job's refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Ok = 0,
@@ -87,7 +90,7 @@ enum Ended {
 }
 
 impl Status {
-    /// The number of refreshes by result.
+    /// Returns the number of refreshes by their result.
     pub fn results(&self) -> [(&'static str, u64); 5] {
         std::array::from_fn(|index| (Ended::NAMES[index], self.ended[index]))
     }
@@ -110,10 +113,10 @@ impl Ended {
 pub struct Status {
     /// The number of refreshes by result: ok, error, timeout, panic, away.
     pub ended: [u64; 5],
-    /// The time of all refreshes together, and a histogram of each in microseconds.
+    /// The total time of all refreshes, and a histogram of their times in microseconds.
     pub total: Duration,
     pub took_us: Histogram,
-    /// Why the job is parked, if it is.
+    /// Why the job is parked, or `None` if it is not parked.
     pub parked: Option<String>,
 }
 
@@ -123,13 +126,13 @@ struct Slot {
     status: Mutex<Status>,
 }
 
-/// Runs the jobs.
+/// Runs each job when it is due.
 pub struct Runner {
     slots: Vec<Slot>,
     clock: Clock,
-    /// The seed of the jitter.
+    /// The seed of the runner's jitter.
     seed: u64,
-    /// Whether no job runs at its interval, because the caller who moves the clock runs all jobs.
+    /// Whether jobs do not run at their intervals, because a caller that moves the clock runs all jobs.
     by_hand: bool,
 }
 
@@ -144,7 +147,8 @@ impl Runner {
         Runner { by_hand: true, ..self }
     }
 
-    /// Runs every job once, one after the other, at `now_ms`. Returns the first failure in words, if there is one.
+    /// Runs every job once at the time `now_ms`, one job after the other. Returns the first failure in words, if a job
+    /// has failed.
     pub async fn refresh_all(&self, now_ms: i64) -> Result<(), String> {
         let mut first = Ok(());
         for slot in &self.slots {
@@ -164,12 +168,12 @@ impl Runner {
         first
     }
 
-    /// Lets a job begin as soon as its schedule allows, even if it is parked. Unknown names are ignored.
+    /// Starts a job as soon as its schedule allows, even if it is parked. The runner ignores a name without a job.
     pub fn wake(&self, name: &str) {
         self.slots.iter().filter(|slot| slot.job.name() == name).for_each(|slot| slot.wake.notify_one());
     }
 
-    /// Every job with its state.
+    /// Returns every job with its state.
     pub fn statuses(&self) -> Vec<(&'static str, Status)> {
         self.slots.iter().map(|slot| (slot.job.name(), slot.status.lock().clone())).collect()
     }
@@ -191,8 +195,8 @@ impl Runner {
             let turn = async {
                 tokio::select! {
                     () = tokio::time::sleep_until(started + schedule.due()), if !self.by_hand => {}
-                    // The job waits until its schedule allows it. Requests that come during this wait are covered by
-                    // the same run.
+                    // A job that was woken waits until its schedule allows it to run. Requests that come while the job
+                    // waits are covered by the same run.
                     () = slot.wake.notified() => tokio::time::sleep_until(started + schedule.earliest()).await,
                 }
             };
@@ -255,7 +259,7 @@ impl Slot {
     }
 }
 
-/// The running jobs. The jobs end when this is dropped.
+/// The running jobs of a node. The jobs end when this value is dropped.
 pub struct Jobs {
     pub runner: Arc<Runner>,
     stop: watch::Sender<bool>,
@@ -266,7 +270,7 @@ impl Drop for Jobs {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
-            // The panic hook has already reported a panic of the runner itself.
+            // If the runner itself panicked, the panic hook has already reported the panic.
             let _ = thread.join();
         }
     }

@@ -1,6 +1,6 @@
-//! The jobs that wait until the source's logs have been read to their ends. After a rebuild, rows that did not come
-//! again no longer exist in the source. After a first snapshot that the connector took again, the same is true for rows
-//! that only the earlier snapshot has read.
+//! The jobs that wait until the logs of the source have been read to their ends. A row that does not come again by the
+//! end of a rebuild no longer exists in the source. If the connector takes its first snapshot again, a row that only
+//! the earlier snapshot contained no longer exists either.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,34 +13,37 @@ use crate::event::TopicPartition;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
 const TICK: Duration = Duration::from_secs(5);
-/// The most commands in one refresh.
+/// The most commands that one refresh sends to the writer.
 const COMMANDS_MAX: usize = 50;
 
-/// How far a partition was read, and the end of its log.
+/// The offset up to which a partition was read, and the end of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
     pub read_to: i64,
     pub end: i64,
 }
 
-/// The work that waits for the ends of the logs, and the access to the node. Each call blocks.
+/// Work that waits for the ends of the logs, and its access to the node. Each method of the trait blocks its thread.
 pub trait UntilRead: Send + Sync {
-    /// The job's name.
+    /// Returns the name of the job.
     fn name(&self) -> &'static str;
-    /// The number of rows that wait to be checked, or 1 if rows are not counted.
+    /// Returns the number of rows that wait to be checked, or 1 if the rows are not counted.
     fn waiting(&self) -> Result<u64, JobError>;
-    /// The reach of every partition with changes of tables. `None` until it is known for all of them.
+    /// Returns how far every partition with changes of tables was read. Returns `None` until the ends of all partitions
+    /// are known.
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>>;
-    /// Checks some of the rows. Returns the number of rows that still wait.
+    /// Checks some of the rows that wait for the end of the logs. Returns the number of rows that still wait to be
+    /// checked.
     fn end(&self) -> Result<u64, JobError>;
-    /// Is called once nothing waits any more.
+    /// The job calls `ended` when no row waits any more.
     fn ended(&self, waited: u64);
 }
 
-/// The job that waits for the ends of the logs.
+/// The job that waits until the logs have been read to their ends.
 pub struct ReadToEnd {
     node: Arc<dyn UntilRead>,
-    /// The ends of the logs at the first check. Later records cannot keep the job from finishing.
+    /// The ends of the logs at the first check of the job. The ends stay fixed, so that later records cannot keep the
+    /// job from finishing.
     ends: Arc<Mutex<BTreeMap<TopicPartition, i64>>>,
 }
 
@@ -86,7 +89,7 @@ impl CacheRefreshJob for ReadToEnd {
     }
 }
 
-/// Whether something was read, and every log was read up to its noted end.
+/// Whether every log was read up to its noted end, and at least one of the logs has records.
 fn reached(reach: &BTreeMap<TopicPartition, Reach>, ends: &BTreeMap<TopicPartition, i64>) -> bool {
     let read = |(name, end): (&TopicPartition, &i64)| reach.get(name).is_some_and(|reach| reach.read_to >= *end);
     ends.values().any(|end| *end > 0) && ends.iter().all(read)

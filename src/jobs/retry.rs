@@ -1,5 +1,5 @@
-//! Retries dead letters that may heal by themselves: the registry may have learnt a schema that it did not know before.
-//! All others wait for a person.
+//! Retries dead letters whose cause may disappear by itself: the schema registry may have a schema now that it did not
+//! know before. Dead letters for other reasons wait for a person.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,65 +7,67 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::state::{DAY_MS, MINUTE_MS};
+use crate::backoff::Backoff;
+use crate::state::DAY_MS;
 
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
 const TICK: Duration = Duration::from_secs(60);
-/// The reasons that may disappear with time.
+/// The reasons of dead letters that may disappear with time.
 const HEALING: [&str; 1] = ["unknown-schema-id"];
-/// The wait between a letter's death and the first retry. Each further wait is twice as long.
-const BACKOFF_FIRST_MS: i64 = MINUTE_MS;
-/// The most attempts of one letter. The last one is 17 hours after the first.
+/// The waits between the death of a letter and its retries. The wait before the last retry is 17 hours.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), last: Duration::from_secs(1_024 * 60) };
+/// The most retries of one dead letter. The last retry is 17 hours after the first.
 pub const ATTEMPTS_MAX: u32 = 12;
-/// No attempt is made after this time, because an event would then be beyond the dedup horizon.
+/// The age of a letter above which no retry is made, because the dedup horizon would have passed for an event.
 const TRY_FOR_MS: i64 = DAY_MS;
-/// The most letters that one refresh checks, and the most that it retries.
+/// The most dead letters that one refresh checks (`LOOK_MAX`), and the most that it retries (`RETRY_MAX`).
 const LOOK_MAX: usize = 10_000;
 const RETRY_MAX: usize = 100;
 
-/// The parts of a dead letter on which a retry depends.
+/// The facts about a dead letter on which a retry depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
     pub id: u64,
     pub reason: String,
     pub attempts: u32,
     pub died_at_ms: i64,
-    /// Whether the letter was stored whole, without a cut.
+    /// Whether the dead letter was stored whole, without a cut.
     pub whole: bool,
 }
 
 impl Letter {
-    /// Whether an attempt is due.
+    /// Whether a retry of the dead letter is due.
     fn due(&self, now_ms: i64) -> bool {
-        let wait_ms = BACKOFF_FIRST_MS << self.attempts.saturating_sub(1).min(ATTEMPTS_MAX);
-        // A letter that died under a clock that was ahead is due at once.
+        let wait_ms = BACKOFF.wait_ms(self.attempts.saturating_sub(1));
+        // A letter that died while the clock was ahead is due at once.
         let age_ms = if now_ms < self.died_at_ms { wait_ms } else { now_ms - self.died_at_ms };
         let heals = self.whole && HEALING.contains(&self.reason.as_str());
         heals && self.attempts < ATTEMPTS_MAX && (wait_ms..TRY_FOR_MS).contains(&age_ms)
     }
 }
 
-/// The outcome of a retry.
+/// The outcome of a retry of dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retried {
-    /// Letters that were applied and have left the queue.
+    /// The number of letters that were applied and have left the queue.
     pub healed: u64,
-    /// Letters that are dead as before. The attempt was counted.
+    /// The number of letters that failed again. The attempt of each letter that failed again was counted.
     pub kept: u64,
-    /// Letters that were not tried, because the registry is out of reach.
+    /// The number of letters that were not tried because the schema registry is out of reach.
     pub waiting: u64,
 }
 
-/// The dead letter queue.
+/// The queue of dead letters.
 pub trait Letters: Send + Sync {
-    /// The letters with an id above `after`, oldest first, at most `limit`. The call blocks.
+    /// Returns at most `limit` letters with an id above `after`, oldest first. The call blocks its thread while it
+    /// reads the queue.
     fn page(&self, after: Option<u64>, limit: usize) -> Result<Vec<Letter>, JobError>;
-    /// Retries letters and waits for the commit. The call blocks.
+    /// Retries the given letters, and waits for the commit. The call blocks its thread until the commit.
     fn retry(&self, ids: Vec<u64>) -> Result<Retried, JobError>;
 }
 
-/// The counts since the start, for metrics.
+/// The number of retried letters since the start, for metrics.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub healed: AtomicU64,
@@ -77,7 +79,7 @@ pub struct Counts {
 pub struct DeadLetterRetry {
     letters: Arc<dyn Letters>,
     pub counts: Arc<Counts>,
-    /// Where the next check begins. A long queue is checked in several refreshes.
+    /// The id of the last letter that a refresh checked. A long queue of dead letters is checked in several refreshes.
     after: Arc<Mutex<Option<u64>>>,
 }
 
@@ -102,7 +104,8 @@ impl CacheRefreshJob for DeadLetterRetry {
             let mut after = after.lock();
             let page = letters.page(*after, LOOK_MAX)?;
             let due: Vec<_> = page.iter().filter(|letter| letter.due(now_ms)).take(RETRY_MAX).collect();
-            // The next refresh begins after the last letter of this one. At the end of the queue the job begins again.
+            // The next refresh begins after the last letter that this refresh has checked or retried. After the end of
+            // the queue the job begins again at the beginning.
             *after = match due.last().filter(|_| due.len() == RETRY_MAX) {
                 Some(last) => Some(last.id),
                 None => page.last().filter(|_| page.len() == LOOK_MAX).map(|last| last.id),
@@ -126,10 +129,12 @@ mod tests {
     use super::super::Runner;
     use super::*;
     use crate::clock::Clock;
+    use crate::state::MINUTE_MS;
 
     const DIED_MS: i64 = 1_795_500_000_000;
 
-    /// A queue in memory. Letters below `heals` heal once the registry knows their schemas.
+    /// A queue of dead letters in memory. Letters with an id below `heals` can be applied once the registry knows their
+    /// schemas.
     #[derive(Default)]
     struct Queue {
         letters: Mutex<BTreeMap<u64, Letter>>,
@@ -200,7 +205,7 @@ mod tests {
             clock.set(DIED_MS + minute * MINUTE_MS);
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
-        // The attempts were after 1, 2, 4, 8, 16 and 32 minutes.
+        // The six attempts of each letter were 1, 2, 4, 8, 16 and 32 minutes after its death.
         assert_eq!((counts.kept.load(Ordering::Relaxed), &queue.tried.lock()[..]), (6, &[2; 6][..]));
         queue.known.store(true, Ordering::SeqCst);
         clock.set(DIED_MS + 64 * MINUTE_MS);

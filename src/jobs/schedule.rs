@@ -1,26 +1,28 @@
-//! When a job runs. The module is pure and gets all times as arguments. Durations count from the runner's start.
+//! Computes when a job runs. The module does no input or output, and gets all times as arguments. Durations in this
+//! module count from the runner's start.
 
 use std::time::Duration;
 
 use rustc_hash::FxHasher;
 use std::hash::Hasher as _;
 
-/// The shortest time between two refreshes, however often a job is woken.
+use crate::backoff::Backoff;
+
+/// The shortest time between two refreshes of a job, however often the job is woken.
 const GAP_MIN: Duration = Duration::from_millis(50);
-/// The backoff after the first failure. It doubles with each further failure.
-const BACKOFF_MIN: Duration = Duration::from_millis(500);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// A job is parked after this many failures in a row.
+/// The pauses of a job after failures in a row.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), last: Duration::from_secs(60) };
+/// The number of failures in a row after which a job is parked.
 pub(super) const PARK_AFTER: u32 = 8;
-/// The interval of attempts of a parked job.
+/// The interval between the attempts of a parked job.
 pub(super) const PARKED: Duration = Duration::from_secs(600);
 
-/// The result of a refresh, as far as the next one depends on it.
+/// The result of a refresh, as far as the time of the next refresh depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Run {
     Ok,
     Failed,
-    /// A server that the job needs is out of reach. An outage never parks a job.
+    /// A server that the job needs is out of reach. An outage of a server never parks a job.
     Away,
 }
 
@@ -36,17 +38,17 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// The first run is due at once.
+    /// Makes the schedule of a job, whose first run is due at once.
     pub(super) fn new(interval: Duration, seed: u64) -> Schedule {
         Schedule { interval, seed, runs: 0, failures: 0, ended: None, due: Duration::ZERO }
     }
 
-    /// When the next refresh begins without a request.
+    /// Returns the time at which the next refresh begins without a request.
     pub(super) fn due(&self) -> Duration {
         self.due
     }
 
-    /// When the next refresh may begin at a request.
+    /// Returns the earliest time at which the next refresh may begin on request.
     pub(super) fn earliest(&self) -> Duration {
         self.ended.map_or(Duration::ZERO, |ended| ended + GAP_MIN)
     }
@@ -55,7 +57,7 @@ impl Schedule {
         self.failures >= PARK_AFTER
     }
 
-    /// Notes the end of a refresh.
+    /// Notes the end of a refresh and its result.
     pub(super) fn ended(&mut self, at: Duration, run: Run) {
         self.runs += 1;
         self.ended = Some(at);
@@ -67,14 +69,14 @@ impl Schedule {
         let wait = match self.failures {
             0 => self.interval.mul_f64(0.9 + 0.2 * self.unit()),
             _ if self.parked() => PARKED,
-            // Half of the backoff is fixed and half random, so that jobs that failed together do not come back
+            // Half of the backoff is fixed and half is random, so that jobs that failed together are not retried
             // together.
-            n => (BACKOFF_MIN * 2u32.pow(n - 1)).min(BACKOFF_MAX).mul_f64(0.5 + 0.5 * self.unit()),
+            n => BACKOFF.half_jitter(n - 1, self.unit()),
         };
         self.due = at + wait.max(GAP_MIN);
     }
 
-    /// A number from 0 to 1 that depends on the seed and the run.
+    /// Returns a number from 0 to 1 that depends on the seed and on the number of runs.
     fn unit(&self) -> f64 {
         let mut hasher = FxHasher::default();
         hasher.write_u64(self.seed);
@@ -110,7 +112,7 @@ mod tests {
                 let wait = schedule.due() - at;
                 let (min, max) = match in_a_row {
                     0 => (interval.mul_f64(0.89), interval.mul_f64(1.11)),
-                    n if n < PARK_AFTER => (GAP_MIN, BACKOFF_MAX),
+                    n if n < PARK_AFTER => (GAP_MIN, BACKOFF.last),
                     _ => (PARKED, PARKED),
                 };
                 prop_assert!(wait >= min && wait <= max, "{wait:?} after {in_a_row} failures");

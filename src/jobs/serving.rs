@@ -1,4 +1,4 @@
-//! The jobs behind feeds, trending and suggestions.
+//! The jobs that keep feeds, trending lists and suggestions fresh.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,11 @@ const SWEEP_TICK: Duration = Duration::from_secs(60);
 /// The most feeds that one refresh makes.
 const FEEDS_MAX: usize = 2_000;
 
-/// The name of the job that makes feeds again. It is woken when a page was served from an old snapshot.
+/// The name of the job that makes outdated feeds again. nova wakes the job `feed_warmup` when a page was served from an
+/// old snapshot.
 pub const FEED_WARMUP: &str = "feed_warmup";
 
-/// The data that the jobs keep fresh.
+/// The served data that the jobs keep fresh.
 #[derive(Clone)]
 pub struct Served {
     pub state: Arc<RwLock<State>>,
@@ -60,9 +61,10 @@ impl CacheRefreshJob for Job {
     }
 }
 
-/// The jobs: they publish trending, refresh feeds of active users, count who gained followers, and forget what has
-/// expired. The tick of trending is a setting. A tick only counts what changed, so no window needs a slower one. At 900
-/// ms, with jitter and its own time, an event moves every window within 1.2 s of its commit.
+/// Returns the jobs: they publish trending lists, refresh the feeds of active users, count who gained followers, and
+/// forget what has expired. The interval of the trending job is a setting. A tick of the trending job counts only what
+/// has changed, so no window needs a longer interval. With an interval of 900 ms, including jitter and the job's own
+/// time, an event changes every window within 1.2 s of its commit.
 pub fn jobs(served: &Served, settings: &FeedSettings) -> Vec<Box<dyn CacheRefreshJob>> {
     let job = |name, interval, work| -> Box<dyn CacheRefreshJob> {
         Box::new(Job { name, interval, served: served.clone(), work })

@@ -7,7 +7,7 @@ use super::*;
 struct Counted {
     interval: Duration,
     runs: Arc<AtomicU32>,
-    /// The refresh of the run with this number.
+    /// A function that returns the refresh of the run with the given number.
     refresh: fn(u32) -> Refreshing,
 }
 

@@ -1,4 +1,4 @@
-//! The thread that sends spans.
+//! The thread that sends spans to the collector.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,9 +10,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -23,21 +21,22 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as P
 use prost::Message as _;
 use tokio::runtime::Runtime;
 
-use crate::bounded::Bound;
-use crate::tls::{self, Connector, Trust, causes};
+use crate::backoff::Backoff;
+use crate::http_client::{HttpClient, HttpError, Limits, address};
+use crate::tls::Trust;
 
 use super::settings::{Encoding, OtlpSettings};
 use super::span::{Counts, Delivered, Kind, QUEUE_MAX_SPANS, Span, Told, Value, Waits};
 
-/// The most bytes of a collector's answer, which is short.
+/// The maximum number of bytes of a collector's answer.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
-/// How often the thread checks whether rows were delivered.
+/// How often the thread checks whether ClickHouse has acknowledged rows.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often a request that the collector could not take is sent again. Each wait is twice as long as
-/// the one before.
+/// How often nova sends a request at most if the collector cannot take the request.
 const TRIES_MAX: u32 = 4;
-const BACKOFF: Duration = Duration::from_millis(500);
-/// The sampled flag of W3C Trace Context.
+/// The waits between two attempts of a request to the collector.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), last: Duration::from_secs(2) };
+/// The flag `sampled` of W3C Trace Context.
 const SAMPLED: u32 = 1;
 
 pub(super) struct Exporter {
@@ -47,11 +46,12 @@ pub(super) struct Exporter {
     now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     counts: Arc<Counts>,
     runtime: Runtime,
-    client: Client<Connector, Full<Bytes>>,
+    client: HttpClient,
+    address: Uri,
     headers: HeaderMap,
-    /// The rows that wait for ClickHouse, in the order of their commits.
+    /// The committed rows that wait for ClickHouse, in the order of their commits.
     waits: VecDeque<Waits>,
-    /// The spans that wait for further spans.
+    /// The spans that wait until a batch is full or its delay is over.
     spans: Vec<Span>,
 }
 
@@ -62,9 +62,11 @@ impl Exporter {
         (delivered, now_ns): (Arc<Delivered>, Arc<dyn Fn() -> u64 + Send + Sync>),
         counts: Arc<Counts>,
     ) -> io::Result<Exporter> {
-        let trust = settings.ca_file.clone().map_or(Trust::Machine, Trust::File);
-        let connector = tls::trusting(&settings.endpoint, &trust, Bound::Each(ANSWER_MAX_BYTES));
-        let client = Client::builder(TokioExecutor::new()).build(connector.map_err(io::Error::other)?);
+        let address = address(&settings.endpoint)
+            .ok_or_else(|| io::Error::other("the endpoint is not an http:// or https:// address with a host"))?;
+        let limits = Limits { time: settings.timeout, answer_max_bytes: ANSWER_MAX_BYTES, idle_connections: 1 };
+        let client = HttpClient::new(&address, &Trust::of(settings.ca_file.as_deref()), limits);
+        let client = client.map_err(io::Error::other)?;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(io::Error::other)?;
@@ -76,10 +78,10 @@ impl Exporter {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (settings, waits, spans) = (settings.clone(), VecDeque::new(), Vec::new());
-        Ok(Exporter { settings, queue, delivered, now_ns, counts, runtime, client, headers, waits, spans })
+        Ok(Exporter { settings, queue, delivered, now_ns, counts, runtime, client, address, headers, waits, spans })
     }
 
-    /// Runs until all senders are dropped, and then sends the waiting spans.
+    /// Runs until all senders of the queue are dropped, and then sends the waiting spans.
     pub fn run(mut self) {
         let mut begun: Option<Instant> = None;
         loop {
@@ -110,12 +112,13 @@ impl Exporter {
         match told {
             Told::Span(span) => self.spans.push(span),
             Told::Waits(waits) if self.waits.len() < QUEUE_MAX_SPANS => self.waits.push_back(waits),
-            // ClickHouse has been out of reach for long.
+            // The commit gets no span of its delivery, because so many waiting commits mean that ClickHouse has been
+            // out of reach for long.
             Told::Waits(_) => drop(self.counts.dropped.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
-    /// Makes a span of each finished delivery.
+    /// Makes a span for each delivery that has finished.
     fn look(&mut self) {
         if self.waits.is_empty() {
             return;
@@ -135,7 +138,8 @@ impl Exporter {
         }
     }
 
-    /// Sends every span. At the end there are no retries, because the process waits.
+    /// Sends all waiting spans. The last call of `send` is at the end of the process and makes no retries, because the
+    /// process waits for the call.
     fn send(&mut self, last: bool) {
         let (all, mut lost) = (std::mem::take(&mut self.spans), false);
         for spans in all.chunks(self.settings.batch_spans) {
@@ -160,29 +164,29 @@ impl Exporter {
         let mut tried = 0;
         loop {
             tried += 1;
-            let (again, why) = match tokio::time::timeout(self.settings.timeout, self.post(body.clone())).await {
-                Ok(Ok(status)) if status.is_success() => return Ok(()),
-                // The specification says to retry these statuses.
-                Ok(Ok(status)) => (matches!(status.as_u16(), 429 | 502 | 503 | 504), format!("it answers {status}")),
-                Ok(Err(why)) => (true, why),
-                Err(_) => (true, "no answer in time".to_owned()),
+            let (again, why) = match self.post(body.clone()).await {
+                Ok(status) if status.is_success() => return Ok(()),
+                // The specification of OTLP says that a client may retry after one of the statuses 429, 502, 503 and
+                // 504.
+                Ok(status) => (matches!(status.as_u16(), 429 | 502 | 503 | 504), format!("it answers {status}")),
+                Err(error) => (true, error.to_string()),
             };
             if !again || tried >= tries {
                 return Err(why);
             }
-            tokio::time::sleep(BACKOFF * 2u32.pow(tried - 1)).await;
+            tokio::time::sleep(BACKOFF.wait(tried - 1)).await;
         }
     }
 
-    async fn post(&self, body: Bytes) -> Result<StatusCode, String> {
-        let uri: Uri = self.settings.endpoint.parse().map_err(|error| format!("{error}"))?;
-        let mut request = Request::post(uri).body(Full::new(body)).map_err(|error| error.to_string())?;
+    async fn post(&self, body: Bytes) -> Result<StatusCode, HttpError> {
+        let mut request = Request::post(self.address.clone()).body(Full::new(body))?;
         *request.headers_mut() = self.headers.clone();
-        let response = self.client.request(request).await.map_err(|error| causes(&error))?;
-        let status = response.status();
-        // The answer is read to its end, so that the connection can be used again.
-        let _ = response.into_body().collect().await;
-        Ok(status)
+        match self.client.send(request).await {
+            Ok(answer) => Ok(answer.status),
+            // The status shows that the collector has decided about the spans, although its answer broke off.
+            Err(HttpError::BrokenOff { status, .. }) => Ok(status),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -227,7 +231,7 @@ fn encode(settings: &OtlpSettings, spans: &[Span]) -> Bytes {
     let request = ExportTraceServiceRequest { resource_spans: all };
     match settings.encoding {
         Encoding::Protobuf => request.encode_to_vec().into(),
-        // A map of plain values can always be written as JSON.
+        // The request can always be encoded as JSON, because it contains only plain values.
         Encoding::Json => serde_json::to_vec(&request).unwrap_or_default().into(),
     }
 }

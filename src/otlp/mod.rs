@@ -1,6 +1,6 @@
 //! Traces for an OpenTelemetry collector, over OTLP/HTTP: a request, the commit that made it durable, and the delivery
-//! of its rows to ClickHouse. A separate thread sends them, so a caller hands a span over without waiting. A span
-//! contains names of routes, statuses, counts and times, and never any part of a token, a body or a row.
+//! of its rows to ClickHouse. A separate thread sends the spans, so a caller that hands over a span does not wait. A
+//! span contains names of routes, statuses, counts and times, and never any part of a token, a body or a row.
 
 mod export;
 mod settings;
@@ -18,7 +18,8 @@ use self::span::{Told, Waits};
 pub use self::settings::{Encoding, OtlpSettings, PREFIX, Sampler};
 pub use self::span::{Counts, Delivered, Kind, Place, QUEUE_MAX_SPANS, Span, Value};
 
-/// Takes spans for the thread. Dropping the tracer sends the waiting spans.
+/// Takes spans and hands them to the thread that sends them. When a `Tracer` is dropped, its thread sends the waiting
+/// spans.
 pub struct Tracer {
     queue: Option<Sender<Told>>,
     sampler: Sampler,
@@ -29,7 +30,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Starts the thread. `now_ns` returns the wall time in epoch nanoseconds.
+    /// Starts the thread that sends spans. `now_ns` returns the wall time in epoch nanoseconds.
     pub fn start(
         settings: &OtlpSettings,
         delivered: Delivered,
@@ -44,7 +45,7 @@ impl Tracer {
         Ok(Tracer { queue: Some(sender), sampler: settings.sampler, delivered, now_ns, counts, thread: Some(thread) })
     }
 
-    /// Whether a trace is sent; see [`Sampler::takes`].
+    /// Whether nova sends a trace (see [`Sampler::takes`]).
     pub fn takes(&self, trace_id: u128, parent: Option<bool>) -> bool {
         self.sampler.takes(trace_id, parent)
     }
@@ -53,8 +54,8 @@ impl Tracer {
         self.hand_over(Told::Span(span));
     }
 
-    /// Notes that a request's records are committed, `waited_ns` after they were handed to the pipeline. The delivery
-    /// of the records follows.
+    /// Notes that a request's records were committed `waited_ns` after the request handed them to the pipeline. The
+    /// span of the delivery is made when ClickHouse has acknowledged the rows.
     pub fn committed(&self, request: Place, waited_ns: u64, records: usize) {
         let (place, end_ns) = (request.child(), (self.now_ns)());
         self.tell(Span {
@@ -82,7 +83,8 @@ impl Drop for Tracer {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // The thread sends the waiting spans, which takes at most the time of one request.
+            // The thread sends the waiting spans when the queue is closed, which takes at most the time of one request
+            // to the collector.
             let _ = thread.join();
         }
     }

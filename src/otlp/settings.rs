@@ -1,11 +1,13 @@
-//! The standard variables of OpenTelemetry's exporter (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
-//! and "Environment Variable Specification") for traces.
+//! Reads OpenTelemetry's standard variables of the exporter for traces
+//! (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/> and "Environment Variable Specification").
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The address of a collector on the same machine for OTLP over HTTP.
+use crate::http_client::address;
+
+/// The address of a collector on the same machine that speaks OTLP over HTTP.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 const TIMEOUT_DEFAULT_MS: u64 = 10_000;
 const DELAY_DEFAULT_MS: u64 = 5_000;
@@ -13,28 +15,28 @@ const BATCH_DEFAULT_SPANS: usize = 512;
 /// The prefix of every variable that this module reads.
 pub const PREFIX: &str = "OTEL_";
 
-/// The encoding of spans.
+/// The encoding in which nova sends spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Protobuf,
     Json,
 }
 
-/// The number of different traces, whose numbers have 63 bits.
+/// The number of different trace numbers: the sampler takes 63 bits of a trace id.
 const ALL: u64 = 1 << 63;
 
-/// Decides which traces are sent.
+/// Decides which traces nova sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampler {
-    /// Whether the caller's own decision applies.
+    /// Whether the sampling decision of the caller applies.
     parent_based: bool,
-    /// A trace that begins here is sent if its number, of 63 bits, is lower than this.
+    /// nova sends a trace without a caller's decision if 63 bits of the trace's id are a number lower than `below`.
     below: u64,
 }
 
 impl Sampler {
-    /// Whether a trace is sent. `parent` is its caller's decision. Without a decision of the caller the id decides, so
-    /// that every service decides alike.
+    /// Whether nova sends a trace. `parent` is the sampling decision of the caller. Without a decision of the caller,
+    /// the trace id decides, so that every service decides in the same way.
     pub fn takes(self, trace_id: u128, parent: Option<bool>) -> bool {
         match parent.filter(|_| self.parent_based) {
             Some(decided) => decided,
@@ -43,26 +45,26 @@ impl Sampler {
     }
 }
 
-/// Where spans are sent, and how.
+/// The address of the collector, and how nova sends spans to it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtlpSettings {
     pub endpoint: String,
-    /// The headers of each request. The headers may hold secrets.
+    /// The headers of each request to the collector. The headers for the collector may contain secrets.
     pub headers: Vec<(String, String)>,
     pub encoding: Encoding,
-    /// The limit for one request.
+    /// The timeout of one request to the collector.
     pub timeout: Duration,
-    /// How long spans wait for further spans.
+    /// How long a span waits at most for more spans in its batch.
     pub delay: Duration,
-    /// The most spans in one request.
+    /// The maximum number of spans in one request.
     pub batch_spans: usize,
     pub ca_file: Option<PathBuf>,
     pub sampler: Sampler,
-    /// The attributes that describe this process, with `service.name` among them.
+    /// The attributes that describe this process, including `service.name`.
     pub resource: Vec<(String, String)>,
 }
 
-/// Prints the settings without the values of the headers, which may be secret.
+/// Prints the endpoint without the headers, which may contain secrets.
 impl std::fmt::Debug for OtlpSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "OtlpSettings({})", self.endpoint)
@@ -70,8 +72,8 @@ impl std::fmt::Debug for OtlpSettings {
 }
 
 impl OtlpSettings {
-    /// Reads the settings from variables. `None` if they name neither an endpoint nor an exporter. All problems are
-    /// reported together.
+    /// Reads the settings from environment variables. Returns `None` if the variables name neither an endpoint nor an
+    /// exporter. Returns all problems of the variables together.
     pub fn of(variables: &BTreeMap<String, String>) -> Result<Option<OtlpSettings>, Vec<String>> {
         let set = |name: &str| variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
         let either = |name: &str| {
@@ -91,8 +93,7 @@ impl OtlpSettings {
                 format!("{}/v1/traces", base.trim_end_matches('/'))
             }
         };
-        let is_http = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-        if !endpoint.parse().is_ok_and(|uri| is_http(&uri)) {
+        if address(&endpoint).is_none() {
             problems.push("OTEL_EXPORTER_OTLP_ENDPOINT: expected http://host:port or https://host:port".to_owned());
         }
         let encoding = match either("PROTOCOL") {

@@ -1,18 +1,19 @@
-//! Spans, and the other messages to the thread that sends them.
+//! Spans, and the other messages to the thread that sends spans.
 
 use std::sync::atomic::AtomicU64;
 
-/// The most spans that wait for the thread. Further spans are dropped and counted.
+/// The maximum number of spans that wait for the sending thread. When the maximum number of spans waits, nova drops and
+/// counts any further span.
 pub const QUEUE_MAX_SPANS: usize = 2_048;
 
-/// The value of an attribute of a span.
+/// The value of a span's attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     Text(String),
     Number(i64),
 }
 
-/// The ids of a span in W3C Trace Context's form.
+/// The ids of a span, as W3C Trace Context defines them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub trace_id: u128,
@@ -20,27 +21,27 @@ pub struct Place {
 }
 
 impl Place {
-    /// A new span of the same trace, whose parent is this one.
+    /// Returns the ids of a new span whose parent is this span.
     pub(super) fn child(self) -> Place {
         Place { span_id: fastrand::u64(1..), ..self }
     }
 }
 
-/// A finished piece of work.
+/// A span of a trace: a finished piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     pub place: Place,
     pub parent: Option<u64>,
     pub name: String,
     pub kind: Kind,
-    /// The beginning in epoch nanoseconds.
+    /// The start of the span in epoch nanoseconds.
     pub start_ns: u64,
     pub end_ns: u64,
     pub failed: bool,
     pub attributes: Vec<(&'static str, Value)>,
 }
 
-/// The kind of a span.
+/// The kind of a span in OpenTelemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Internal,
@@ -48,26 +49,26 @@ pub enum Kind {
     Client,
 }
 
-/// Committed rows that wait for ClickHouse.
+/// The rows of a commit that wait for ClickHouse.
 pub(super) struct Waits {
     pub place: Place,
-    /// The number of emitted rows of events after this commit.
+    /// The number of event rows that the store had emitted after the commit.
     pub emitted: u64,
-    /// When the wait began, epoch nanoseconds.
+    /// The time at which the wait for ClickHouse began, in epoch nanoseconds.
     pub since_ns: u64,
 }
 
-/// A message to the thread.
+/// A message to the thread that sends spans.
 pub(super) enum Told {
     Span(Span),
     Waits(Waits),
 }
 
-/// Returns how many rows of events were emitted and how many are finished, since the store was made. `None` if no rows
-/// are sent.
+/// Returns how many event rows the store has emitted since it was made, and how many of them are acknowledged or dead.
+/// Returns `None` if the node sends no rows to ClickHouse.
 pub type Delivered = Box<dyn Fn() -> Option<(u64, u64)> + Send + Sync>;
 
-/// The number of spans by outcome.
+/// The number of spans by outcome: sent or dropped.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub sent: AtomicU64,

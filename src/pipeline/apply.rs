@@ -1,7 +1,7 @@
 //! Decides what one change does to the row that is stored under its key. The module is pure: the writer passes the
 //! stored bytes in and gets the judgement back. The rules are in `docs/cdc.md`. `order` says which of two records is
-//! newer, `fill` finds the values that a record does not repeat, and `renamed` says what a changed key gives to the row
-//! under the new key.
+//! newer. `fill` finds the values that a record does not repeat. When the key of a row changes, `renamed` gives the
+//! values of the row under the old key to the row under the new key.
 
 mod filled;
 mod history;
@@ -31,11 +31,12 @@ pub use super::regression::Regression;
 /// The judgement about a change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// The row is replaced, or deleted (`new` is `None`).
+    /// The stored row is replaced, or it is deleted if `new` is `None`.
     Write(Box<Written>),
     /// The change is a duplicate, stale or ignored, and has no effect.
     Skip(Outcome),
-    /// The change is stale, and its row now has another key: the row under that key may need the record's values.
+    /// The change is stale, and the key of its row has changed since. The row under the new key may need the record's
+    /// values.
     Late(Box<Late>),
     /// The table takes no more changes until a person decides.
     Halt(Regression),
@@ -53,7 +54,8 @@ pub fn judge(
     judge_of(change, (place, false), table, stored, renamed)
 }
 
-/// Judges a record that may be a replayed dead letter. The flag beside its place says whether it is one.
+/// Judges a record that may be a replayed dead letter. The flag beside the record's place says whether the record is a
+/// replayed dead letter.
 pub fn judge_of(
     change: Change,
     (place, replayed): (Place, bool),
@@ -86,7 +88,7 @@ pub fn judge_of(
     // A tombstone record has no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
     let (key, of, moved) = (change.key, change.table, change.renamed_to());
-    // A key of several columns may change while the row's id stays. Then the row is stored under the same id.
+    // If a key of several columns changes and the row's id stays the same, the old and the new row are one stored row.
     let renamed = renamed.filter(|_| change.renamed_from() != Some(key));
     let new = match change.body {
         ChangeBody::Upsert(row) => {
@@ -143,8 +145,8 @@ pub fn truncate_row(
     }
 }
 
-/// Judges an older version that came late. It has no effect, unless the row needs values that only an older version
-/// has.
+/// Judges an older version that came late. A late version has no effect, unless the row needs values that only an older
+/// version has.
 fn late(
     row: &StoredRow<'_>,
     old: Option<Row>,
@@ -176,8 +178,8 @@ fn before_truncate(change: &Change, (place, replayed): (Place, bool), table: &Ta
         return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     let lsn = change.lsn?;
-    // Times decide in a later epoch, in another partition of a log that began again, and for a letter from before it.
-    // Changes with the same commit time are from one log, and mostly from one transaction.
+    // Commit times decide in a later epoch, in another partition of a log that began again, and for a dead letter from
+    // the previous log. Changes with the same commit time are from one log, and mostly from one transaction.
     let mixed = table.epoch > truncate.epoch || (table.mixed() && (replayed || truncate.elsewhere(place)));
     if mixed {
         let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;

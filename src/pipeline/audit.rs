@@ -1,5 +1,5 @@
-//! The audit of who did what. An entry is written in the commit of the deed and kept for ever. Only the writer adds
-//! entries.
+//! The audit log records who did what. An entry of the audit log is written in the same commit as the action that it
+//! describes, and is kept for ever. Only the writer adds entries to the audit log.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::AUDIT;
@@ -10,20 +10,20 @@ use serde::Serialize;
 use crate::clock::rfc3339;
 
 const VERSION: u8 = 1;
-/// The most entries on one page, so that a listing never pins the file for long.
+/// The maximum number of entries on one page, so that a listing never holds a read transaction open for long.
 pub const PAGE_MAX_ENTRIES: usize = 1_000;
 
-/// One entry of the audit.
+/// One entry of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub at_ms: i64,
-    /// The actor: `user UUID`, or the person at the command line.
+    /// The person who acted: `user UUID`, or the user of the command line.
     pub actor: String,
-    /// The action, such as `dlq-discard`.
+    /// The name of the action, such as `dlq-discard`.
     pub action: String,
-    /// The subject: an id, a table or a user.
+    /// The object of the action: an id, a table or a user.
     pub subject: String,
-    /// The reason or the settings. The text may be empty.
+    /// The reason for the action, or the settings that it used. The reason may be empty.
     pub detail: String,
 }
 
@@ -46,14 +46,14 @@ impl Entry {
         Ok(Entry { at_ms, actor, action, subject, detail })
     }
 
-    /// The entry in the form of a listing, with its id.
+    /// The entry as it is shown in a listing, with its id.
     pub fn listed(&self, id: u64) -> Listed {
         let Entry { at_ms, actor, action, subject, detail } = self.clone();
         Listed { id, at: rfc3339(at_ms.saturating_mul(1_000)), actor, action, subject, detail }
     }
 }
 
-/// One entry of the audit in the form of a listing.
+/// One entry of the audit log in the form of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "AuditEntry", example = crate::schema::example(r#"{
     "id": 3, "at": "2026-11-24T06:00:00.000000Z", "actor": "user 1b4e28ba-2fa1-4d3b-a3f5-ef19b5a7633b",
@@ -63,17 +63,18 @@ pub struct Listed {
     pub id: u64,
     #[schemars(extend("format" = "date-time"))]
     pub at: String,
-    /// The actor: `user UUID`, or the person at the command line.
+    /// The person who acted: `user UUID`, or the user of the command line.
     pub actor: String,
-    /// The action that the event reports.
+    /// The name of the action, such as `dlq-discard`.
     pub action: String,
-    /// The subject: an id, a table or a user.
+    /// The object of the action: an id, a table or a user.
     pub subject: String,
-    /// The reason or the settings. The text may be empty.
+    /// The reason for the action, or the settings that it used. The reason may be empty.
     pub detail: String,
 }
 
-/// The entries with an id above `after`, oldest first, at most `limit` and [`PAGE_MAX_ENTRIES`].
+/// The entries whose ids are above `after`, oldest first. The page has at most `limit` and at most [`PAGE_MAX_ENTRIES`]
+/// entries.
 pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64, Entry)>, ReadError> {
     let (mut entries, mut failed) = (Vec::new(), None);
     let limit = limit.min(PAGE_MAX_ENTRIES);
@@ -91,7 +92,8 @@ pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64
     failed.map_or(Ok(entries), |error| Err(error.into()))
 }
 
-/// The newest entries, oldest first, at most `limit` and [`PAGE_MAX_ENTRIES`]. Ids have no gaps.
+/// The newest entries, oldest first. The list has at most `limit` and at most [`PAGE_MAX_ENTRIES`] entries. The ids of
+/// entries have no gaps.
 pub fn newest(read: &ReadTxn, limit: usize) -> Result<Vec<(u64, Entry)>, ReadError> {
     let last = read.last(AUDIT, |id, _| id)?;
     let limit = limit.min(PAGE_MAX_ENTRIES);

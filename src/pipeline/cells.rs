@@ -33,11 +33,12 @@ pub fn encode_cells(row: &Row, out: &mut Vec<u8>) {
         }
     }
     out.put_optional_bytes(row.extra.as_deref().map(str::as_bytes));
-    // Rows from before these names existed end here, so no count is written if there are none.
+    // A row that was stored before nova kept the names of unfilled unknown columns ends here, so no count is written if
+    // a row has no such names.
     row.extra_unavailable.iter().for_each(|name| out.put_bytes(name.as_bytes()));
 }
 
-/// Reads what [`encode_cells`] wrote.
+/// Reads the columns that [`encode_cells`] wrote.
 pub fn decode_cells(bytes: &[u8]) -> Result<Row, CodecError> {
     const WHAT: &str = "row cells";
     let mut reader = Reader::new(WHAT, bytes);

@@ -1,6 +1,6 @@
-//! Compares the stored rows with ClickHouse's `*_current` views: counts and checksums of the versions, table by table,
-//! by the hour in which rows were created. While a writer runs, hours whose rows changed between two reads are not
-//! judged.
+//! Compares the stored rows with ClickHouse's `*_current` views. For each table and each hour in which rows were
+//! created, the comparison uses the count and the checksum of the rows' versions. While a writer runs, the comparison
+//! leaves out hours whose rows changed between two reads of the store.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use super::meta::Meta;
 use super::seen::Seen;
 use super::stored::StoredRow;
 
-/// How long a running node may take to deliver the rows of the first read.
+/// The maximum time that a running node gets to deliver the rows that the first read found.
 const DELIVERY_MAX: Duration = Duration::from_secs(60);
 const DELIVERY_TICK: Duration = Duration::from_millis(100);
 
-/// Why the rows could not be compared.
+/// The reason for which the rows could not be compared with ClickHouse.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     #[error(transparent)]
@@ -33,16 +33,16 @@ pub enum CompareError {
     Asked(#[from] Failure),
 }
 
-/// A difference between the stored rows and ClickHouse's, and the way out.
+/// A difference between the stored rows and the rows in ClickHouse, and how to repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// A short stable code.
+    /// The code of the difference, which is short and never changes.
     pub code: &'static str,
     pub detail: String,
     pub remedy: String,
 }
 
-/// The result of a comparison.
+/// The result of a comparison of the store with ClickHouse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
     pub findings: Vec<Difference>,
@@ -51,8 +51,8 @@ pub struct Compared {
     pub changing_hours: usize,
 }
 
-/// Compares the store with ClickHouse. `delivers` says that a node runs over the store; then the comparison waits for
-/// its deliveries.
+/// Compares the store with ClickHouse. `delivers` says that a node runs on this store. If a node runs on the store, the
+/// comparison waits until the node has delivered its rows.
 pub async fn compare(
     store: &Store,
     status: &Status,
@@ -96,7 +96,7 @@ fn events(status: &Status) -> TargetStatus {
     status.targets()[Target::Events.index()].clone()
 }
 
-/// Waits until the present outbox is delivered, or until the limit.
+/// Waits until all rows that are now in the outbox are delivered, or until the time limit has passed.
 async fn delivered(status: &Status) {
     let emitted = status.targets().map(|target| target.emitted);
     let done =
@@ -106,12 +106,13 @@ async fn delivered(status: &Status) {
             tokio::time::sleep(DELIVERY_TICK).await;
         }
     };
-    // Rows that ClickHouse does not have after this wait are reported as a difference.
+    // If ClickHouse lacks rows when the time limit has passed, the comparison reports them as a difference.
     let _ = tokio::time::timeout(DELIVERY_MAX, waits).await;
 }
 
-/// The hours whose rows did not change between two reads, in the store and in ClickHouse, and the number of the other
-/// hours. ClickHouse was asked between the reads, and had the rows of the first one.
+/// The hours whose rows in the store did not change between two reads, as the store and ClickHouse have them, and the
+/// number of hours that changed. ClickHouse was asked between the two reads, after it had received the rows of the
+/// first read.
 fn steady(mut ours: Hours, again: &Hours, mut theirs: Hours) -> (Hours, Hours, usize) {
     let all: std::collections::BTreeSet<_> = ours.keys().chain(again.keys()).copied().collect();
     let changed: Vec<_> = all.into_iter().filter(|hour| ours.get(hour) != again.get(hour)).collect();
@@ -151,7 +152,7 @@ fn differs(table: Table, ours: &Hours, theirs: &Hours) -> Option<Difference> {
     })
 }
 
-/// The hours of each table, in the order of [`Table::ALL`].
+/// The hours of creation of each table, in the order of [`Table::ALL`].
 fn hours(seen: &Seen) -> Result<Vec<Hours>, CompareError> {
     Table::ALL.iter().map(|table| stored(seen, *table)).collect()
 }

@@ -14,17 +14,19 @@ use serde::Serialize;
 use crate::decode::origin::{self, ORIGIN_HEADER};
 use crate::event::Record;
 
-/// The most letters on one page, so that a listing never pins the file for long.
+/// The maximum number of dead letters on one page, so that a listing never holds a read transaction open for long.
 pub const PAGE_MAX_LETTERS: usize = 1_000;
 
-/// The letters with an id above `after`, oldest first, at most `limit` and [`PAGE_MAX_LETTERS`].
+/// The dead letters whose ids are above `after`, oldest first. The page has at most `limit` and at most
+/// [`PAGE_MAX_LETTERS`] letters.
 pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64, DeadLetter)>, ReadError> {
     let mut letters = Vec::new();
     each(read, after, limit, |id, letter| letters.push((id, letter)))?;
     Ok(letters)
 }
 
-/// Like `page`, but calls `each` for one letter at a time, because their bytes may be many.
+/// Does the same as `page`, but calls `each` for one letter at a time, because the bytes of many letters may not fit
+/// into memory.
 pub fn each(
     read: &ReadTxn,
     after: Option<u64>,
@@ -47,7 +49,7 @@ pub fn each(
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Reads one letter.
+/// Reads one dead letter by its id.
 pub fn get(read: &ReadTxn, id: u64) -> Result<Option<DeadLetter>, ReadError> {
     Ok(read.get_with(DEAD, id, DeadLetter::decode)?.transpose()?)
 }
@@ -55,7 +57,8 @@ pub fn get(read: &ReadTxn, id: u64) -> Result<Option<DeadLetter>, ReadError> {
 /// The record from which a dead letter was made.
 pub fn record(letter: &DeadLetter) -> Record {
     let (origins, headers): (Vec<_>, Vec<_>) = letter.headers.iter().partition(|(name, _)| name == ORIGIN_HEADER);
-    // An origin that cannot be read is left out. The record then belongs to a topic that nova does not follow.
+    // If the origin of the record cannot be read, the record has no origin. A record without an origin belongs to a
+    // topic that nova does not follow.
     let origin = origins.first().and_then(|(_, bytes)| origin::decode(bytes).ok()).map(Arc::new);
     Record {
         topic: letter.topic.as_str().into(),
@@ -87,12 +90,12 @@ pub struct Summary {
     pub timestamp_ms: i64,
     /// The stage that refused the record.
     pub stage: String,
-    /// The reason as a code.
+    /// The reason for which the record was refused, as a code.
     pub reason: String,
-    /// The reason in words for a person.
+    /// The reason for which the record was refused, in words for a person.
     pub detail: String,
     pub attempts: u32,
-    /// The sizes in bytes before any cut.
+    /// The sizes of the record's key and value in bytes, before nova cut them.
     pub key_bytes: u64,
     pub value_bytes: u64,
 }
@@ -108,15 +111,15 @@ pub struct Summary {
 pub struct Whole {
     #[serde(flatten)]
     pub summary: Summary,
-    /// When the letter was made, epoch milliseconds.
+    /// The time at which the dead letter was made, epoch milliseconds.
     pub died_at_ms: i64,
     pub key: Option<Shown>,
     pub value: Option<Shown>,
-    /// The name and the value of each header.
+    /// The name and the value of each header of the record.
     pub headers: Vec<(String, String)>,
 }
 
-/// Bytes in Base64, and as text with U+FFFD for bytes that are not UTF-8.
+/// The bytes of a record in Base64, and as text with U+FFFD for bytes that are not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Bytes")]
 pub struct Shown {
@@ -124,7 +127,7 @@ pub struct Shown {
     pub text: String,
 }
 
-/// A letter without its bytes.
+/// A dead letter without its bytes.
 pub fn summary(id: u64, letter: &DeadLetter) -> Summary {
     Summary {
         id,
@@ -141,7 +144,7 @@ pub fn summary(id: u64, letter: &DeadLetter) -> Summary {
     }
 }
 
-/// A letter with its bytes.
+/// A dead letter with its bytes.
 pub fn whole(id: u64, letter: &DeadLetter) -> Whole {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let shown = |bytes: &Vec<u8>| Shown { base64: STANDARD.encode(bytes), text: text(bytes) };

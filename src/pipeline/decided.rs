@@ -1,5 +1,6 @@
-//! People's decisions about places in the log. The decisions are kept for a rebuild: when the same truncate or the same
-//! records come again, the decision applies again. Every list is bounded, and the oldest decision is dropped first.
+//! Decisions of people about places in the source's log. The decisions are kept for a rebuild: when the rebuild reads
+//! the same truncate or the same records, nova applies the decision a second time. Every list of decisions is bounded,
+//! and the oldest decision is dropped first.
 
 use std::fmt;
 
@@ -7,21 +8,21 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::{Id, TopicPartition};
 
-/// The most truncates of one table whose decision is kept.
+/// The maximum number of decisions about truncates that nova keeps for each table.
 pub const TRUNCATES_MAX: usize = 64;
-/// The most beginnings of another log of one table whose decision is kept.
+/// The maximum number of decisions about the beginning of another log that nova keeps for each table.
 pub const RESTARTS_MAX: usize = 64;
-/// The most seeks, over all partitions, whose decision is kept.
+/// The maximum number of decisions about seeks that nova keeps over all partitions.
 pub const SEEKS_MAX: usize = 256;
 
 const WHAT: &str = "decision";
 
-/// The effect of a truncate of the source.
+/// The effect that a truncate of the source has in nova.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Every older row of the table is deleted.
+    /// The truncate deletes every older row of the table.
     Apply,
-    /// No row is deleted.
+    /// The truncate deletes no row.
     Ignore,
 }
 
@@ -34,19 +35,19 @@ impl fmt::Display for Decision {
     }
 }
 
-/// One truncate of the source.
+/// One truncate that the source reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
     pub partition: TopicPartition,
     pub offset: i64,
     pub lsn: Option<u64>,
-    /// The time of its commit, epoch microseconds.
+    /// The time at which the truncate was committed, epoch microseconds.
     pub source_ts_us: Option<i64>,
 }
 
 impl Truncation {
-    /// Whether both records are of one truncate: a connector may produce it again at another offset. Without an LSN the
-    /// place in the topic decides.
+    /// Whether two records describe the same truncate: a connector may produce the truncate again at another offset. If
+    /// the truncate has no LSN, its offset in the topic decides.
     pub fn same_as(&self, other: &Truncation) -> bool {
         let place = self.partition == other.partition && self.offset == other.offset;
         self.lsn == other.lsn && self.source_ts_us == other.source_ts_us && (self.lsn.is_some() || place)
@@ -79,13 +80,14 @@ impl fmt::Display for Truncation {
     }
 }
 
-/// The truncates of one table that a person decided on, in the order of the decisions.
+/// The truncates of one table that a person decided about, in the order of the decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truncates(Vec<(Option<Truncation>, Decision)>);
 
 impl Truncates {
-    /// Notes a decision about a truncate, which replaces an earlier one. `None` means the next truncate, whichever it
-    /// is: an earlier version of nova stored a halt without the place of its truncate.
+    /// Notes a decision about a truncate. The decision replaces an earlier decision about the same truncate. If `at` is
+    /// `None`, the decision is about the next truncate: an earlier version of nova stored a halt without the place of
+    /// its truncate.
     pub fn decide(&mut self, at: Option<Truncation>, decision: Decision) {
         self.0.retain(|(known, _)| match (known, &at) {
             (Some(known), Some(at)) => !known.same_as(at),
@@ -97,7 +99,7 @@ impl Truncates {
         self.0.push((at, decision));
     }
 
-    /// The decision about a truncate that comes now.
+    /// The decision that applies to the truncate `at`, which nova reads now.
     pub fn decided(&mut self, at: &Truncation) -> Option<Decision> {
         let same = |known: &Option<Truncation>| known.as_ref().is_some_and(|known| known.same_as(at));
         if let Some((_, decision)) = self.0.iter().find(|(known, _)| same(known)) {
@@ -140,8 +142,8 @@ impl Truncates {
     }
 }
 
-/// The changes at which a person decided that the source's log began again, each by its row's key and its LSN, in the
-/// order of the decisions.
+/// The changes at which a person decided that the source's log began again. Each change is known by the key of its row
+/// and by its LSN, and the changes are in the order of the decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restarts(Vec<(Id, u64)>);
 
@@ -181,24 +183,25 @@ impl Restarts {
     }
 }
 
-/// A stretch of a partition that a person gave up: nova continued at `to` instead of `from`.
+/// A range of a partition that a person decided to skip: nova continued at `to` instead of `from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seek {
     pub partition: TopicPartition,
     pub from: i64,
     pub to: i64,
-    /// The digest of the record at `from - 1`. The log is the same only after the same record. It is 0 if nothing was
-    /// read.
+    /// The digest of the record at `from - 1`. The decision applies only to a log that has the same record at `from -
+    /// 1`. The digest is 0 if no record was read before `from`.
     pub digest: u64,
 }
 
-/// The given-up stretches of all partitions, in the order of the decisions.
+/// The skipped ranges of all partitions, in the order of the decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seeks(Vec<Seek>);
 
 impl Seeks {
-    /// Notes that a person moved a partition. nova continues exactly at the new place, so stretches that include this
-    /// place or begin there are no longer given up. A stretch that begins where another one ends continues it.
+    /// Notes that a person moved a partition to another offset. nova continues exactly at the new offset, so earlier
+    /// decisions no longer skip ranges that include or begin at the new offset. A skipped range that begins where
+    /// another skipped range ends extends that range.
     pub fn decide(&mut self, seek: Seek) {
         let (low, high) = (seek.from.min(seek.to), seek.from.max(seek.to));
         let apart = |known: &Seek| known.to <= low || known.from > high;
@@ -217,13 +220,13 @@ impl Seeks {
         self.0.push(seek);
     }
 
-    /// Forgets the decisions about a partition whose log is another one now.
+    /// Forgets the decisions about a partition, because the partition now has another log.
     pub fn forget(&mut self, partition: &TopicPartition) {
         self.0.retain(|known| known.partition != *partition);
     }
 
-    /// The offset at which a partition continues that would read `next` after a record with this digest. `None` if
-    /// there is no decision.
+    /// The offset at which nova continues, if it would read the offset `next` of the partition after a record with this
+    /// digest. Returns `None` if no person has decided about the offset `next`.
     pub fn decided(&self, partition: &TopicPartition, next: i64, digest: u64) -> Option<i64> {
         let here = |seek: &&Seek| seek.from == next && seek.digest == digest && seek.partition == *partition;
         self.0.iter().find(here).map(|seek| seek.to)

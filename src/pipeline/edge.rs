@@ -1,13 +1,13 @@
-//! The table in which the store keeps the decisions and answers of HTTP clients and operators. The writer changes the
-//! table by commands.
+//! The table in which the store keeps the decisions of operators, and the answers to HTTP clients and operators. The
+//! writer changes the table by commands.
 
 use nova_storage::schema::EDGE;
 use nova_storage::{ReadError, Store};
 
-/// A name and its value.
+/// The name and the value of an entry in the table.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// The entries of one kind in the table.
+/// The entries of one kind in the table of decisions and answers.
 pub fn entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
     let mut entries = Vec::new();
     store.read()?.scan(EDGE, (kind, &[][..]).., |(found, name), value| {

@@ -1,7 +1,9 @@
-//! Finds values that a record does not repeat: in the stored row, or in the row that had the key before.
+//! Finds values that a record does not repeat. Values that a record does not repeat are in the stored row, or in the
+//! row that had the key before.
 //!
 //! An older version may come late (from another partition, or in the order of a rebuild) and be the true source of a
-//! value. So a row remembers which of its values come from other versions, and from which. These are its holes.
+//! value. So a row remembers which of its values come from other versions, and from which versions. The values of a row
+//! that come from other versions are called the row's holes.
 
 use std::collections::btree_map::Entry;
 
@@ -10,25 +12,26 @@ use crate::mutant::{self, Mutant};
 
 use super::stored::{EXTRA, Hole};
 
-/// A row whose values fill the holes of other rows.
+/// A row whose values can fill the holes of other rows.
 pub struct Known<'a> {
     pub row: &'a Row,
     pub holes: &'a [Hole],
     /// The LSN of the row's own record, or 0 if it has none.
     pub lsn: u64,
-    /// Whether the values are newer than values that another row has from an earlier epoch.
+    /// Whether the values of this row are newer than values that another row has from an earlier epoch.
     pub after_epoch: bool,
-    /// Whether these values are of the row that had the key before, and more of them may be known by now. They replace
-    /// what that row gave earlier under the same LSN.
+    /// Whether the values of this row are those of the row that had the key before, and more of them may be known by
+    /// now. If `again` is set, the values replace those that the row under the old key gave earlier with the same LSN.
     pub again: bool,
-    /// Whether these values are of a read that comes after the row in its partition. They fill only values that no
-    /// other version has. A read's LSN is the position of the log at the snapshot, so a change with a lower LSN may
-    /// have been committed after the read.
+    /// Whether the values of this row are from a read that comes after the stored row in the stored row's partition.
+    /// The values of a read that comes after the row in its partition fill only holes for which no other version has a
+    /// value. A read's LSN is the position of the log at the snapshot, so a change with a lower LSN may have been
+    /// committed after the read.
     pub read_here: bool,
 }
 
-/// The LSN of a value that has none, or has one of an earlier epoch. It is above that of a missing value and below all
-/// others.
+/// The LSN of a value whose version has no LSN, or has an LSN of an earlier epoch. `EARLIER` is above the LSN of a
+/// missing value (0) and below all LSNs of versions.
 const EARLIER: u64 = 1;
 
 impl Known<'_> {
@@ -37,7 +40,7 @@ impl Known<'_> {
         self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn).max(EARLIER)
     }
 
-    /// The LSN of the value for a hole, if this value is a better one.
+    /// The LSN of this row's value for a hole, or `None` if the value is not better than the present value of the hole.
     fn better(&self, hole: &Hole) -> Option<u64> {
         let lsn = self.lsn_of(hole.column);
         let newer = match self.read_here {
@@ -48,7 +51,7 @@ impl Known<'_> {
     }
 }
 
-/// A row with its values, and its holes.
+/// A row after its holes were filled, with the list of its holes.
 pub struct Filled {
     pub row: Row,
     pub holes: Vec<Hole>,
@@ -56,7 +59,7 @@ pub struct Filled {
     pub unfilled: u32,
 }
 
-/// Fills the values that the record did not repeat, and keeps the columns that it left out.
+/// Fills the values that the record did not repeat, and keeps the values of columns that the record left out.
 pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
     let from = from.filter(|_| !mutant::is(Mutant::KeepPlaceholders));
     let mut holes = Vec::new();
@@ -70,7 +73,7 @@ pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
         let known = from.and_then(|from| Some((from.row.cells.get(usize::from(column))?, from.lsn_of(column))));
         let lsn = match known {
             Some((Cell::Missing, _)) | None => 0,
-            // An unknown value stays unknown if a record leaves the column out.
+            // If a record leaves out a column whose value is unknown, the value stays unknown.
             Some((Cell::Unavailable, _)) => {
                 *cell = Cell::Unavailable;
                 0
@@ -100,7 +103,8 @@ pub fn unfilled(row: &Row) -> u32 {
     (cells + names) as u32
 }
 
-/// Fills the unknown columns. A column that is left out keeps its value, or stays unknown, and becomes a hole.
+/// Fills the columns that nova does not know. An unknown column that the record leaves out keeps its value or stays
+/// unfilled, and becomes a hole.
 fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     let mut own = members(row.extra.as_deref());
     let known = from.map(|from| members(from.row.extra.as_deref())).unwrap_or_default();
@@ -130,15 +134,15 @@ fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     }
 }
 
-/// Puts values of an older version that came late into the holes for which it is the better source. Returns whether
-/// there were any.
+/// Puts values of an older version that came late into the holes for which this version is the better source. Returns
+/// whether a hole was filled.
 pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
     let mut changed = false;
     for hole in holes.iter_mut() {
         let Some(lsn) = late.better(hole) else { continue };
         let found = if hole.column == EXTRA { refill_extra(row, late) } else { refill_cell(row, hole.column, late) };
-        // The value came by way of another key. Versions of this key that come late may still be newer, so the hole
-        // stays as it is.
+        // The value came from the row under another key. Versions under the row's own key that come late may still be
+        // newer than the value, so the hole stays as it is.
         if found == Some(true) || (found == Some(false) && !late.again) {
             (hole.lsn, changed) = (lsn, true);
         }
@@ -146,7 +150,7 @@ pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
     changed
 }
 
-/// Whether the column's value has changed. `None` if the late version does not have it.
+/// Returns whether the column's value has changed. Returns `None` if the late version has no value for the column.
 fn refill_cell(row: &mut Row, column: u8, late: &Known<'_>) -> Option<bool> {
     let column = usize::from(column);
     let (cell, value) = (row.cells.get_mut(column)?, late.row.cells.get(column)?);
@@ -158,7 +162,7 @@ fn refill_cell(row: &mut Row, column: u8, late: &Known<'_>) -> Option<bool> {
     Some(other)
 }
 
-/// Like `refill_cell`, for the unknown columns.
+/// Does the same as `refill_cell` for the unknown columns.
 fn refill_extra(row: &mut Row, late: &Known<'_>) -> Option<bool> {
     let known = members(late.row.extra.as_deref());
     let mut own = members(row.extra.as_deref());
@@ -178,8 +182,8 @@ fn refill_extra(row: &mut Row, late: &Known<'_>) -> Option<bool> {
     Some(other)
 }
 
-/// The holes of a row that is kept for the row under another key: each column with the version from which its value
-/// comes. `row` has the holes and the LSN of the stored row, or is `None` if nothing was stored.
+/// The holes of an image that is kept for the row under another key. Each column has a hole with the LSN of the version
+/// from which its value comes. `row` has the holes and the LSN of the stored row, or it is `None` if no row was stored.
 pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     let lsn_of = |column: u8| match row {
         Some((holes, lsn)) => holes.iter().find(|hole| hole.column == column).map_or(lsn.max(EARLIER), |hole| hole.lsn),
@@ -188,8 +192,8 @@ pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     (1u8..).take(columns.saturating_sub(1)).chain([EXTRA]).map(|column| Hole { column, lsn: lsn_of(column) }).collect()
 }
 
-/// Puts values of an older version that came late into a row with holes. Returns these values as a row that has nothing
-/// else, or `None` if the version has no such values.
+/// Puts values of an older version that came late into a row with holes. Returns the values that it used as a row
+/// without other values. Returns `None` if the version has no better value.
 pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<Row> {
     let mut told = blank(image.cells.len());
     let mut any = false;
@@ -218,14 +222,14 @@ pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<R
     any.then_some(told)
 }
 
-/// A row without any known value.
+/// A row in which no value is known.
 pub fn blank(columns: usize) -> Row {
     Row { cells: vec![Cell::Missing; columns].into(), extra: None, extra_unavailable: Box::default() }
 }
 
 type Members<'a> = std::collections::BTreeMap<std::borrow::Cow<'a, str>, &'a serde_json::value::RawValue>;
 
-/// The members of the JSON object of unknown columns, which `decode` made.
+/// The members of the JSON object of a row's unknown columns, which `decode` made.
 fn members(extra: Option<&str>) -> Members<'_> {
     extra.and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default()
 }

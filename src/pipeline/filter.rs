@@ -1,17 +1,18 @@
-//! A split block Bloom filter as Apache Parquet specifies it (parquet-format, `BloomFilter.md`; after Putze, Sanders
-//! and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007). A key has one 32-byte block in which eight
-//! bits are set, so a look-up has one cache miss. At 16 bits a key about one look-up in 1 500 says "maybe" for an
-//! absent key.
+//! A split block Bloom filter, as Apache Parquet specifies it (parquet-format, `BloomFilter.md`, after Putze, Sanders
+//! and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007). A key has one block of 32 bytes in which it
+//! sets eight bits, so a look-up has one cache miss. With 16 bits a key, the filter answers "maybe" for about one of 1
+//! 500 absent keys.
 
-/// The bits of a filter for each key.
+/// The number of bits that a filter has for each key.
 const BITS_PER_KEY: usize = 16;
 const BLOCK_BITS: usize = 256;
 
-/// The odd multipliers of the specification. Each picks one bit of one word of the block.
+/// The odd multipliers that the specification names. Each multiplier picks one bit in one word of the block.
 const SALT: [u32; 8] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-/// A hash with the bit that it sets in each word of its block. One probe can ask any number of filters.
+/// A hash, and the bit that the hash sets in each word of its block. A caller can ask any number of filters with one
+/// probe.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
     hash: u64,
@@ -31,7 +32,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// An empty filter for this many keys.
+    /// Makes an empty filter for this many keys.
     pub fn with_keys(keys: usize) -> Filter {
         Filter { blocks: vec![[0; 8]; (keys * BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1)] }
     }
@@ -47,8 +48,9 @@ impl Filter {
         }
     }
 
-    /// Whether the filter may contain a hash. All words are compared without a branch, so a caller who asks many
-    /// filters waits for their memory at the same time, because the processor need not guess which word says no.
+    /// Whether the filter may contain a hash. The function compares all words without a branch. So the processor need
+    /// not guess which word says "no", and a caller who asks many filters waits for the memory of all of them at the
+    /// same time.
     #[inline]
     pub fn may_contain(&self, probe: &Probe) -> bool {
         let block = &self.blocks[self.block(probe.hash)];
@@ -68,7 +70,7 @@ impl Filter {
         }
     }
 
-    /// Reads what [`Filter::encode`] wrote. `None` if the length is not a whole number of blocks.
+    /// Reads a filter that [`Filter::encode`] wrote. Returns `None` if the length is not a whole number of blocks.
     pub fn decode(bytes: &[u8]) -> Option<Filter> {
         let (chunks, rest) = bytes.as_chunks::<32>();
         if chunks.is_empty() || !rest.is_empty() {

@@ -1,29 +1,30 @@
-//! The first snapshot, if the connector was stopped during it and took it again.
+//! Handles a first snapshot that was taken twice, because the connector was stopped during the first attempt.
 //!
-//! A connector that was killed during its first snapshot reads everything again, and streams from the new snapshot's
-//! position on (seen with Debezium 3.6). A row that was deleted between the two snapshots has a read in the topics, and
-//! no delete. Such a row is recognised by its reads alone: the LSN of its only read is that of a snapshot that was
-//! taken again. The order within each partition shows this, without any clock: a partition has reads of two LSNs
-//! without a streamed change between them.
+//! A connector that is killed during its first snapshot reads all rows again, and streams from the position of the new
+//! snapshot (seen with Debezium 3.6). If a row was deleted between the two snapshots, the topics have a read of the row
+//! and no delete. nova recognises a row that was deleted between two snapshots by its reads alone: its only read has
+//! the LSN of a snapshot that the connector took again. The order of the records within each partition shows, without
+//! any clock, that a snapshot was taken again: the partition has reads of two LSNs without a streamed change between
+//! them.
 //!
-//! A snapshot that somebody requests with a signal looks the same if nothing was streamed before it, and it may read
-//! only some tables, or some rows of each (`additional-conditions`). Therefore rows are deleted only if the later
-//! snapshot has reads of every table that the earlier one has, and if no earlier one was read to its last row, because
-//! such a snapshot is not taken again.
+//! A snapshot that somebody requests with a signal looks the same as a second first snapshot if nothing was streamed
+//! before it. A requested snapshot may read only some tables, or some rows of each table (`additional-conditions`).
+//! nova deletes rows only if the later snapshot has reads of every table of which the earlier snapshot has reads, and
+//! if no earlier snapshot was read to its last row. A connector does not take a complete snapshot again.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
 const WHAT: &str = "first snapshot";
-/// The most partitions of a table, and the most snapshots of it, that are followed. If a table has more, nothing is
-/// deleted.
+/// The maximum number of partitions of a table, and of snapshots of a table, that nova follows. If a table has more
+/// partitions or snapshots than this number, nova deletes none of the table's rows.
 const PARTITIONS_MAX: usize = 4_096;
 const SNAPSHOTS_MAX: usize = 64;
 
-/// The state of a partition of the table.
+/// What nova knows about one partition of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
     partition: i32,
-    /// The LSN of the last read before every streamed change, or 0 if there is none.
+    /// The LSN of the last read before the first streamed change, or 0 if there is no such read.
     lsn: u64,
     /// Whether the partition has a streamed change.
     streamed: bool,
@@ -32,28 +33,29 @@ struct Known {
 /// The reads of a table before its first streamed changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FirstReads {
-    /// The state of each partition.
+    /// The state of each partition of the table.
     partitions: Vec<Known>,
-    /// The LSNs of the reads, rising. The last one is that of the snapshot that was completed.
+    /// The LSNs of the table's reads, in rising order. The last LSN of the list belongs to the snapshot that was
+    /// completed.
     lsns: Vec<u64>,
-    /// The LSN of the last read that comes after a streamed change, or whose LSN is below that of an earlier read. Such
-    /// a read belongs to no first snapshot.
+    /// The LSN of the last read that comes after a streamed change, or that has a lower LSN than an earlier read. A
+    /// read after a streamed change does not belong to a first snapshot.
     other: Option<u64>,
-    /// The lowest LSN of a snapshot whose last read came, according to the connector's mark.
+    /// The lowest LSN of a snapshot that the connector has marked as read to its last row.
     whole: Option<u64>,
-    /// Whether no more reads are followed.
+    /// Whether nova has stopped following the reads of the table.
     over: bool,
 }
 
-/// The result of checking all tables.
+/// The result of checking the first reads of all tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeated {
-    /// No first snapshot was taken twice, or its end was not seen yet.
+    /// No first snapshot was taken twice, or nova has not seen the end of the second one yet.
     No,
-    /// The snapshot with this LSN was read to its end, and is not the first one.
+    /// The snapshot with this LSN was read to its end, and an earlier first snapshot was not.
     By(u64),
-    /// The first snapshot seems to have been taken twice, but the later one has no read of some table that the earlier
-    /// one has, or the earlier one was read to its last row.
+    /// The first snapshot seems to have been taken twice, but the later attempt has no read of some table that the
+    /// earlier attempt has read, or the earlier attempt was read to its last row.
     InPart,
 }
 
@@ -66,7 +68,7 @@ impl Repeated {
 }
 
 impl FirstReads {
-    /// Notes a read of a snapshot.
+    /// Notes that a partition has a read of the snapshot with the given LSN.
     pub fn read(&mut self, partition: i32, lsn: u64) {
         if self.over {
             return;
@@ -90,14 +92,14 @@ impl FirstReads {
         }
     }
 
-    /// Notes that the snapshot with this LSN was read to its end.
+    /// Notes that the snapshot with this LSN was read to its last row.
     pub fn whole(&mut self, lsn: u64) {
         if !self.over {
             self.whole = Some(self.whole.map_or(lsn, |whole| whole.min(lsn)));
         }
     }
 
-    /// Notes a streamed change.
+    /// Notes that a partition has a streamed change.
     pub fn streamed(&mut self, partition: i32) {
         if self.over {
             return;
@@ -111,26 +113,25 @@ impl FirstReads {
         }
     }
 
-    /// The reads of a store that did not follow them.
+    /// The value for a store of a version that did not follow first reads.
     pub fn unknown() -> FirstReads {
         FirstReads { over: true, ..FirstReads::default() }
     }
 
-    /// Stops following reads.
+    /// Stops following the reads of the table.
     pub fn end(&mut self) {
         *self = FirstReads::unknown();
     }
 
-    /// Whether the snapshot with the LSN `by` did not read a row again whose only read has this LSN.
+    /// Whether the snapshot with the LSN `by` left out a row whose only read has the LSN `lsn`.
     pub fn left_out(&self, lsn: u64, by: u64) -> bool {
         lsn < by && self.lsns.binary_search(&lsn).is_ok()
     }
 
-    /// Checks the reads of all tables.
     pub fn repeated<'a>(tables: impl Iterator<Item = &'a FirstReads> + Clone) -> Repeated {
         let streamed = |table: &FirstReads| table.partitions.iter().any(|known| known.streamed);
         let over = tables.clone().any(|table| table.over);
-        // Changes are streamed only after the snapshot was read to its end.
+        // The connector streams changes only after it has read the snapshot to its end.
         if over || !tables.clone().any(|table| table.lsns.len() > 1) || !tables.clone().any(streamed) {
             return Repeated::No;
         }

@@ -1,6 +1,6 @@
-//! Why nova stands still: a [`Halt`] of a table is stored and waits for a person; a [`Hold`] of a partition lasts as
-//! long as its cause. Code compares these values. The sentences are for people and are made here, each with the command
-//! to type.
+//! Says why nova does not apply records. A [`Halt`] of a table is stored and waits for a person. A [`Hold`] of a
+//! partition lasts as long as its cause. Code compares the values of `Halt` and `Hold`. This file makes the sentences
+//! for people from these values, each sentence with the command to type.
 
 use std::fmt;
 
@@ -13,33 +13,34 @@ use super::regression::Regression;
 
 const WHAT: &str = "halt";
 
-/// Why a table takes no more changes.
+/// The reason for which a table takes no more changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// The source truncated the table. The truncate is `None` if an earlier version of nova stored the halt.
     Truncate { table: Table, at: Option<Truncation> },
     /// The source's log began again.
     LsnRegression(Regression),
-    /// The topic has another number of partitions than before. A key's changes are then in several partitions, and come
-    /// in any order.
+    /// The topic of the table has another number of partitions than before. If the number of partitions of a topic
+    /// changes, the changes of one key may be in several partitions and come in any order.
     Partitions(Repartitioned),
     /// A person paused the table.
     Paused { table: Table, actor: Box<str> },
-    /// The text of an earlier version of nova for which this version has no value.
+    /// The sentence of a halt that an earlier version of nova stored, and for which this version has no value.
     Other(Box<str>),
 }
 
-/// A changed number of partitions.
+/// The numbers of partitions of a topic before and after they changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repartitioned {
     pub table: Table,
     pub read: u32,
     pub found: u32,
-    /// Whether every change had an LSN. Then rows still converge.
+    /// Whether every change of the table had an LSN. If so, rows converge although a key's changes are in several
+    /// partitions.
     pub ordered: bool,
 }
 
-/// The stored number of each halt. A number is never used again.
+/// The number with which each kind of halt is stored. A number is never used for another kind of halt.
 const TRUNCATE: u8 = 1;
 const LSN_REGRESSION: u8 = 2;
 const PARTITIONS: u8 = 3;
@@ -47,7 +48,7 @@ const PAUSED: u8 = 4;
 const OTHER: u8 = 5;
 
 impl Halt {
-    /// Whether a person must decide about a truncate.
+    /// Whether a person must decide whether nova applies a truncate.
     pub fn needs_decision(&self) -> bool {
         matches!(self, Halt::Truncate { .. })
     }
@@ -87,7 +88,7 @@ impl Halt {
         }
     }
 
-    /// Decodes a halt that is stored under `table`.
+    /// Decodes the halt that is stored for `table`.
     pub fn decode(table: Table, reader: &mut Reader<'_>) -> Result<Halt, CodecError> {
         Ok(match reader.u8()? {
             TRUNCATE => {
@@ -108,7 +109,8 @@ impl Halt {
         })
     }
 
-    /// The halt in a record of a version that stored sentences. The sentence's beginning and its values decide.
+    /// Makes a halt from the sentence that an earlier version of nova stored. The beginning of the sentence and the
+    /// values in it decide which halt it is.
     pub fn of_words(table: Table, words: &str, read: u32, found: u32, ordered: bool) -> Halt {
         if words.starts_with("truncate:") {
             return Halt::Truncate { table, at: None };
@@ -180,24 +182,25 @@ impl fmt::Display for Repartitioned {
     }
 }
 
-/// Why a partition is not read. At the start of the process there are no holds except those of halted tables.
+/// The reason for which nova does not read a partition. When the process starts, only the partitions of halted tables
+/// are held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// The partition's table is halted.
     Table(Halt),
-    /// The log of the source is not the one that was read before, with the reason in the source's words.
+    /// The log of the source is not the log that nova read before, for the reason that the source gives.
     Log(Box<str>),
-    /// The log is another one, because another record is at the place of a committed one.
+    /// The log is another log, because the record at a committed offset is not the record that nova committed.
     OtherRecord { partition: TopicPartition, offset: i64 },
-    /// The limit of dead letters is reached.
+    /// The number of dead letters has reached its limit.
     DeadLetterQuota { waiting: u64 },
-    /// This many records of the partition's topic in a row could not be decoded, the last for this reason. The
-    /// partition stands before `next`.
+    /// The last `in_a_row` records of the partition's topic could not be decoded, the newest of them for the given
+    /// reason. The next record of the partition that nova will read has the offset `next`.
     TopicBreaker { partition: TopicPartition, next: i64, in_a_row: u32, reason: &'static str, detail: Box<str> },
 }
 
 impl Hold {
-    /// Whether only a person's decision about the offset releases the partition.
+    /// Whether only a decision of a person about the offset can release the partition.
     pub fn needs_seek(&self) -> bool {
         matches!(self, Hold::Log(_) | Hold::OtherRecord { .. })
     }
@@ -237,7 +240,7 @@ impl fmt::Display for Hold {
 mod tests {
     use super::*;
 
-    /// The sentences are those that version 0.1.0 stored.
+    /// The sentences of this test are those that version 0.1.0 stored.
     #[test]
     fn words_of_the_first_version_become_values_and_unknown_ones_stay_words() {
         let table = Table::Likes;

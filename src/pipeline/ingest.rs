@@ -1,5 +1,5 @@
-//! Thread 1 of the batch loop: it polls the source, drops records that are already committed, decodes the others, and
-//! hands batches over.
+//! Thread 1 of the batch loop polls the source, drops records that are already committed, decodes all other records,
+//! and hands batches to the writer.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,33 +22,34 @@ use super::progress::{Order, PartitionStatus, Shared, Slot};
 use super::writer::Message;
 use super::{Batch, Body, Item};
 
-/// How long a record that must wait (for example for a schema registry that is out of reach) holds its partition before
-/// the next attempt.
+/// How long a record that must wait (for example because the schema registry is unreachable) holds its partition before
+/// nova tries the record again.
 const WAIT_RETRY: Duration = Duration::from_secs(1);
-/// How often a blocked hand-over checks whether the process stops.
+/// How often a blocked hand-over to the writer checks whether the process stops.
 const SEND_CHECK: Duration = Duration::from_millis(100);
 
-/// The end of a wait's text if its record may be given up. The place is appended to it.
+/// The last words of the text about a wait, if a person may skip the record that waits. nova appends the topic, the
+/// partition and the offset of the record to this text.
 const SEEK: &str = "nova cdc seek";
 
-/// Why ingest ended before its source did.
+/// The reason for which ingest ended before its source did.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     #[error(transparent)]
     Source(#[from] SourceError),
 }
 
-/// The result of a step.
+/// The result of one step of ingest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Polled,
-    /// The store takes no records for now.
+    /// The store takes no records at the moment.
     Paused,
-    /// The source has ended, or the writer has.
+    /// The source or the writer has ended.
     Ended,
 }
 
-/// The state of a partition in this thread.
+/// The state of a partition in the ingest thread.
 struct Reading {
     slot: Slot,
     name: TopicPartition,
@@ -58,14 +59,15 @@ struct Reading {
     rewind: u32,
     /// Whether the writer ordered a hold.
     held: bool,
-    /// The time of the next attempt, if the partition waits for another server.
+    /// The time of the next attempt, if the partition waits for a server.
     retry_at: Option<Instant>,
-    /// Whether the wait cannot end by itself, because a schema never changes.
+    /// Whether the wait cannot end without a person, because a registered schema never changes.
     for_good: bool,
-    /// What the previous record waited for.
+    /// The reason for which the partition's previous record waited.
     waits: Option<Arc<str>>,
     redelivered: u64,
-    /// Whether the rest of the present poll is void, because the source numbers these records differently now.
+    /// Whether ingest drops the rest of the present poll, because the source numbers the partition's records
+    /// differently now.
     void: bool,
 }
 
@@ -86,11 +88,11 @@ impl Reading {
         }
     }
 
-    /// Notes that a record waits. The first attempt logs nothing, because the missing part mostly comes within a
-    /// moment.
+    /// Notes that a record must wait. The first attempt logs nothing, because the missing schema or value mostly comes
+    /// within a moment.
     fn wait(&mut self, wait: Wait, offset: i64, shared: &Shared) {
         let mut detail = wait.detail;
-        // The code that says that the record may be given up does not know the record's place.
+        // The code that makes this text does not know the record's topic, partition and offset.
         if detail.ends_with(SEEK) {
             let _ = write!(detail, " {} {} {}", self.name.topic, self.name.partition, offset.saturating_add(1));
         }
@@ -104,7 +106,7 @@ impl Reading {
         }
     }
 
-    /// Reports what the partition waits for at the end of its source.
+    /// Reports the reason for which the partition waits when its source has ended.
     fn tell(&self, shared: &Shared) {
         if let Some(detail) = self.waits.as_ref().filter(|_| self.retry_at.is_some()) {
             shared.wait(&self.name, Some(Arc::clone(detail)));
@@ -125,20 +127,20 @@ pub struct Ingest {
     shared: Arc<Shared>,
     out: Sender<Message>,
     limits: PollLimits,
-    /// The partitions by slot.
+    /// The partitions, by their slots.
     readings: Vec<Reading>,
     index: FxHashMap<TopicPartition, Slot>,
-    /// The slot of the previous record. Records of one partition mostly come in a row.
+    /// The slot of the previous record. Records of one partition mostly come one after another.
     last: Option<Slot>,
     /// The number of partitions that the writer knows about.
     told: usize,
     faults: Vec<(Slot, Hold)>,
-    /// The records of the present poll. The list is empty between polls.
+    /// The records that the present poll returned. The list of records is empty between polls.
     records: Vec<Record>,
 }
 
 impl Ingest {
-    /// Begins at the store's offsets. The receiver of `out` must already run.
+    /// Begins at the offsets that are in the store. The receiver of the channel `out` must already run.
     pub fn new(source: Box<dyn Source>, decoder: Decoder, shared: Arc<Shared>, out: Sender<Message>) -> Ingest {
         let index: FxHashMap<_, _> = shared.numbered_from(0).into_iter().map(|(slot, name)| (name, slot)).collect();
         let reading = |status: PartitionStatus| {
@@ -164,7 +166,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Polls once, and hands the records over.
+    /// Polls the source once, and hands the records to the writer.
     pub fn step(&mut self) -> Result<Step, IngestError> {
         self.obey()?;
         self.retry()?;
@@ -187,8 +189,8 @@ impl Ingest {
     fn batch(&mut self, records: &mut Vec<Record>) -> Result<Batch, IngestError> {
         let mut batch = Batch::default();
         batch.items.reserve(records.len());
-        // The cookies are taken before the records are handled, because a source that numbers again has no position for
-        // these records.
+        // nova takes the cookies before it handles the records: if the source then numbers records differently, it has
+        // no position for these records.
         let cookies = self.source.take_cookies();
         for record in records.drain(..) {
             let slot = self.slot(&record);
@@ -237,7 +239,7 @@ impl Ingest {
         slot
     }
 
-    /// Adds partitions that ingest or the writer has numbered since.
+    /// Adds the partitions that ingest or the writer has numbered since the last call.
     fn catch_up(&mut self) {
         for (slot, name) in self.shared.numbered_from(self.readings.len()) {
             debug_assert_eq!(slot.index(), self.readings.len(), "slots have no gaps");
@@ -246,7 +248,7 @@ impl Ingest {
         }
     }
 
-    /// Stops delivering a partition. The writer holds it with the next batch.
+    /// Stops delivering the records of a partition. The writer holds the partition when it gets the next batch.
     fn fault(&mut self, slot: Slot, hold: Hold) -> Result<(), IngestError> {
         let reading = &mut self.readings[slot.index()];
         reading.held = true;
@@ -255,7 +257,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// The record in the form for the writer. `None` for a record that is already committed or must wait.
+    /// Returns the record in the form that the writer takes. Returns `None` if the record is already committed or must
+    /// wait.
     fn item(&mut self, slot: Slot, record: Record) -> Result<Option<Item>, IngestError> {
         let reading = &mut self.readings[slot.index()];
         if reading.held || reading.void || reading.retry_at.is_some() {
@@ -301,7 +304,7 @@ impl Ingest {
         Ok(Some(Item { slot, rewind: reading.rewind, digest: reading.digest, record, body }))
     }
 
-    /// Carries out the writer's orders.
+    /// Carries out the orders of the writer.
     fn obey(&mut self) -> Result<(), IngestError> {
         let orders = self.shared.take_orders();
         self.catch_up();
@@ -335,13 +338,13 @@ impl Ingest {
         Ok(())
     }
 
-    /// Hands a batch over, and blocks while the writer is behind. Returns false if the process stops or the writer has
-    /// ended.
+    /// Hands a batch to the writer, and blocks while the writer is behind. Returns false if the process stops or the
+    /// writer has ended.
     fn hand_over(&mut self, batch: Batch) -> bool {
         let Batch { items, redelivered, faults, counts, cookies } = &batch;
         let nothing = items.is_empty() && redelivered.is_empty() && faults.is_empty();
         let empty = nothing && counts.is_empty() && cookies.is_empty();
-        // An empty batch is still sent if the writer does not yet know a partition.
+        // Ingest sends an empty batch if the writer does not yet know a partition.
         if empty && self.told == self.readings.len() {
             return true;
         }
@@ -366,17 +369,18 @@ impl Ingest {
     }
 }
 
-/// A digest that distinguishes a record from another one at the same place. It covers everything that the log fixed at
-/// the append.
+/// A digest that distinguishes a record from another record at the same offset. The digest covers everything that the
+/// log fixed when the record was appended.
 fn digest(record: &Record) -> u64 {
     let value = record.value.as_deref().map_or(0, xxh3_64);
     let key = record.key.as_deref().map_or(0, xxh3_64);
     let mut bytes = Vec::with_capacity(32);
     bytes.put_fixed(&value.to_le_bytes());
     bytes.put_fixed(&key.to_le_bytes());
-    // Sources once delivered times in this range, and a store has the digest of its last record.
+    // The sources of earlier versions of nova delivered only times in [`TIMESTAMP_MS_RANGE`], and their stores have
+    // digests of records with these times.
     let (first, last) = (TIMESTAMP_MS_RANGE.start, TIMESTAMP_MS_RANGE.end - 1);
     bytes.put_fixed(&record.timestamp_ms.clamp(first, last).to_le_bytes());
-    // Zero means "unknown".
+    // The digest 0 means that the digest is unknown, so no record has it.
     xxh3_64(&bytes) | 1
 }

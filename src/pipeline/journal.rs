@@ -1,5 +1,5 @@
-//! The journal: the changes of each commit since the last checkpoint, in one or several blobs, in order. Recovery loads
-//! the checkpoint and applies them again.
+//! The journal has the changes of each commit since the last checkpoint. The changes of a commit are in one or more
+//! blobs, in the order of the changes. Recovery loads the checkpoint and applies the journal to it.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -8,17 +8,18 @@ use nova_storage::schema::fits_page;
 
 use crate::event::{Action, Effect, Facts, Id, Table};
 
-/// The version of the format. Version 1 had no dates.
+/// The version of the journal's format. Version 1 of the journal's format did not have the tag of dates.
 const JOURNAL_VERSION: u8 = 2;
-/// The tag of a date.
+/// The tag of a step that dates the next row.
 const DATED_TAG: u8 = 15;
-/// A tag below this is the action of an event. A tag from this on is a row of the table with that number.
+/// A tag below `ROW_TAG` is the action of an event. A tag from `ROW_TAG` on belongs to a row, and the difference is the
+/// number of the row's table.
 const ROW_TAG: u8 = 16;
 
 /// One step of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// The row's new stored bytes. The row's old bytes are those that the earlier steps left.
+    /// The new stored bytes of a row. The old bytes of the row are the bytes that the earlier steps left.
     Row {
         table: Table,
         key: Id,
@@ -31,14 +32,14 @@ pub enum Step<'a> {
         at_ms: i64,
         dwell_ms: u32,
     },
-    /// The next row is dated ahead of the clock, and counts at this time.
+    /// The next row has a time ahead of the clock, and counts at the time of this step.
     Dated {
         at_ms: i64,
     },
 }
 
-/// Calls `each` with the effects of a row's change on memory. `dated_ms` is when the row counts, if not at its own
-/// time.
+/// Calls `each` with the effects that a change of a row has on memory. `dated_ms` is the time at which the row counts,
+/// if this is not the row's own time.
 pub fn effects(
     (key, old, new): (Id, Option<Facts>, Option<Facts>),
     dated_ms: Option<i64>,
@@ -47,7 +48,7 @@ pub fn effects(
     let Some(((action, _), at_ms)) = new.as_ref().and_then(Facts::counted).zip(dated_ms) else {
         return each(Effect::Row { key, old, new });
     };
-    // The earlier count of the row is removed at the time at which it was counted.
+    // The count of the old row is removed at the time at which it was counted.
     if old.is_some() {
         each(Effect::Row { key, old, new: None });
     }
@@ -55,17 +56,17 @@ pub fn effects(
     each(Effect::Row { key, old: None, new });
 }
 
-/// A step that would make a blob longer than this begins the next blob.
+/// The maximum length of a blob of several steps. A step that would make the blob longer begins the next blob.
 const BLOB_MAX_BYTES: usize = fits_page(64 << 10);
-/// The most bytes of a step besides the bytes of its row.
+/// The maximum number of bytes that a step has besides the bytes of its row.
 const STEP_MAX_BYTES: usize = 64;
 
-/// Builds the blobs of one commit.
+/// Builds the journal blobs of one commit.
 #[derive(Debug, Default)]
 pub struct Writer {
     full: Vec<Vec<u8>>,
     bytes: Vec<u8>,
-    /// The last written time. Times are written as differences.
+    /// The last time that was written to the blob. Each time is written as the difference to the time before it.
     last_ms: i64,
 }
 
@@ -104,7 +105,7 @@ impl Writer {
         self.full.push(std::mem::take(&mut self.bytes));
     }
 
-    /// Takes the blobs. The writer then begins the next commit.
+    /// Returns the blobs of the commit, and begins the next commit.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
         if !self.bytes.is_empty() {
             self.end_blob();
@@ -113,7 +114,7 @@ impl Writer {
     }
 }
 
-/// Calls `each` for every step of a blob, in order.
+/// Calls `each` for every step of a journal blob, in order.
 pub fn read<'a, E: From<CodecError>>(
     bytes: &'a [u8],
     mut each: impl FnMut(Step<'a>) -> Result<(), E>,
@@ -147,7 +148,7 @@ mod tests {
     use nova_storage::testing::mutate::check_values;
     use proptest::prelude::*;
 
-    /// A step that owns its bytes, so that it outlives its blob.
+    /// A step that owns its bytes, so that it may live longer than its blob.
     #[derive(Clone, Debug, PartialEq)]
     enum Owned {
         Row(Table, Id, Vec<u8>),
@@ -218,7 +219,7 @@ mod tests {
             }
             let blobs = writer.take();
             prop_assert!(blobs.iter().all(|blob| blob.len() <= BLOB_MAX_BYTES));
-            // Only the last blob has room for another row.
+            // Only the last blob of a commit has room for another row.
             prop_assert!(blobs.iter().rev().skip(1).all(|blob| blob.len() > BLOB_MAX_BYTES - 9_000 - STEP_MAX_BYTES));
             let mut seen = Vec::new();
             for blob in &blobs {

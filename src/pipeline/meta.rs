@@ -1,5 +1,5 @@
-//! The writer's own record in `meta`: sequences, epochs, halts, decisions. It is one small blob, which is rewritten
-//! when it changes.
+//! The small state of the writer in the table `meta` of the store: sequence numbers, epochs, halts and decisions. The
+//! writer's state in `meta` is one small blob, which the writer stores again when the state changes.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -13,24 +13,26 @@ use super::first::{FirstReads, Repeated};
 use super::halt::{Halt, Repartitioned};
 use super::stored::Place;
 
-/// The version of the format. Version 1 had neither partitions nor the settings of what counts. Up to version 2 there
-/// was one entry for each of the five tables of that time, without its number, halts were sentences, and no decision
-/// outlived its use. Version 3 did not follow the reads of first snapshots. Version 4 had no generation. Version 5 did
-/// not know whether a first snapshot was whole.
+/// The version of the blob's format. Version 1 had neither the numbers of partitions nor the settings of what counts.
+/// Versions 1 and 2 had one entry for each of their five tables, without the table's number. In versions 1 and 2, halts
+/// were sentences, and a decision was forgotten after it was used. Version 3 did not note the reads of first snapshots.
+/// Version 4 did not note the generation of the last checkpoint. Version 5 did not note whether a first snapshot was
+/// read to its last row.
 const META_VERSION: u8 = 6;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
 /// The tables of versions 1 and 2, in the order of their entries.
 const TABLES_V2: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table::Comments, Table::Likes];
 
-/// An applied truncate.
+/// A truncate that nova has applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Truncated {
     pub epoch: u16,
     pub lsn: u64,
-    /// The time of its commit, epoch microseconds. Earlier versions did not store it.
+    /// The time at which the truncate was committed, epoch microseconds. Earlier versions of nova did not store the
+    /// time of a truncate.
     pub source_ts_us: Option<i64>,
-    /// The partition of its record. Earlier versions did not store it.
+    /// The partition of the truncate's record. Earlier versions of nova did not store the partition of a truncate.
     pub partition: Option<i32>,
 }
 
@@ -44,37 +46,39 @@ impl Truncated {
 /// The writer's state of a source table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableMeta {
-    /// The table's epoch. A person raises it after the source's LSNs began again (`lsn_regression`).
+    /// The table's epoch. A person raises the epoch of a table after the source's LSNs began again (`lsn_regression`).
     pub epoch: u16,
-    /// The epoch at the last rebuild. In a higher epoch a partition may still have changes of the previous log: where a
-    /// person raised the epoch, the records of two partitions may be of two logs.
+    /// The epoch of the table at the last rebuild. If the present epoch is higher than the epoch of the last rebuild, a
+    /// partition may still have changes of the previous log. After a person has raised the epoch, the records of two
+    /// partitions may be of two logs.
     pub first_epoch: u16,
-    /// The latest applied truncate. Older rows are deleted, even if they come later.
+    /// The latest truncate that was applied to the table. nova deletes rows that are older than the truncate, even if
+    /// the rows come after it.
     pub truncated: Option<Truncated>,
-    /// Why the table takes no more changes.
+    /// The reason for which the table takes no more changes.
     pub halt: Option<Halt>,
-    /// People's decisions about the table's truncates.
+    /// The decisions of people about the table's truncates.
     pub decided: Truncates,
-    /// The number of partitions of the topic when it was read, or 0 before the first record.
+    /// The number of partitions that the topic had when it was read, or 0 before the first record.
     pub partitions: u32,
     /// The number of partitions that the topic has now.
     pub partitions_found: u32,
-    /// Whether a change without an LSN was applied. Such changes have no order across partitions.
+    /// Whether nova applied a change without an LSN. Changes without an LSN have no order across partitions.
     pub without_lsn: bool,
     /// The reads before the table's first streamed changes.
     pub first: FirstReads,
-    /// The places where people decided that the source's log began again.
+    /// The places at which people decided that the source's log began again.
     pub restarts: Restarts,
 }
 
-/// A source table in the form for a person.
+/// The state of a source table, as nova shows it to a person.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[schemars(rename = "SourceTable")]
 pub struct TableTold {
     pub table: &'static str,
-    /// The table's epoch. A person raises it after the source's LSNs began again.
+    /// The table's epoch. A person raises the epoch of a table after the source's LSNs began again.
     pub epoch: u16,
-    /// Why the table takes no more changes, if it takes none.
+    /// The reason for which the table takes no more changes, if the table is halted.
     pub halted: Option<String>,
     /// The number of partitions of the topic, or 0 before the first record.
     pub partitions: u32,
@@ -86,13 +90,13 @@ impl TableMeta {
         self.epoch > self.first_epoch
     }
 
-    /// The state of a table in the form for a person.
+    /// Returns the state of the table as nova shows it to a person.
     pub fn told(&self, table: Table) -> TableTold {
         let halted = self.halt.as_ref().map(Halt::to_string);
         TableTold { table: table.name(), epoch: self.epoch, halted, partitions: self.partitions }
     }
 
-    /// Returns the numbers of partitions if the topic has another number than before, so that the table must halt.
+    /// Returns the old and the new number of partitions if they differ, so that the table must halt.
     pub fn repartitioned(&self, table: Table) -> Option<Repartitioned> {
         let (read, found, ordered) = (self.partitions, self.partitions_found, !self.without_lsn);
         (read != found).then_some(Repartitioned { table, read, found, ordered })
@@ -148,14 +152,14 @@ impl TableMeta {
         })
     }
 
-    /// Decodes an entry of version 1 or 2.
+    /// Decodes a table's entry of format version 1 or 2.
     fn decode_v2(table: Table, reader: &mut Reader<'_>, version: u8) -> Result<TableMeta, CodecError> {
         let (epoch, truncated) = (small(reader)?, truncated(reader)?);
         let mut meta = TableMeta { epoch, truncated, first: FirstReads::unknown(), ..TableMeta::default() };
         let words = reader.optional_bytes()?.map(std::str::from_utf8).transpose();
         let words = words.map_err(|_| CodecError::Invalid(WHAT))?;
         match reader.u8()? {
-            // The value 1 was a decision that nobody could make.
+            // The value 1 stood for a decision that nobody could make.
             0 | 1 => {}
             2 => meta.decided.decide(None, Decision::Apply),
             3 => meta.decided.decide(None, Decision::Ignore),
@@ -188,27 +192,29 @@ fn truncated(reader: &mut Reader<'_>) -> Result<Option<Truncated>, CodecError> {
     Ok(Some(Truncated { epoch, lsn, source_ts_us, partition }))
 }
 
-/// The writer's own record.
+/// The small state of the writer, which the store keeps beside the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// A random number, made with the store. It is part of every ClickHouse deduplication token.
+    /// A random number that nova draws when it makes the store. The store's number is part of every deduplication token
+    /// for ClickHouse.
     pub store_id: u64,
     /// The id of the next dead letter.
     pub dead_next: u64,
-    /// The last sequence of the journal that the checkpoint covers.
+    /// The last sequence number of the journal whose changes are in the checkpoint.
     pub covered: u64,
-    /// The bytes of the state that the last checkpoint wrote.
+    /// The number of bytes of the state that the last checkpoint wrote.
     pub checkpoint_bytes: u64,
-    /// The last complete checkpoint. Chunks and runs of a higher number belong to an incomplete one. `None` in a store
-    /// of format 2 or before, where everything is complete.
+    /// The number of the last complete checkpoint. Chunks and runs with a higher number belong to an incomplete
+    /// checkpoint. The generation is `None` in a store of format 2 or older, where every chunk and run is complete.
     pub generation: Option<u64>,
-    /// Dedup keys that arrived before this time are no longer known, epoch milliseconds.
+    /// Dedup keys that arrived before this time are forgotten, epoch milliseconds.
     pub dedup_floor_ms: i64,
-    /// The id of the next audit entry.
+    /// The id of the next entry of the audit log.
     pub audit_next: u64,
-    /// Whether likes and comments are counted from rows or from events. `None` before anything was counted.
+    /// Whether nova counts likes and comments from rows or from events. `counted` is `None` before nova has counted
+    /// anything.
     pub counted: Option<[CountedFrom; 2]>,
-    /// The stretches of partitions that people gave up.
+    /// The ranges of partitions that people decided to skip.
     pub seeks: Seeks,
     /// The tables in the order of [`Table::ALL`].
     pub tables: [TableMeta; Table::ALL.len()],
@@ -285,7 +291,7 @@ impl Meta {
         Ok(meta)
     }
 
-    /// Decodes the tables. The numbers of the tables must rise, so that no table comes twice.
+    /// Decodes the entries of the tables. The numbers of the tables must rise, so that no table comes twice.
     fn decode_tables(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
         let mut last = None;
         for _ in 0..reader.varint()? {

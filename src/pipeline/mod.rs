@@ -1,12 +1,13 @@
-//! The batch loop. `ingest` (thread 1) polls a source and decodes. `writer` (thread 2) owns the only write transaction
-//! and puts everything that a batch causes into one commit. `progress` is shared by both and by everyone who watches.
+//! The batch loop moves records from a source into the store. `ingest` (thread 1) polls a source and decodes the
+//! records. `writer` (thread 2) owns the only write transaction and puts everything that a batch causes into one
+//! commit. The threads 1 and 2, and everyone who watches them, share `progress`.
 //!
-//! `apply` judges one change against its stored row (`stored`, `cells`) with `order` and `fill`. `rows`, `journal` and
-//! `dedup` are the structures behind it. `dead` reads the dead letters, and `sent` asks ClickHouse for their events.
-//! `halt` says why a table or a partition stands still (`regression`: because its log began again). `decided` keeps
-//! people's decisions about places in the log, and `meta` is the writer's own small record. `seen` reads rows beside
-//! the writer, and `tap` reports records to listeners. `rebuild` and `reconcile` prepare a stopped store for reading
-//! the source again.
+//! `apply` judges one change against the stored row (`stored`, `cells`) with `order` and `fill`. `rows`, `journal` and
+//! `dedup` are the data structures that the writer uses. `dead` reads the dead letters, and `sent` asks ClickHouse for
+//! the events of dead letters. `halt` says why a table or a partition does not continue, and `regression` describes a
+//! log that began again. `decided` keeps decisions of people about places in the log, and `meta` is the small state of
+//! the writer. `seen` reads rows while the writer runs, and `tap` reports records to listeners. `rebuild` and
+//! `reconcile` prepare a stopped store for reading the source again.
 
 pub mod apply;
 pub mod audit;
@@ -47,15 +48,15 @@ use self::dedup::Entry;
 use self::halt::Hold;
 use self::progress::Slot;
 
-/// The most batches that may wait between ingest and the writer.
+/// The maximum number of batches that may wait between ingest and the writer.
 pub const QUEUE_MAX_MESSAGES: usize = 4;
 
 /// A record for the writer.
 #[derive(Debug)]
 pub struct Item {
     pub slot: Slot,
-    /// How often the partition had been rewound when the record was polled. A record that was polled before a rewind is
-    /// void.
+    /// How often the record's partition had been rewound when the record was polled. The writer drops a record that was
+    /// polled before the latest rewind of its partition.
     pub rewind: u32,
     pub digest: u64,
     pub record: Record,
@@ -72,27 +73,28 @@ pub enum Body {
     Dead(Dead),
 }
 
-/// The records and notes that ingest hands over at once, in the order of offsets within each partition.
+/// The records and notes that ingest hands over at once. The records of each partition are in the order of their
+/// offsets.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub items: Vec<Item>,
-    /// The number of records below the partition's next offset, which were dropped.
+    /// For each partition, the number of dropped records whose offsets were below the partition's next offset.
     pub redelivered: Vec<(Slot, u64)>,
-    /// Partitions whose log is not the one that was read before.
+    /// The partitions whose log is not the log that nova read before.
     pub faults: Vec<(Slot, Hold)>,
-    /// Counts of partitions of topics.
+    /// The numbers of partitions that topics have.
     pub counts: Vec<PartitionCount>,
-    /// The positions that sources keep for themselves, with the rewind number of their partition.
+    /// The positions that sources keep for themselves, each with the rewind number of its partition.
     pub cookies: Vec<(Slot, u32, Cookie)>,
 }
 
-/// The effect of a truncate of a source table.
+/// The effect that a truncate of a source table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum TruncatePolicy {
     /// The table halts until a person decides.
     #[default]
     Quarantine,
-    /// Every row of the table is deleted.
+    /// nova deletes every row of the table.
     Apply,
     Ignore,
 }
@@ -106,39 +108,41 @@ impl From<Decision> for TruncatePolicy {
     }
 }
 
-/// The settings of the pipeline. Units are in the names.
+/// The settings of the pipeline, with the units in their names.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The clock that decides when records arrived.
     pub time_of: TimeOf,
     pub truncate: TruncatePolicy,
-    /// How long an event id is remembered after its arrival.
+    /// How long nova remembers the id of an event after the event's arrival.
     pub dedup_horizon_ms: i64,
-    /// An event that is older than this at its arrival is late.
+    /// The maximum age of an event at its arrival. An older event is late.
     pub event_max_age_ms: i64,
-    /// A partition is held after this many undecodable records in a row, because somebody has broken the topic. `None`
-    /// in a replay, which must account for every record.
+    /// nova holds a partition after this many undecodable records in a row, because somebody has probably broken the
+    /// topic. The breaker is `None` in a replay, which must account for every record.
     pub breaker_dead_in_a_row: Option<u32>,
-    /// If the dead letter queue has this size, partitions that add to it are held.
+    /// If the dead letter queue has this many letters, nova holds the partitions that would add more letters.
     pub dead_max_letters: u64,
-    /// A checkpoint is due when the journal since the last one is larger than half the checkpoint, within these limits.
+    /// A checkpoint is due when the journal since the last checkpoint is larger than half of that checkpoint. The
+    /// journal is then at least `checkpoint_min_bytes` and at most `checkpoint_max_bytes` long.
     pub checkpoint_min_bytes: u64,
     pub checkpoint_max_bytes: u64,
-    /// The least bytes of a checkpoint in one commit.
+    /// The minimum number of bytes of a checkpoint that one commit writes.
     pub checkpoint_slice_bytes: u64,
     /// How long consumed records stay in the local log.
     pub local_retention_ms: i64,
-    /// Consumption pauses while more bytes than this wait for ClickHouse, and continues below nine tenths of it.
+    /// nova pauses consumption while more than this number of bytes waits for ClickHouse, and continues when less than
+    /// nine tenths of the number waits.
     pub outbox_max_bytes: u64,
 }
 
-/// A checkpoint during a load is due at this many bytes. That is a third as often as at most while serving, and takes
-/// 200 MB more memory.
+/// During a load, a checkpoint is due at this many bytes of journal. With the limit for loads nova writes a third of
+/// the checkpoints that it writes while it serves, and needs 200 MB more memory.
 pub const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
 
 impl Settings {
-    /// Changes the settings for a load for which nobody waits: there are fewer checkpoints, and longer runs of rows,
-    /// which are merged less often.
+    /// Changes the settings for a load for which no client waits: nova writes fewer checkpoints, and longer runs of
+    /// rows, which it merges less often.
     pub fn for_load(&mut self) {
         (self.checkpoint_min_bytes, self.checkpoint_max_bytes) = (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES);
     }

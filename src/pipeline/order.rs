@@ -1,10 +1,10 @@
-//! Decides which of two records of one key is newer (N6). The module is pure. `docs/cdc.md` has the facts behind the
-//! rules.
+//! Decides which of two records of one key is newer (rule N6). The module `order` does no I/O. `docs/cdc.md` has the
+//! facts on which the rules of the order rest.
 //!
-//! LSNs of the streamed changes of one key rise in the order of commits, because of row locks. A read's LSN is the
-//! position of the log at the snapshot, not of the write of the row: a change with a lower LSN may have been committed
-//! after the read. So streamed changes are ordered by their LSNs, and a read and a change by their places in the
-//! partition.
+//! Because of PostgreSQL's row locks, the LSNs of the streamed changes of one key rise in the order of the commits. The
+//! LSN of a read is the position of the log at the snapshot, not at the write of the row: a change with a lower LSN may
+//! have been committed after the read. So nova orders two streamed changes by their LSNs, and a read and a change by
+//! their places in the partition.
 
 use std::cmp::Ordering;
 
@@ -13,40 +13,41 @@ use crate::mutant::{self, Mutant};
 
 use super::stored::{Place, ReadMark, StoredRow};
 
-/// The compared parts of a record.
+/// The parts of a record that are compared with a stored row.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming {
     pub kind: Kind,
     pub lsn: Option<u64>,
-    /// The time of the source's commit or read, epoch microseconds.
+    /// The time at which the source committed the change or read the row, epoch microseconds.
     pub ts_us: Option<i64>,
     pub place: Place,
-    /// The table's epoch when the record came.
+    /// The epoch that the table had when the record came.
     pub epoch: u16,
-    /// Whether records of two partitions may be of two logs: [`super::meta::TableMeta::mixed`].
+    /// Whether the records of two partitions may be of two logs (see [`super::meta::TableMeta::mixed`]).
     pub mixed: bool,
-    /// Whether the record is a replayed dead letter: records that came after it may already be applied.
+    /// Whether the record is a replayed dead letter. Records that came after a replayed dead letter may already be
+    /// applied.
     pub replayed: bool,
-    /// Whether the record's row equals the stored one.
+    /// Whether the record's row equals the stored row.
     pub same: bool,
 }
 
-/// The kind of a record for the order.
+/// The kinds of records that the order distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Read,
     Upsert,
     Delete,
-    /// A truncate of the table. The place of a truncate is not in the order of the row's key.
+    /// A truncate of the table. The LSN of a truncate is not in the order of the LSNs of the row's key.
     Truncate,
 }
 
-/// The relation of a record to the stored row.
+/// The relation of a record to the stored row of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Newer,
     Skip(Outcome),
-    /// The change is of a log that began again, with its LSN and the LSN that was seen before.
+    /// The change belongs to a log that began again. The fields are the change's LSN and the LSN that nova saw before.
     Regression {
         lsn: u64,
         stored_lsn: u64,
@@ -56,18 +57,19 @@ pub enum Order {
 const STALE: Order = Order::Skip(Outcome::Stale);
 
 impl Incoming {
-    /// The relation of the record to the stored row.
+    /// Returns the relation of the record to the stored row.
     pub fn against(&self, row: &StoredRow<'_>) -> Order {
         let raised = self.epoch > row.version.epoch;
-        // Nothing else orders a record of the previous log that a person replays in a raised epoch.
+        // If a person replays a record of the previous log in a raised epoch, only the place of the record shows that
+        // the record is old.
         if self.replayed && (raised || self.mixed) && self.stands_before(row) {
             return STALE;
         }
         if raised {
             return self.against_earlier_epoch(row);
         }
-        // An epoch may have LSNs of two logs, if one partition was behind when the epoch was raised. Only records of
-        // one partition are in the order of their log.
+        // One epoch may have LSNs of two logs, if one partition was behind when the epoch was raised. Only the records
+        // of one partition are surely in the order of their log.
         if self.mixed && self.elsewhere(row) && self.ts_us != row.ts_us() && self.ts_us.is_some() {
             return if earlier(self.ts_us, row.ts_us()) { STALE } else { self.newer() };
         }
@@ -79,16 +81,16 @@ impl Incoming {
         }
     }
 
-    /// Whether the record comes before the row in the row's partition, or was committed before the row in another
-    /// partition.
+    /// Whether the record comes before the row in the row's partition, or, in another partition, was committed before
+    /// the row.
     fn stands_before(&self, row: &StoredRow<'_>) -> bool {
         if self.elsewhere(row) { earlier(self.ts_us, row.ts_us()) } else { !self.behind(row) }
     }
 
-    /// LSNs of two epochs cannot be compared. The changes of a key come in their order. A snapshot that was read
-    /// before, or a truncate in another partition, is recognised by its time. A truncate and a change with the same
-    /// time are of one log, and mostly of one transaction. A read with a higher LSN that comes after the row in its
-    /// partition is of the same log or of a later one, whatever its time is.
+    /// LSNs of two epochs cannot be compared. The changes of one key come in the order of their commits. If a record is
+    /// from an earlier snapshot, or is a truncate in another partition, its time shows whether it is older. A truncate
+    /// and a change with the same commit time are of one log, and mostly of one transaction. If a read comes after the
+    /// row in the row's partition and has a higher LSN, it is of the same log or of a later log, whatever its time is.
     fn against_earlier_epoch(&self, row: &StoredRow<'_>) -> Order {
         let same_time = self.ts_us.is_some() && self.ts_us == row.ts_us();
         let before = match self.kind {
@@ -102,16 +104,16 @@ impl Incoming {
         if before { STALE } else { Order::Newer }
     }
 
-    /// Whether the record comes after the row in its partition, and has a higher LSN than all known versions of the
-    /// row.
+    /// Whether the record comes after the row in the row's partition and has a higher LSN than all known versions of
+    /// the row.
     fn above_all(&self, row: &StoredRow<'_>) -> bool {
         !self.elsewhere(row) && self.behind(row) && self.lsn > known_lsn(row)
     }
 
-    /// Judges a truncate in another partition than the row's, if the row's LSN is lower. A truncate waits for every
-    /// transaction that has written to the table, so a change that it deletes is also not later by its time. If LSN and
-    /// time disagree, the change is of a log that began again. A read's LSN proves nothing against a later time (see
-    /// [`Self::read`]).
+    /// Judges a truncate that is in another partition than the row, if the LSN of the row is lower. A truncate waits
+    /// for every transaction that has written to the table. So a change that the truncate deletes never has a later
+    /// time than the truncate. If the LSNs and the times disagree, the change is of a log that began again. The LSN of
+    /// a read proves nothing if the read has a later time (see [`Self::read`]).
     fn truncate(&self, lsn: u64, row: &StoredRow<'_>) -> Order {
         let order = self.streamed(lsn, row);
         match (order, row.read, row.history.newest()) {
@@ -132,8 +134,8 @@ impl Incoming {
         }
     }
 
-    /// Judges a record with the same LSN: the same change again, another change of the same statement, or the delete
-    /// and the insert of a changed key, of which the insert is later.
+    /// Judges a record whose LSN equals the row's LSN. It may be the same change again, another change of the same
+    /// statement, or the delete and the insert of a changed key, of which the insert is later.
     fn equal(&self, row: &StoredRow<'_>) -> Order {
         if self.same {
             return Order::Skip(Outcome::Duplicate);
@@ -146,15 +148,16 @@ impl Incoming {
         }
     }
 
-    /// Judges a record with a lower LSN than the newest streamed version. A redelivery repeats versions that were seen,
-    /// and a version that was not seen is of another log. If it may be either, it is applied if it comes after the row,
+    /// Judges a record whose LSN is lower than the LSN of the newest streamed version. A redelivery repeats versions
+    /// that nova has seen. A version that nova has not seen is of another log. If nova cannot tell whether a record is
+    /// a redelivery, it applies the record if the record comes after the row. nova may apply a redelivered record,
     /// because a redelivery also repeats everything that follows.
     fn below(&self, lsn: u64, stored_lsn: u64, row: &StoredRow<'_>) -> Order {
         let known = row.history.contains(lsn, self.ts_us) && !mutant::is(Mutant::TellByClock);
         if known || (!self.elsewhere(row) && !self.behind(row)) {
             return STALE;
         }
-        // A truncate is no version of the row.
+        // A truncate is not a version of the row.
         let covered = self.kind != Kind::Truncate && !self.elsewhere(row) && row.history.covers(lsn);
         let unseen = covered || later(self.ts_us, row.history.latest_us());
         match unseen {
@@ -164,8 +167,8 @@ impl Incoming {
         }
     }
 
-    /// Judges a streamed change if the content is from a read. The change is taken even if it changes nothing, because
-    /// the row must note that it was seen.
+    /// Judges a streamed change if the row's content is from a read. nova applies the change even if the change has no
+    /// effect on the values, because the row must remember that nova has seen the change.
     fn against_read(&self, row: &StoredRow<'_>) -> Order {
         let read = row.read.unwrap_or_default();
         let above = matches!((self.lsn, read.lsn), (Some(lsn), Some(read)) if lsn > read);
@@ -180,7 +183,7 @@ impl Incoming {
         let elsewhere = self.elsewhere(row);
         let latest_us = row.history.latest_us().max(row.read.and_then(|read| read.ts_us));
         let newer = match row.history.newest() {
-            // The reads of a snapshot during streaming may have the LSN of the slot's beginning.
+            // A snapshot that is taken while changes are streamed may give its reads the LSN at which the slot begins.
             Some(newest) if self.lsn.is_some_and(|lsn| lsn < newest.lsn) => {
                 !elsewhere && self.behind(row) && later(self.ts_us, latest_us)
             }
@@ -188,23 +191,23 @@ impl Incoming {
             _ => self.behind(row) && !self.older_read(row.read),
         };
         let known = known_lsn(row);
-        // The stream never had this row, so each snapshot decides again whether the row exists.
+        // The stream never had a change of this row, so each snapshot decides anew whether the row exists.
         let other = row.history.untold() && self.lsn.is_some() && self.lsn != known;
         match newer {
-            // The same row at a later position of the log is a version of its own.
+            // An equal row at a later position of the log is a version of its own.
             true if self.lsn > known || other => Order::Newer,
             true => self.newer(),
             false => STALE,
         }
     }
 
-    /// Whether the read is of an older snapshot than the stored one, by LSN and by time.
+    /// Whether the read is from an older snapshot than the stored read, by its LSN and by its time.
     fn older_read(&self, stored: Option<ReadMark>) -> bool {
         let Some(stored) = stored else { return false };
         self.lsn < stored.lsn && self.lsn.is_some() && earlier(self.ts_us, stored.ts_us)
     }
 
-    /// Judges a change without an LSN.
+    /// Judges a change that has no LSN.
     fn unnumbered(&self, row: &StoredRow<'_>) -> Order {
         let newer = match self.elsewhere(row) {
             true => !earlier(self.ts_us, row.ts_us()),
@@ -225,13 +228,14 @@ impl Incoming {
         self.place.elsewhere(&row.place) && !mutant::is(Mutant::CompareOffsets)
     }
 
-    /// Whether the record comes after the row. This is meaningful only within a partition.
+    /// Whether the record comes after the row in the order of offsets. `behind` has a meaning only if the record and
+    /// the row are in the same partition.
     fn behind(&self, row: &StoredRow<'_>) -> bool {
         self.place.offset > row.place.offset
     }
 }
 
-/// The highest known LSN of the row.
+/// The highest LSN that is known for the row.
 fn known_lsn(row: &StoredRow<'_>) -> Option<u64> {
     row.history.newest().map(|newest| newest.lsn).max(row.read.and_then(|read| read.lsn))
 }

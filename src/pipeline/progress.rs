@@ -1,5 +1,5 @@
-//! The state shared by the two threads of the batch loop and everyone who watches them: the numbers of the partitions,
-//! positions and counts after the last commit, orders for ingest, and the request to stop.
+//! The state that the two threads of the batch loop share with everyone who watches them: the numbers of the
+//! partitions, their positions and counts after the last commit, the orders for ingest, and the request to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,45 +16,46 @@ use crate::source::Progress;
 
 use super::tap::Tap;
 
-/// A partition's number in this process. Only [`Shared::slot`] gives numbers. Each thread extends its lists by slot
-/// with `Shared::numbered_from`, so the same number means the same partition everywhere.
+/// The number of a partition in this process. Only [`Shared::slot`] gives numbers to partitions. Each thread extends
+/// its own lists with `Shared::numbered_from`, so the same number means the same partition in every thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u32);
 
 impl Slot {
-    /// The index in a list of all partitions.
+    /// The index of the partition in a list of all partitions.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A partition as of the last commit.
+/// The state of a partition as of the last commit.
 #[derive(Clone, Debug)]
 pub struct PartitionStatus {
     pub name: TopicPartition,
     pub row: OffsetRow,
-    /// The row when this process opened the store. The difference is the work of this run.
+    /// The partition's row in the store when this process opened the store. The difference between the present row and
+    /// `start` is the work of this process.
     pub start: OffsetRow,
-    /// The source's own position. It is empty if the source has none.
+    /// The position that the source keeps for itself. The cookie is empty if the source keeps no position.
     pub cookie: Arc<[u8]>,
-    /// The records of this run below the next offset.
+    /// The number of records in this run whose offsets were below the next offset.
     pub redelivered: u64,
-    /// The values in this run that a record did not repeat and that no stored row had.
+    /// The number of values in this run that a record did not repeat and that no stored row had.
     pub unfilled: u64,
-    /// Why the partition is held, in words for a person.
+    /// The reason for which the partition is held, in words for a person.
     pub hold: Option<Arc<str>>,
     pub last_dead: Option<Arc<LastDead>>,
-    /// How often the partition was rewound; see [`super::Item::rewind`].
+    /// How often the partition was rewound (see [`super::Item::rewind`]).
     pub rewind: u32,
 }
 
 /// The last dead letter of a partition in this run.
 #[derive(Clone, Debug)]
 pub struct LastDead {
-    /// The letter's id.
+    /// The id of the dead letter.
     pub id: u64,
     pub offset: i64,
-    /// The reason as a code; the detail is for a person.
+    /// The code of the reason for the dead letter. The detail of the letter is a text for a person.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -75,7 +76,7 @@ impl PartitionStatus {
         self.row.consumed - self.start.consumed
     }
 
-    /// The number of records of this run with the outcome.
+    /// The number of records of this run that had the given outcome.
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.row.outcomes[outcome as usize] - self.start.outcomes[outcome as usize]
     }
@@ -84,28 +85,29 @@ impl PartitionStatus {
 /// A command that the writer sends to the ingest thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Stop delivering the partition.
+    /// Ingest must stop delivering the records of the partition.
     Hold { slot: Slot },
-    /// Deliver the partition again from the store's next offset, with this rewind number.
+    /// Ingest must deliver the partition again from the store's next offset, with this rewind number.
     Release { slot: Slot, from: i64, rewind: u32 },
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The partitions by slot.
+    /// The partitions, by their slots.
     partitions: Vec<PartitionStatus>,
     index: FxHashMap<TopicPartition, Slot>,
     orders: Vec<Order>,
-    /// Partitions whose next record waits, and what it waits for.
+    /// The partitions whose next record waits, and the reason for each wait.
     waits: BTreeMap<TopicPartition, Arc<str>>,
 }
 
-/// The shared state of the batch loop. Orders are given after their commit, so that ingest finds the state that they
-/// refer to. At most two orders wait for each partition and commit: a release, and a hold for another reason.
+/// The state that the threads of the batch loop share. The writer gives an order to ingest after the commit to which
+/// the order belongs, so that ingest finds the state to which the order refers. At most two orders wait for each
+/// partition and commit: a release, and a hold for a new reason.
 #[derive(Debug, Default)]
 pub struct Shared {
     inner: Mutex<Inner>,
-    /// The numbers of records handed to the writer, and of records that it has settled.
+    /// The number of records handed to the writer, and the number of records that the writer has settled.
     sent: AtomicU64,
     settled: AtomicU64,
     changed: Condvar,
@@ -113,17 +115,17 @@ pub struct Shared {
     over_quota: AtomicBool,
     sweeping: AtomicBool,
     dead_letters: AtomicU64,
-    /// The listeners of records.
+    /// The listeners to whom `tap` reports records.
     pub tap: Arc<Tap>,
 }
 
 impl Shared {
-    /// Every known partition, in slot order.
+    /// Returns every known partition, in the order of the slots.
     pub fn partitions(&self) -> Vec<PartitionStatus> {
         self.inner.lock().partitions.clone()
     }
 
-    /// The partition's number. A new partition gets the next number.
+    /// Returns the number of the partition. A partition without a number gets the next number.
     pub fn slot(&self, name: &TopicPartition) -> Slot {
         let mut inner = self.inner.lock();
         if let Some(slot) = inner.index.get(name) {
@@ -146,7 +148,7 @@ impl Shared {
         slot
     }
 
-    /// The partitions with their numbers, without the first `known` ones.
+    /// Returns the partitions with their numbers, without the first `known` partitions.
     pub(super) fn numbered_from(&self, known: usize) -> Vec<(Slot, TopicPartition)> {
         let inner = self.inner.lock();
         let later = inner.partitions.iter().zip((0..).map(Slot)).skip(known);
@@ -166,7 +168,7 @@ impl Shared {
         std::mem::take(&mut self.inner.lock().orders)
     }
 
-    /// Notes what the partition waits for, or that it no longer waits.
+    /// Notes the reason for which the partition waits, or that the partition no longer waits.
     pub(super) fn wait(&self, name: &TopicPartition, reason: Option<Arc<str>>) {
         let waits = &mut self.inner.lock().waits;
         match reason {
@@ -175,7 +177,7 @@ impl Shared {
         }
     }
 
-    /// The waiting partitions, with the reason in words for a person.
+    /// The partitions that wait, each with the reason in words for a person.
     pub fn waits(&self) -> Vec<(TopicPartition, Arc<str>)> {
         self.inner.lock().waits.iter().map(|(name, reason)| (name.clone(), Arc::clone(reason))).collect()
     }
@@ -185,20 +187,21 @@ impl Shared {
     }
 
     pub(super) fn settled(&self, records: usize) {
-        // The count changes under the lock, so that a waiter cannot miss it.
+        // The count changes under the lock, so that a thread that waits for it cannot miss the change.
         let _inner = self.inner.lock();
         self.settled.fetch_add(records as u64, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
-    /// Asks both threads to end: ingest after its present poll, the writer after its queue.
+    /// Asks both threads to end: ingest ends after its present poll, and the writer ends after its queue is empty.
     pub fn stop(&self) {
         let _inner = self.inner.lock();
         self.stopping.store(true, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
-    /// Whether the outbox is full. Then no more is consumed before ClickHouse takes rows again.
+    /// Whether the outbox has reached its limit. If the outbox is full, nova consumes no more records until ClickHouse
+    /// takes rows again.
     pub fn over_quota(&self) -> bool {
         self.over_quota.load(Ordering::Relaxed)
     }
@@ -212,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// Whether rows that a snapshot did not read still have to be deleted.
+    /// Whether rows that a snapshot did not read must still be deleted.
     pub fn sweeping(&self) -> bool {
         self.sweeping.load(Ordering::Relaxed)
     }
@@ -230,7 +233,7 @@ impl Shared {
         self.dead_letters.store(waiting, Ordering::Relaxed);
     }
 
-    /// Waits for a commit, for the request to stop, or for this long.
+    /// Waits for a commit or for the request to stop, but at most for the given time.
     pub(super) fn rest(&self, most: Duration) {
         let mut inner = self.inner.lock();
         if !self.stopping() {
@@ -247,7 +250,7 @@ impl Progress for Shared {
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64> {
         let inner = self.inner.lock();
         let row = inner.partitions[inner.index.get(partition)?.index()].row;
-        // A partition that only has a number was never read, so its log may begin anywhere.
+        // A partition that only has a number was never read, so its log may begin at any offset.
         (row.next > 0 || row.consumed > 0).then_some(row.next)
     }
 

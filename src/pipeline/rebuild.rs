@@ -1,6 +1,7 @@
-//! Empties what is derived from the source, so that the next start reads the source from the beginning. What the source
-//! does not have stays: dead letters, the edge's entries, the audit, the rows that wait for ClickHouse, and people's
-//! decisions about truncates and stretches of the log, which apply again when these come again.
+//! Empties everything in the store that nova derives from the source, so that the next start reads the source from the
+//! beginning. Everything that the source does not have stays in the store: dead letters, the entries of `edge`, the
+//! audit log, the rows that wait for ClickHouse, and people's decisions about truncates and ranges of the log. A
+//! decision applies again when nova reads its truncate or range again.
 
 use nova_storage::codec::{CodecError, OffsetRow, Put, Reader};
 use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS, STATE_CHUNK};
@@ -18,7 +19,7 @@ const KEY: &str = "emitted";
 const VERSION: u8 = 1;
 const WHAT: &str = "emitted offsets";
 
-/// Why a store could not be emptied. Nothing has changed then.
+/// The reason for which a store could not be emptied. The error leaves the store unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     #[error(transparent)]
@@ -31,21 +32,22 @@ pub enum RebuildError {
     Epochs,
 }
 
-/// The partitions with client events, and the offset below which an earlier life of the store handed their rows to
-/// ClickHouse. An event has one row there, however often it is read.
+/// For each partition with client events, the offset below which an earlier store of this node has handed the events'
+/// rows to ClickHouse. ClickHouse has one row of an event, however often nova reads the event.
 pub type Emitted = FxHashMap<TopicPartition, i64>;
 
-/// What ClickHouse has of the source's tables. This is asked for a store that is lost, or that is behind ClickHouse.
+/// The rows of the source's tables that ClickHouse has. nova asks ClickHouse for these rows if a store is lost, or if a
+/// store is behind ClickHouse.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The highest epoch in each table's versions, in the order of [`Table::ALL`].
+    /// The highest epoch that the versions of each table have, in the order of [`Table::ALL`].
     pub epochs: [u16; Table::ALL.len()],
     pub rows: Vec<(Table, Id)>,
 }
 
-/// Empties the store in one commit. Returns how many partitions will be read again. With `known`, the answer of
-/// ClickHouse, the events whose rows ClickHouse has are known one by one, and rows that it lost are sent again. Without
-/// it, an event that was read before counts as having its row.
+/// Empties the store in one commit. Returns the number of partitions that nova will read again. If `known` has the
+/// answer of ClickHouse, nova knows each event whose row ClickHouse has, and sends rows again that ClickHouse has lost.
+/// Without `known`, nova assumes that ClickHouse has the row of every event that nova has read before.
 pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildError> {
     let read = store.read()?;
     let mut emitted = load(&read)?;
@@ -79,7 +81,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     (meta.covered, meta.checkpoint_bytes, meta.dedup_floor_ms) = (meta.covered.max(last), 0, i64::MIN);
     meta.counted = None;
     for (table, number) in meta.tables.iter_mut().zip(0..) {
-        // Every version in ClickHouse must be older than what is read from now on.
+        // Every version that ClickHouse already has must be older than every version that nova reads after the rebuild.
         let highest = known.map_or(0, |known| known.epochs[number]).max(table.epoch);
         let epoch = highest.checked_add(1).ok_or(RebuildError::Epochs)?;
         let (decided, restarts) = (std::mem::take(&mut table.decided), std::mem::take(&mut table.restarts));
@@ -92,7 +94,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
         unread::remember(&write, *table, *key)?;
     }
     write.clear(OFFSETS)?;
-    // The store must still know that a slot is nova's own.
+    // The store must still know that nova made the replication slot.
     for (topic, partition, cookie) in cookies {
         write.put(OFFSETS, (&*topic, partition), &OffsetRow::default().encode(&cookie))?;
     }
@@ -101,7 +103,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     write.clear(CHECKPOINT)?;
     write.clear(STATE_CHUNK)?;
     write.clear(DEDUP_OPEN)?;
-    // Events that are known to be delivered stay known, because they come again.
+    // The dedup set keeps events that are known to be delivered, because these events come again.
     write.remove_range(DEDUP_KEYS, ..(DELIVERED_SEGMENT, 0u32))?;
     write.remove_range(DEDUP_SEGMENT, ..DELIVERED_SEGMENT)?;
     write.put(META, KEY, &encode(&emitted))?;
@@ -110,7 +112,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     Ok(partitions)
 }
 
-/// The offsets below which an earlier life of the store handed rows over.
+/// Loads the offsets below which an earlier store of this node has handed rows to ClickHouse.
 pub fn load(read: &ReadTxn) -> Result<Emitted, ReadError> {
     Ok(read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default())
 }
@@ -156,7 +158,7 @@ mod tests {
                 .collect();
             let bytes = encode(&emitted);
             prop_assert_eq!(decode(&bytes), Ok(emitted));
-            // The order of the entries does not matter.
+            // The entries may be in any order.
             check_values(&bytes, seed, decode, encode);
         }
     }

@@ -1,9 +1,9 @@
-//! Reconciles a store that is behind ClickHouse, because it is a restored backup, or because everything must be read
-//! again. Events whose rows ClickHouse has are noted as delivered. When such events come again, they are counted once
-//! like every event, but their rows are not sent a second time (N5).
+//! Reconciles a store that is behind ClickHouse. The store may be a restored backup, or it must read everything again.
+//! nova notes the events whose rows ClickHouse has as delivered. When a delivered event comes again, nova counts it
+//! once like every event, but does not send its row a second time (rule N5).
 //!
-//! These events are found by batch number: a lost life of the store can only have delivered batches that were not
-//! settled in the backup, or that have later numbers.
+//! nova finds delivered events by their batch numbers: a lost store can only have delivered batches that were not
+//! settled in the backup, or batches with later numbers.
 
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 
@@ -21,13 +21,13 @@ use super::dedup::{Dedup, DeliveredWriter, Entry};
 use super::meta::Meta;
 use super::rebuild::Known;
 
-/// The most delivered events that a store takes: 1.6 GB on disk, 200 MB of filters in memory.
+/// The maximum number of delivered events that a store takes: 1.6 GB on disk, and 200 MB of filters in memory.
 pub const DELIVERED_MAX_EVENTS: u64 = 100_000_000;
 
-/// The most rows of the source's tables that a rebuild reads from ClickHouse: 1.2 GB of memory.
+/// The maximum number of rows of the source's tables that a rebuild reads from ClickHouse: 1.2 GB of memory.
 pub const KNOWN_MAX_ROWS: usize = 50_000_000;
 
-/// Why a store could not be reconciled.
+/// The reason for which a store could not be reconciled.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     #[error("ClickHouse: {0}")]
@@ -57,17 +57,17 @@ impl From<OutboxError> for ReconcileError {
 /// The result of a reconciliation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The number of events that are noted as delivered.
+    /// The number of events that nova noted as delivered.
     pub delivered: u64,
-    /// The number of their rows that waited in the outbox and were removed from it.
+    /// The number of rows of delivered events that waited in the outbox and were removed from it.
     pub dropped: u64,
-    /// The number of rows that ClickHouse lacks, and that still wait.
+    /// The number of rows that ClickHouse does not have and that still wait in the outbox.
     pub left: u64,
 }
 
-/// Reconciles a store that no other process has open. With `everything` all events are compared, not only those
-/// delivered since the store's last commit. After an error the store is unchanged, or knows some delivered events and
-/// can be reconciled again.
+/// Reconciles a store that no other process has opened. If `everything` is set, nova compares all events, and not only
+/// the events that were delivered since the store's last commit. After an error the store is unchanged, or it knows
+/// some of the delivered events and can be reconciled again.
 pub async fn reconcile(
     store: &Store,
     clickhouse: &ClickHouse,
@@ -107,7 +107,7 @@ pub async fn reconcile(
     Ok(Report { delivered: events, dropped, left })
 }
 
-/// Asks ClickHouse what it has of the source's tables, for a rebuild.
+/// Asks ClickHouse, for a rebuild, which rows of the source's tables it has.
 pub async fn known(clickhouse: &ClickHouse) -> Result<Known, ReconcileError> {
     let mut known = Known::default();
     for (table, number) in Table::ALL.into_iter().zip(0..) {
@@ -121,7 +121,8 @@ pub async fn known(clickhouse: &ClickHouse) -> Result<Known, ReconcileError> {
     Ok(known)
 }
 
-/// The dedup entry of an event. The payload is not compared, because the row in ClickHouse stays.
+/// The dedup entry of a delivered event. nova does not compare the payload of a delivered event, because the row in
+/// ClickHouse stays as it is.
 fn entry(user: Id, event: Id) -> Entry {
     Entry::new(dedup_key(user, event), 0)
 }

@@ -1,9 +1,9 @@
-//! The sign that the source's log began again: a restored or promoted server has other LSNs.
+//! The sign that the source's log began again: a server that was restored or promoted has other LSNs.
 
 use crate::event::{Id, Table};
 
-/// A change of a row which shows that the source's log began again: its LSN is below one of the row's, and it is no
-/// redelivery.
+/// A change of a row which shows that the source's log began again: the LSN of the change is below an LSN of the row,
+/// and the change is not a redelivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regression {
     pub table: Table,

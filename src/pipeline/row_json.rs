@@ -1,4 +1,4 @@
-//! Writes stored rows as JSON under the source's column names.
+//! Writes stored rows as JSON with the source's column names.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::event::{Cell, Row, Table};
 
 use super::seen::Seen;
 
-/// Why rows could not be written.
+/// The reason for which rows could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     #[error(transparent)]
@@ -21,11 +21,11 @@ pub enum RowsError {
     Write(#[from] io::Error),
 }
 
-/// Writes the live rows of a table as JSON lines, in the order of their ids, at most `limit`.
+/// Writes at most `limit` live rows of a table as JSON lines, in the order of their ids.
 pub fn write(read: ReadTxn, table: Table, limit: u64, out: &mut dyn Write) -> Result<(), RowsError> {
     let (mut left, mut failed) = (limit, None);
     Seen::load(read)?.live(table, |row| {
-        // The limit is checked before the row, because it may be 0.
+        // The limit is checked before each row, because it may be 0.
         if left == 0 {
             return false;
         }
@@ -36,8 +36,8 @@ pub fn write(read: ReadTxn, table: Table, limit: u64, out: &mut dyn Write) -> Re
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// One JSON object with the table's columns in their order, and then the unknown ones. Times are RFC 3339 in UTC with
-/// microseconds, `jsonb` is embedded as JSON, and values that the stream never had are null.
+/// Returns a JSON object with the table's columns in their order, and the unknown columns after them. Times are RFC
+/// 3339 in UTC with microseconds, `jsonb` is embedded as JSON, and values that the stream never had are null.
 pub fn json(table: Table, row: &Row) -> String {
     let mut out = String::from("{");
     let mut member = |name: &str, value: &str| {
@@ -58,7 +58,7 @@ pub fn json(table: Table, row: &Row) -> String {
             Cell::Json(text) => member(column.name, text),
         }
     }
-    // The members are kept as they were written, including numbers of any size.
+    // The members keep the text in which they were written, so that numbers of any size stay exact.
     let extra: BTreeMap<String, Box<RawValue>> =
         row.extra.as_deref().and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default();
     extra.iter().for_each(|(name, value)| member(name, value.get()));

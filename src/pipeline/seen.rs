@@ -1,6 +1,6 @@
-//! The stored rows as one commit left them, read beside the writer: the runs of the last checkpoint, and the journal
-//! since then on top of them. A read transaction holds the commit, so the file keeps its pages until [`Seen`] is
-//! dropped.
+//! Reads the stored rows as one commit left them, while the writer runs. The rows of the commit are in the runs of the
+//! last checkpoint, and in the journal since that checkpoint. A read transaction keeps the pages of the commit in the
+//! file until [`Seen`] is dropped.
 
 use nova_storage::codec::CodecError;
 use nova_storage::schema::JOURNAL;
@@ -13,8 +13,8 @@ use super::meta::Meta;
 use super::rows::Rows;
 use super::stored::StoredRow;
 
-/// The stored rows of one commit. The rows take as much memory as the rows that changed since the last checkpoint,
-/// which the settings of the checkpoint limit, and 2 B for each row.
+/// The stored rows of one commit. A `Seen` needs memory for the rows that changed since the last checkpoint, and 2
+/// bytes for each row. The settings of checkpoints limit the number of changed rows.
 pub struct Seen {
     read: ReadTxn,
     rows: Rows,
@@ -38,18 +38,19 @@ impl Seen {
         failed.map_or(Ok(Seen { read, rows }), |error| Err(error.into()))
     }
 
-    /// The row under a key. `None` if nothing was ever stored there, and an inner `None` for a tombstone.
+    /// Returns the stored row of a key. Returns `None` if nothing was ever stored under the key, and an inner `None`
+    /// for a tombstone.
     pub fn get(&self, table: Table, key: Id) -> Result<Option<Option<Row>>, ReadError> {
         let decode = |bytes: Option<&[u8]>| bytes.map(|bytes| StoredRow::decode(bytes)?.row()).transpose();
         Ok(self.rows.with(table, key, &self.read, decode)??)
     }
 
-    /// Calls `each` for the stored rows of a table, including tombstones, in key order, until it returns false.
+    /// Calls `each` for the stored rows of a table, including tombstones, in key order, until `each` returns false.
     pub fn scan(&self, table: Table, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), ReadError> {
         self.rows.scan_while(table, &self.read, |_, bytes| each(bytes))
     }
 
-    /// Like `scan`, for live rows only.
+    /// Does the same as `scan`, for live rows only.
     pub fn live(&self, table: Table, mut each: impl FnMut(Row) -> bool) -> Result<(), ReadError> {
         let mut failed = None;
         self.scan(table, |bytes| match StoredRow::decode(bytes).and_then(|stored| stored.row()) {

@@ -1,5 +1,5 @@
-//! Finds the dead letters that a replay by force must leave out. The letters' events are from before the dedup horizon,
-//! so only ClickHouse can tell whether they were accepted once.
+//! Finds the dead letters that a forced replay must leave out. The events of letters that a forced replay leaves out
+//! are from before the dedup horizon, so only ClickHouse knows whether nova accepted such an event once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::warehouse::verdict::Failure;
 
 use super::dead;
 
-/// The most ids in one query.
+/// The maximum number of ids in one query.
 const ASKED_MAX: usize = 1_000;
 
-/// Why the answer is unknown.
+/// The reason for which it is unknown whether ClickHouse has the events.
 #[derive(Debug, thiserror::Error)]
 pub enum SentError {
     #[error("ClickHouse: {0}")]
@@ -24,7 +24,7 @@ pub enum SentError {
     Read(#[from] ReadError),
 }
 
-/// The letters among these whose event is a row of `post_events`.
+/// Returns those of the given letters whose event is a row of `post_events`.
 pub async fn sent(
     store: &Store,
     decoder: &mut Decoder,
@@ -51,7 +51,7 @@ pub async fn sent(
     Ok(found)
 }
 
-/// The letters of each pair of event and user.
+/// Returns the dead letters of each pair of event and user.
 fn events(store: &Store, decoder: &mut Decoder, letters: &[u64]) -> Result<BTreeMap<(Id, Id), Vec<u64>>, ReadError> {
     let (read, mut events) = (store.read()?, BTreeMap::<_, Vec<u64>>::new());
     for letter in letters {

@@ -1,8 +1,8 @@
-//! What is stored under a primary key: the row or its tombstone, the versions that the stream has had, and the place of
-//! the content in its topic.
+//! The value that is stored under a primary key: the row or its tombstone, the versions of the row that the stream has
+//! had, and the place of the row's content in its topic.
 //!
-//! Streamed changes and reads are kept apart (N6): the LSN of a streamed change is the position of its write, and the
-//! LSN of a read is the position of the log at the snapshot. `order` compares both kinds of LSN.
+//! Streamed changes and reads are kept apart (rule N6): the LSN of a streamed change is the position of its write, and
+//! the LSN of a read is the position of the log at the snapshot. `order` compares both kinds of LSN.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -12,14 +12,15 @@ use crate::event::{Format, Id, Row};
 
 use super::cells::decode_cells;
 
-/// The version of the format. Version 1 had one LSN and one time, of a change or of a read, and no partition.
+/// The version of the format of stored rows. Version 1 of the format had one LSN and one time, which belonged to a
+/// change or to a read, and had no partition.
 const ROW_VERSION: u8 = 2;
 const WHAT: &str = "stored row";
-/// The typical number of bytes before the cells.
+/// The typical number of bytes that a stored row has before its cells.
 const HEAD_TYPICAL_BYTES: usize = 64;
 
-/// The number of streamed versions of a row that are remembered. A redelivery repeats them, and a log that began again
-/// does not.
+/// The number of streamed versions that nova remembers of each row. A redelivery repeats remembered versions, and a log
+/// that began again does not.
 pub const SEEN_MAX: usize = 4;
 
 const LIVE: u8 = 0x80;
@@ -27,25 +28,26 @@ const MOVED: u8 = 0x40;
 const READ: u8 = 0x20;
 const COMPLETE: u8 = 0x10;
 const HOLES: u8 = 0x08;
-/// The place has another offset than the version.
+/// The record's place has another offset than the row's version.
 const PLACED: u8 = 0x04;
 const FORMAT: u8 = 0x03;
-/// A flag of version 1.
+/// A flag that version 1 of the format used.
 const RAISED: u8 = 0x40;
-/// This value stands for an unknown time. No commit has it.
+/// The value `i64::MIN` stands for an unknown time. No commit has the time `i64::MIN`.
 const NO_TIME: i64 = i64::MIN;
 
-/// The version of a row in ClickHouse. It rises with every write of the row, so that the last write also wins there.
+/// The version of a row in ClickHouse. The version rises with every write of the row, so that ClickHouse also keeps the
+/// last write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Version {
     pub epoch: u16,
-    /// The LSN, or 0 if the format has none.
+    /// The LSN of the record, or 0 if the record's format has none.
     pub lsn: u64,
     pub offset: i64,
 }
 
 impl Version {
-    /// One number with the same order: 16 bits of epoch, 64 of LSN, 48 of offset.
+    /// The version as one number with the same order: 16 bits of epoch, 64 bits of LSN, and 48 bits of offset.
     pub fn number(&self) -> u128 {
         const OFFSET_MASK: i64 = (1 << 48) - 1;
         u128::from(self.epoch) << 112 | u128::from(self.lsn) << 48 | (self.offset & OFFSET_MASK) as u128
@@ -57,16 +59,16 @@ impl Version {
     }
 }
 
-/// The place of a record. Offsets of two partitions cannot be compared.
+/// The place of a record in its topic. Offsets of two partitions cannot be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Place {
-    /// The partition. `None` in rows that were written before partitions were stored.
+    /// The partition. The partition is `None` in rows that were written before nova stored partitions.
     pub partition: Option<i32>,
     pub offset: i64,
 }
 
 impl Place {
-    /// Whether the record is in another partition than the stored one.
+    /// Whether the record is in another partition than the stored record.
     pub fn elsewhere(&self, stored: &Place) -> bool {
         matches!((self.partition, stored.partition), (Some(one), Some(other)) if one != other)
     }
@@ -76,12 +78,12 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Seen {
     pub lsn: u64,
-    /// The time of the commit, epoch microseconds.
+    /// The time at which the change was committed, epoch microseconds.
     pub ts_us: Option<i64>,
 }
 
 impl Seen {
-    /// Whether a record is this version again. Formats differ in the precision of the time.
+    /// Whether a record is a redelivery of this version. The formats of records differ in the precision of times.
     pub fn is(&self, lsn: u64, ts_us: Option<i64>) -> bool {
         let same_time = match (self.ts_us, ts_us) {
             (Some(one), Some(other)) => one.div_euclid(1_000) == other.div_euclid(1_000),
@@ -96,10 +98,10 @@ impl Seen {
 pub struct History {
     seen: [Seen; SEEN_MAX],
     len: usize,
-    /// Whether the oldest version is the row's creation, or the first one after a snapshot that had the row, so that
-    /// there is no other version.
+    /// Whether the oldest remembered version is the row's first version: it created the row, or it is the first version
+    /// after a snapshot that had the row.
     complete: bool,
-    /// The latest commit of all versions, including forgotten ones.
+    /// The latest commit time of all versions of the row, including forgotten versions.
     latest_us: Option<i64>,
 }
 
@@ -120,14 +122,14 @@ impl History {
         self.versions().iter().any(|seen| seen.is(lsn, ts_us))
     }
 
-    /// Whether every version with an LSN of `lsn` or above is remembered.
+    /// Whether the history remembers every version whose LSN is `lsn` or higher.
     pub fn covers(&self, lsn: u64) -> bool {
         self.complete || self.versions().last().is_some_and(|oldest| oldest.lsn < lsn)
     }
 
-    /// Whether the time of a version that is none of these contradicts its LSN, because it is not earlier than that of
-    /// a version with a higher LSN. In one log that happens only if a clock was set back, or in a transaction of many
-    /// changes.
+    /// Whether the time of a version that the history does not remember contradicts the version's LSN: the time is not
+    /// earlier than the time of a remembered version with a higher LSN. In one log this happens only if a clock was set
+    /// back, or in a transaction of many changes.
     pub fn disputes(&self, lsn: u64, ts_us: Option<i64>) -> bool {
         let later = |seen: &Seen| matches!((seen.ts_us, ts_us), (Some(seen), Some(at)) if seen <= at);
         self.versions().iter().any(|seen| seen.lsn > lsn && later(seen))
@@ -153,7 +155,8 @@ impl History {
         self.len = (self.len + 1).min(SEEN_MAX);
     }
 
-    /// The history at the time when this version was the newest. `None` if it is none of the versions.
+    /// Returns the history as it was when `version` was the newest version. Returns `None` if the history does not
+    /// remember `version`.
     pub fn back_to(mut self, version: &Seen) -> Option<History> {
         let newer = self.versions().iter().position(|seen| seen.is(version.lsn, version.ts_us))?;
         self.seen.copy_within(newer..self.len, 0);
@@ -162,17 +165,18 @@ impl History {
         Some(self)
     }
 
-    /// Marks the newest version as the row's creation.
+    /// Marks the newest version of the history as the creation of the row.
     pub fn from_beginning(self) -> History {
         History { complete: true, ..self }
     }
 
-    /// Whether the row never came in the stream.
+    /// Whether the stream has never had a change of the row.
     pub fn untold(&self) -> bool {
         self.len == 0 && self.latest_us.is_none()
     }
 
-    /// Forgets the versions and keeps the time, because the next ones may be older than these, or in another partition.
+    /// Forgets the versions and keeps the latest time, because the next versions may be older than the forgotten ones,
+    /// or they may be in another partition.
     pub fn forget(&mut self) {
         *self = History { latest_us: self.latest_us, ..History::default() };
     }
@@ -203,47 +207,48 @@ impl History {
     }
 }
 
-/// A mark that the content is from a read, or from a change without an LSN, and not from the newest streamed version.
+/// A mark that the row's content is from a read or from a change without an LSN, and not from the newest streamed
+/// version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ReadMark {
     pub lsn: Option<u64>,
-    /// The time in epoch microseconds.
+    /// The time of the read or of the change, epoch microseconds.
     pub ts_us: Option<i64>,
 }
 
-/// A column whose value the row's own record did not repeat. The value is from an older version, which need not be the
-/// previous one.
+/// A column whose value the row's own record did not repeat. The value of a column with a hole is from an older
+/// version, which need not be the previous version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// The index into the table's columns, or [`EXTRA`] for all unknown columns together.
+    /// The index of the column in the table's columns, or [`EXTRA`] for all unknown columns together.
     pub column: u8,
-    /// The LSN of the version from which the value comes, or 0 if there is no value.
+    /// The LSN of the version from which the column's value comes, or 0 if the column has no value.
     pub lsn: u64,
 }
 
-/// The number of the unknown columns in a [`Hole`].
+/// The number that stands for all unknown columns in a [`Hole`].
 pub const EXTRA: u8 = 31;
 
-/// The content under a key.
+/// The content that is stored under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     /// A live row, with its encoded cells.
     Live(&'a [u8]),
     Gone,
-    /// A deleted row whose key was changed to another one. The encoded cells stay until the row under the new key has
-    /// taken its values from them, and are empty afterwards.
+    /// A deleted row whose key was changed to another key. The encoded cells of a moved row stay until the row under
+    /// the new key has taken its values from them. Afterwards the cells of the moved row are empty.
     Moved {
         to: Id,
         cells: &'a [u8],
     },
 }
 
-/// The stored row of a primary key, with its cells still encoded.
+/// The stored row of a primary key, with cells that are still encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow<'a> {
     pub version: Version,
     pub format: Format,
-    /// The place of the record from which the content comes.
+    /// The place of the record from which the row's content comes.
     pub place: Place,
     pub history: History,
     pub read: Option<ReadMark>,
@@ -278,7 +283,7 @@ impl<'a> StoredRow<'a> {
         out.put_varint(self.place.partition.map_or(0, |partition| u64::from(partition as u32) + 1));
         self.history.encode(&self.version, &mut out);
         if let Some(ReadMark { lsn, ts_us }) = self.read {
-            // 0 means none, because no read has the highest LSN.
+            // The value 0 means that the read has no LSN, and no read has the highest possible LSN.
             out.put_varint(lsn.map_or(0, |lsn| lsn.saturating_add(1)));
             put_time(&mut out, ts_us);
         }
@@ -290,8 +295,8 @@ impl<'a> StoredRow<'a> {
             }
         }
         to.into_iter().for_each(|to| out.put_id(to));
-        // The row is allocated with its final size. Shrinking a larger allocation would leave the allocator a small
-        // piece for each row.
+        // The buffer of the row is allocated with its final size. If a larger buffer were shrunk, the allocator would
+        // be left with a small free piece for each row.
         let mut row = Vec::with_capacity(out.len() + cells.len());
         row.put_fixed(&out);
         row.put_fixed(cells);
@@ -326,7 +331,8 @@ impl<'a> StoredRow<'a> {
         Ok(StoredRow { version, format: format(flags & FORMAT)?, place, history, read, holes, content })
     }
 
-    /// Decodes version 1. It is unknown whether the LSN belongs to a change or to a read, so it counts as a change's.
+    /// Decodes a row of format version 1. In version 1 it is unknown whether the LSN belongs to a change or to a read,
+    /// so the LSN counts as that of a change.
     fn decode_1(flags: u8, mut reader: Reader<'a>) -> Result<StoredRow<'a>, CodecError> {
         let format = format(flags & !(LIVE | RAISED))?;
         let (epoch, lsn) = (epoch(&mut reader)?, reader.varint()?);
@@ -334,7 +340,8 @@ impl<'a> StoredRow<'a> {
         let version = Version { epoch, lsn, offset: reader.zigzag()? };
         let ts_us = time(&mut reader)?;
         let content = content(flags & LIVE, reader)?;
-        // No version is older than a null value that deleted the row. In version 1 the LSN 0 meant an unknown one.
+        // No version is older than a null value that has deleted the row. In version 1 the LSN 0 meant that the LSN is
+        // unknown.
         let null = content == Content::Gone && format == Format::FlatTombstone;
         let lsn = Some(raised_from.unwrap_or(lsn)).filter(|lsn| *lsn != 0 && !null);
         let mut history = History { latest_us: ts_us, ..History::default() };
@@ -344,7 +351,7 @@ impl<'a> StoredRow<'a> {
         Ok(StoredRow { version, format, place, history, read, holes: Vec::new(), content })
     }
 
-    /// The time of the content's commit or read, epoch microseconds.
+    /// The time at which the source committed or read the row's content, epoch microseconds.
     pub fn ts_us(&self) -> Option<i64> {
         match &self.read {
             Some(read) => read.ts_us,
@@ -352,8 +359,8 @@ impl<'a> StoredRow<'a> {
         }
     }
 
-    /// Whether the row came only in snapshots. Without times, a history that was forgotten because of a null value
-    /// looks the same.
+    /// Whether only snapshots, and no streamed change, had the row. If a row has no times, a history that was forgotten
+    /// because of a null value looks like the history of a row that only snapshots had.
     pub fn only_read(&self) -> bool {
         self.history.untold() && self.read.is_some_and(|read| read.lsn.and(read.ts_us).is_some())
     }

@@ -1,6 +1,7 @@
-//! The end of a snapshot that is read directly. Rows that were stored before the snapshot and were not read no longer
-//! exist in the source. Their versions are of an earlier epoch, because the snapshot's beginning raised it. The writer
-//! deletes one page of them in each commit. The progress is in the store, so a crash only interrupts it.
+//! Deletes rows after the end of a snapshot that nova read from PostgreSQL directly. A row that was stored before the
+//! snapshot and that the snapshot did not read no longer exists in the source. Versions of rows that the snapshot did
+//! not read are of an earlier epoch, because nova raised the epoch when the snapshot began. The writer deletes one page
+//! of unread rows in each commit. The progress of the deletion is in the store, so a crash only interrupts it.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -11,47 +12,48 @@ use crate::event::{Id, Table, Tables};
 use super::rows::Rows;
 use super::stored::StoredRow;
 
-/// The most rows that one commit checks.
+/// The maximum number of rows that one commit checks.
 pub const PAGE_MAX_ROWS: usize = 20_000;
-/// The most rows that one commit deletes.
+/// The maximum number of rows that one commit deletes.
 pub const PAGE_MAX_GONE: usize = 5_000;
 
 const KEY: &str = "sweeps";
 const VERSION: u8 = 1;
 const WHAT: &str = "sweeps of tables";
 
-/// The rest of the work for one table.
+/// The rows of one table that must still be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sweep {
     pub table: Table,
-    /// Rows of an earlier epoch than this are deleted.
+    /// The sweep deletes rows whose epoch is lower than `epoch`.
     pub epoch: u16,
-    /// The last key that was checked.
+    /// The last key that the sweep has checked.
     pub after: Option<Id>,
     /// The position of the log at which the snapshot was taken.
     pub lsn: u64,
     /// The time of the snapshot, epoch microseconds.
     pub ts_us: i64,
-    /// The place of the record that ended the snapshot.
+    /// The partition of the record that ended the snapshot.
     pub partition: i32,
     pub offset: i64,
 }
 
-/// The unfinished sweeps, at most one for each table.
+/// The sweeps that are not finished, at most one for each table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweeps {
     list: Vec<Sweep>,
-    /// The number of snapshots that have ended. Rows are checked only in the store, so all rows of the earlier epoch
-    /// must first be there: a checkpoint that began after the last end is needed.
+    /// The number of snapshots that have ended in this process. A sweep checks only rows in the store. All rows of the
+    /// earlier epoch must be in the store first, so the sweep needs a checkpoint that began after the last snapshot
+    /// ended.
     ended: u64,
     /// The number of snapshots that had ended when the last complete checkpoint began.
     stored: u64,
-    /// The tables whose snapshot has begun, and that had rows before.
+    /// The tables whose snapshot has begun, and that had rows before the snapshot.
     reading: Tables,
 }
 
 impl Sweeps {
-    /// Loads the sweeps of a store.
+    /// Loads the unfinished sweeps of a store.
     pub fn load(read: &ReadTxn) -> Result<Sweeps, ReadError> {
         let list = read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default();
         Ok(Sweeps { ended: u64::from(!list.is_empty()), stored: 0, list, reading: Tables::NONE })
@@ -68,7 +70,7 @@ impl Sweeps {
         self.list.is_empty()
     }
 
-    /// Notes that a snapshot of the table begins. `had_rows` says whether rows of an earlier epoch are stored.
+    /// Notes that a snapshot of the table begins. `had_rows` says whether the store has rows of an earlier epoch.
     pub fn begin(&mut self, table: Table, had_rows: bool) {
         self.list.retain(|sweep| sweep.table != table);
         let one = Tables::NONE.with(table);
@@ -88,22 +90,22 @@ impl Sweeps {
         self.stored < self.ended
     }
 
-    /// The number of snapshots that have ended.
+    /// The number of snapshots that have ended in this process.
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// Notes that a checkpoint is complete that began when `ended` snapshots had ended.
+    /// Notes that a checkpoint is complete which began when `ended` snapshots had ended.
     pub fn checkpointed(&mut self, ended: u64) {
         self.stored = ended;
     }
 
-    /// The next sweep. `None` before the needed checkpoint.
+    /// Returns the sweep that continues next. Returns `None` until the checkpoint that the sweeps need is complete.
     pub fn next(&self) -> Option<Sweep> {
         self.list.first().copied().filter(|_| !self.wants_checkpoint())
     }
 
-    /// Notes that the first sweep is done up to a key, or completely.
+    /// Notes that the first sweep has checked all rows up to a key, or all rows of its table.
     pub fn done(&mut self, page: &Page) {
         match (page.last, self.list.first_mut()) {
             (Some(last), Some(first)) => first.after = Some(last),
@@ -116,13 +118,13 @@ impl Sweeps {
 /// A page of a table's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Keys whose stored row is live and of an earlier epoch.
+    /// The keys of rows that are live and of an earlier epoch.
     pub old: Vec<Id>,
-    /// The last key that was checked. `None` if there are no more.
+    /// The last key that this page has checked. `last` is `None` if the table has no more rows.
     pub last: Option<Id>,
 }
 
-/// The next rows of a sweep, as the store has them.
+/// Returns the next rows of a sweep, as the store has them.
 pub fn page(rows: &Rows, read: &ReadTxn, sweep: &Sweep) -> Result<Page, ReadError> {
     let (mut page, mut seen, mut failed) = (Page::default(), 0, None);
     rows.scan_stored(sweep.table, sweep.after.unwrap_or(Id([0; 16])), read, |key, bytes| {

@@ -1,10 +1,13 @@
-//! The listeners who watch records as they are committed (`nova tap`). Each listener has a bounded queue and a limited
-//! rate, and gets the number of records that were left out. Without a listener a record costs only a check of a flag.
+//! Handles the listeners who watch records when they are committed (`nova tap`). Each listener has a bounded queue and
+//! a limited rate, and gets the number of records that nova left out. If nobody listens, a record costs only a check of
+//! a flag.
 //!
-//! The writer's thread hands records over and never waits for a listener. A tapped record has ids, kinds and outcomes,
-//! and never the value of a column or a member. A listener may also request the record's bytes ([`Raw`]): a part of
-//! them, without private values, as in a dead letter. The bytes are copied only for a record for which such a listener
-//! has room.
+//! The writer's thread hands records to the listeners and never waits for a listener. A tapped record has ids, kinds
+//! and outcomes, and never the value of a column or a member. A listener may also request the bytes of records
+//! ([`Raw`]): a part of each record, in which private values are overwritten as in a dead letter. The bytes of a record
+//! are copied only if a listener that requested them has room for the record.
+
+mod words;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,25 +21,28 @@ use crate::event::{Action, Effect, Facts, Id, Op, Outcome, Table};
 
 use super::stored::Version;
 
-/// The most listeners at once.
+pub use self::words::describe;
+
+/// The maximum number of listeners at one time.
 pub const TAPS_MAX: usize = 4;
-/// The most records that wait for one listener.
+/// The maximum number of records that wait for one listener.
 pub const QUEUE_MAX_RECORDS: usize = 256;
-/// The most records in one second for one listener.
+/// The maximum number of records that one listener gets in a second.
 pub const SAMPLE_PER_S: u32 = 100;
 const SAMPLE_TIME: Duration = Duration::from_secs(1);
-/// The most records of one commit that are examined. The others are counted as left out.
+/// The maximum number of records of one commit that `tap` examines. Further records of the commit are counted as left
+/// out.
 pub const COMMIT_MAX_RECORDS: usize = 512;
-/// The most bytes of a record's value for a listener.
+/// The maximum number of bytes of a record's value that a listener gets.
 pub const RAW_VALUE_MAX_BYTES: usize = 16 << 10;
-/// The most bytes of a key, and of a header's value.
+/// The maximum number of bytes of a record's key, and of a header's value, that a listener gets.
 pub const RAW_PART_MAX_BYTES: usize = 512;
-/// The most bytes of a header's name.
+/// The maximum number of bytes of a header's name that a listener gets.
 pub const RAW_NAME_MAX_BYTES: usize = 64;
-/// The most headers of a record for a listener.
+/// The maximum number of headers of a record that a listener gets.
 pub const RAW_MAX_HEADERS: usize = 16;
 
-/// The subject of a record.
+/// The table, event or other thing that a record is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Event {
@@ -49,29 +55,29 @@ pub enum What {
         key: Id,
         op: Op,
     },
-    /// Something that nova does not read, the end of a snapshot, or no record at all.
+    /// The record is of a kind that nova does not read, is the end of a snapshot, or cannot be read at all.
     Other(&'static str),
 }
 
-/// A record that was committed.
+/// A committed record in the form for listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tapped {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// The record's arrival, epoch milliseconds.
+    /// The arrival of the record, epoch milliseconds.
     pub timestamp_ms: i64,
     pub outcome: Outcome,
     pub what: What,
-    /// For a change: the version that decides whether it is newer than the stored row. The version's LSN is 0 if the
-    /// record has none.
+    /// For a change: the version that decides whether the change is newer than the stored row. The LSN of the version
+    /// is 0 if the record has no LSN.
     pub version: Option<Version>,
-    /// The effect in memory, in words. It is empty if there was none.
+    /// The effect that the record had on memory, in words. The text is empty if the record had no effect.
     pub effect: String,
     pub about: About,
 }
 
-/// The user and the post of a record, as far as the record names them.
+/// The user and the post of a record, as far as the record names a user or a post.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     pub users: Vec<Id>,
@@ -79,7 +85,7 @@ pub struct About {
 }
 
 impl About {
-    /// Takes the user and the post of the row under a key.
+    /// Takes the user and the post from the row under a key.
     pub fn row(&mut self, key: Id, facts: &Facts) {
         match facts {
             Facts::User { .. } => self.users.push(key),
@@ -96,15 +102,15 @@ impl About {
     }
 }
 
-/// Bytes of a record, cut, with private values overwritten.
+/// Some bytes of a record. nova has cut these bytes of the record, and has overwritten private values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawPart {
     pub bytes: Vec<u8>,
-    /// The number of bytes before the cut.
+    /// The number of bytes that the part had before nova cut it.
     pub whole_bytes: u64,
 }
 
-/// The bytes of a record.
+/// The bytes of a record: its key, its value and its headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     pub key: Option<RawPart>,
@@ -114,7 +120,7 @@ pub struct Raw {
     pub headers_left_out: usize,
 }
 
-/// The records that a listener wants. A part that is `None` allows all.
+/// Says which records a listener wants. A part of the filter that is `None` allows every record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The name of a topic, or its last part.
@@ -134,12 +140,12 @@ impl Filter {
     }
 }
 
-/// A record for one listener, and the number of records that were left out before it.
+/// A record for one listener, and the number of records that nova left out before this record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub record: Tapped,
     pub left_out: u64,
-    /// The bytes, for a listener that requested them.
+    /// The bytes of the record, for a listener that requested them.
     pub raw: Option<Arc<Raw>>,
 }
 
@@ -150,15 +156,15 @@ struct Listener {
     /// Whether the listener requested the records' bytes.
     raw: bool,
     queue: mpsc::Sender<Heard>,
-    /// When the present second began, and the number of records in it. The clock of the node would not do, because a
-    /// test's clock stands still.
+    /// The time at which the present second began, and the number of records that the listener got in this second. The
+    /// clock of the node cannot be used here, because the clock of a test may stand still.
     second: Option<Instant>,
     given: u32,
     left_out: u64,
 }
 
 impl Listener {
-    /// Offers a record. `raw` makes the record's bytes, if they are wanted.
+    /// Offers a record to the listener. `raw` makes the bytes of the record, if the listener wants them.
     fn offer(&mut self, record: &Tapped, now: Instant, raw: impl FnOnce() -> Option<Arc<Raw>>) {
         if !self.filter.wants(record) {
             return;
@@ -177,17 +183,19 @@ impl Listener {
     }
 }
 
-/// Takes every record that a commit's listeners get, on the writer's thread, and the number of further records.
+/// A function that gets every record of a commit that listeners may get, and the number of further records of that
+/// commit. The writer's thread calls the function for the records of a commit.
 pub type Keep = Box<dyn Fn(&[Tapped], u64) + Send + Sync>;
 
-/// The listeners. The writer's thread locks them for the records of a commit, and listeners lock them when they come
-/// and go.
+/// The listeners. The listeners. The writer's thread locks the list for the records of a commit, and a listener locks
+/// it to register and to leave.
 #[derive(Default)]
 pub struct Tap {
     listening: AtomicUsize,
     /// The number of listeners that requested the records' bytes.
     listening_raw: AtomicUsize,
-    /// A server for tests sets this listener once. The listener gets all records, without a limit on the rate.
+    /// A listener that a server for tests sets once. The listener of a server for tests gets all records, without a
+    /// limit on the rate.
     keep: OnceLock<Keep>,
     listeners: Mutex<(u64, Vec<Listener>)>,
 }
@@ -199,23 +207,23 @@ impl fmt::Debug for Tap {
 }
 
 impl Tap {
-    /// Whether there is a listener.
+    /// Whether anybody listens to records.
     pub fn wanted(&self) -> bool {
         self.listening.load(Ordering::Relaxed) > 0 || self.keep.get().is_some()
     }
 
-    /// Whether a listener wants the records' bytes.
+    /// Whether a listener wants the bytes of records.
     pub fn wants_raw(&self) -> bool {
         self.listening_raw.load(Ordering::Relaxed) > 0
     }
 
-    /// Reports every record to `keep`. Only the first caller can set it.
+    /// Reports every record to `keep`. Only the first caller can set the function `keep`.
     pub fn keep(&self, keep: Keep) {
         drop(self.keep.set(keep));
     }
 
-    /// Listens from the next commit on, with the records' bytes if `raw` is set. `None` if there are already as many
-    /// listeners as allowed.
+    /// Registers a listener, which gets the records of every later commit. If `raw` is set, the listener gets the
+    /// records' bytes, too. Returns `None` if the maximum number of listeners is reached.
     pub fn listen(self: &Arc<Tap>, filter: Filter, raw: bool) -> Option<Listening> {
         let mut listeners = self.listeners.lock();
         let (next, all) = &mut *listeners;
@@ -234,8 +242,9 @@ impl Tap {
         self.listening_raw.store(all.iter().filter(|listener| listener.raw).count(), Ordering::Relaxed);
     }
 
-    /// Offers the records of a commit to all listeners. `more` records were not examined. `raw` makes the bytes of the
-    /// record at an index, if they were kept. `now` is of a clock that never stands still.
+    /// Offers the records of a commit to all listeners. `more` is the number of records of the commit that were not
+    /// examined. `raw` makes the bytes of the record at an index, if these bytes were kept. `now` is the time of a
+    /// clock that never stands still.
     pub fn tell(&self, records: &[Tapped], more: u64, now: Instant, raw: impl Fn(usize) -> Option<Raw>) {
         if let Some(keep) = self.keep.get() {
             keep(records, more);
@@ -243,7 +252,8 @@ impl Tap {
         let mut listeners = self.listeners.lock();
         let all = &mut listeners.1;
         for (place, record) in records.iter().enumerate() {
-            // The bytes are made for the first listener that gets them, and reused for the others.
+            // nova makes the bytes for the first listener that gets them, and uses the same bytes for further
+            // listeners.
             let mut made = None;
             for listener in &mut *all {
                 listener.offer(record, now, || made.get_or_insert_with(|| raw(place).map(Arc::new)).clone());
@@ -253,7 +263,7 @@ impl Tap {
     }
 }
 
-/// One listener, until this is dropped.
+/// One registered listener. The listener is removed from the list when its `Listening` value is dropped.
 #[derive(Debug)]
 pub struct Listening {
     tap: Arc<Tap>,
@@ -269,42 +279,22 @@ impl Drop for Listening {
     }
 }
 
-/// Describes the effects of one record in words, and puts the user and the post into `about`.
-pub fn told(effects: &[Effect], about: &mut About) -> String {
-    let mut words = Vec::new();
+/// Puts the users and the posts of the effects of one record into `about`.
+pub fn concerned(effects: &[Effect], about: &mut About) {
     for effect in effects {
         match effect {
-            Effect::Event { user, post, action, .. } => {
-                words.push(format!("{} of post {post} counts", action.name()));
+            Effect::Event { user, post, .. } => {
                 about.users.push(*user);
                 about.posts.push(*post);
             }
             Effect::Row { key, old, new } => {
-                let (facts, before) = (new.as_ref().or(old.as_ref()), old.is_some());
-                let verb = match (before, new.is_some()) {
-                    (false, _) => "added",
-                    (true, true) => "changed",
-                    (true, false) => "removed",
-                };
-                if let Some(facts) = facts {
+                if let Some(facts) = new.as_ref().or(old.as_ref()) {
                     about.row(*key, facts);
-                    words.push(format!("{} {verb}", subject(*key, facts)));
                 }
             }
-            // The row that follows has its own description.
+            // The row that follows a `Dated` effect has the same user and post.
             Effect::Dated { .. } => {}
         }
-    }
-    words.join(", ")
-}
-
-fn subject(key: Id, facts: &Facts) -> String {
-    match facts {
-        Facts::User { active, .. } => format!("{} user {key}", if *active { "active" } else { "inactive" }),
-        Facts::Post { published, .. } => format!("{} post {key}", if *published { "published" } else { "hidden" }),
-        Facts::Follow { follower, followee, .. } => format!("follow of {followee} by {follower}"),
-        Facts::Like { post, .. } => format!("like of post {post}"),
-        Facts::Comment { post, .. } => format!("comment on post {post}"),
     }
 }
 

@@ -1,6 +1,6 @@
-//! The rows that a store had before a rebuild. A row that is read again is written again, in a higher epoch. When the
-//! source was read to its end, a row that was not read no longer exists in the source, so ClickHouse gets a delete for
-//! it.
+//! The rows that a store had before a rebuild. nova writes a row that it reads again in a higher epoch. If nova has
+//! read the source to its end and a row was not read again, the row no longer exists in the source. If a row was not
+//! read again, ClickHouse gets a delete of the row.
 
 use nova_storage::codec::CodecError;
 use nova_storage::schema::{JOURNAL, UNREAD};
@@ -12,19 +12,20 @@ use super::journal::{self, Step};
 use super::rows;
 use super::stored::StoredRow;
 
-/// The value of an entry. It says nothing about the row, but the value of every table begins with a version.
+/// The value of an entry in the table of unread rows. The value says nothing about the row. The entry has a value
+/// because the value of every entry in the store begins with a version.
 const VALUE: [u8; 1] = [1];
 
-/// Adds a row that ClickHouse may have.
+/// Notes a row that ClickHouse may have.
 pub fn remember(write: &WriteTxn, table: Table, key: Id) -> Result<(), WriteError> {
     write.put(UNREAD, (table.number(), &key.0), &VALUE)
 }
 
-/// The name of a row: its table's number and its key.
+/// The number of a row's table, and the key of the row.
 pub type Name = (u8, [u8; 16]);
 
-/// Every row of a stopped store. A row that the journal has may already be deleted; an unnecessary delete has no
-/// effect.
+/// Returns every row of a stopped store. A row in the journal may already be deleted. An unnecessary delete has no
+/// effect in ClickHouse.
 pub fn all(read: &ReadTxn) -> Result<Vec<Name>, ReadError> {
     let (mut keys, mut failed) = (Vec::new(), None);
     rows::scan_all(read, |number, key, bytes| {
@@ -51,17 +52,17 @@ pub fn all(read: &ReadTxn) -> Result<Vec<Name>, ReadError> {
     Ok(keys)
 }
 
-/// Adds these rows.
+/// Notes all rows that the caller gives.
 pub fn remember_all(write: &WriteTxn, rows: &[Name]) -> Result<(), WriteError> {
     write.put_all(UNREAD, rows.iter().map(|(number, key)| ((*number, key), &VALUE[..])))
 }
 
-/// The number of rows that wait.
+/// The number of noted rows that no command has handled yet.
 pub fn waiting(read: &ReadTxn) -> Result<u64, ReadError> {
     read.len(UNREAD)
 }
 
-/// The first rows that wait, at most `limit`.
+/// Returns the first noted rows, at most `limit`.
 pub fn page(read: &ReadTxn, limit: usize) -> Result<Vec<(Table, Id)>, ReadError> {
     let (mut page, mut failed) = (Vec::new(), None);
     read.scan(UNREAD, (0u8, &[0u8; 16]).., |(number, key), _| {

@@ -1,11 +1,11 @@
-//! The memory that large commands and answers of all connections may take together. The number of connections limits
-//! the small ones.
+//! The memory that the large commands and answers of all connections may take together. The limit of connections also
+//! limits the memory of small commands and answers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The limit of all connections together.
+/// The maximum number of bytes that all connections take together.
 const BUDGET_MAX_BYTES: usize = 128 << 20;
-/// A connection's buffer up to this size is not counted.
+/// The budget does not count a connection's buffer up to this size.
 pub(super) const SMALL_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Default)]
@@ -24,7 +24,8 @@ impl Budget {
 }
 
 impl Held<'_> {
-    /// Holds `bytes` for the connection's buffers, if the budget allows that. Returns whether the bytes are held.
+    /// Holds `bytes` of the budget for the connection's buffers, if the budget allows this. Returns whether the
+    /// connection now holds the bytes.
     #[must_use]
     pub fn hold(&mut self, bytes: usize) -> bool {
         let bytes = if bytes <= SMALL_BYTES { 0 } else { bytes };

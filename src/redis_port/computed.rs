@@ -1,5 +1,5 @@
-//! nova's own keys. The values of nova's own keys are made at the read, by the same code that answers HTTP and fills a
-//! real Redis.
+//! nova's own keys of the Redis port. nova makes the values of its own keys at each read, with the code that answers
+//! HTTP and fills a real Redis server.
 
 use crate::event::Id;
 use crate::feed::trending::Window;
@@ -12,11 +12,12 @@ use super::client::Client;
 use super::fault::Fault;
 use super::port::Port;
 
-/// A scan cursor from this value on is the number of a user. JavaScript represents numbers up to 2^53 exactly, and the
-/// cache's own cursors are smaller.
+/// A scan cursor of at least this value stands for the number of a user. The first cursor of a user is below 2^53, so
+/// JavaScript represents the cursors exactly, and it is above every cursor of the cache.
 pub(super) const USERS_CURSOR: u64 = 1 << 48;
 
-/// One of nova's own keys. An inner `None` is a key that names no user or window, and never has a value.
+/// One of nova's own keys. An inner `None` stands for a key that names no valid user or window, and that never has a
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Own {
     Feed(Option<Id>),
@@ -25,7 +26,7 @@ pub(super) enum Own {
 }
 
 impl Own {
-    /// The key, or `None` if it is a key of the cache.
+    /// Parses one of nova's own keys. Returns `None` for a key of the cache.
     pub fn of(key: &[u8]) -> Option<Own> {
         let id = |text| Id::parse(text).ok();
         if let Some(user) = key.strip_prefix(FEED.as_bytes()) {
@@ -38,7 +39,7 @@ impl Own {
         Some(Own::Trending(std::str::from_utf8(window).ok().and_then(Window::from_name)))
     }
 
-    /// The user of the key. Everybody may read a key without a user.
+    /// Returns the user in the key. Everybody may read an own key without a user.
     pub fn user(self) -> Option<Id> {
         match self {
             Own::Feed(user) | Own::Suggestions(user) => user,
@@ -46,7 +47,7 @@ impl Own {
         }
     }
 
-    /// Whether the key exists: one for every known user, and one for every kept window.
+    /// Whether an own key exists. Own keys exist for every known user and for every kept window.
     pub fn exists(self, serving: &Serving) -> bool {
         match self {
             Own::Feed(user) | Own::Suggestions(user) => {
@@ -56,7 +57,8 @@ impl Own {
         }
     }
 
-    /// The present value. It takes from the caller's quota as HTTP does.
+    /// Returns the present value of an own key. The value of an own key costs as much of the caller's quota as the page
+    /// costs over HTTP.
     pub fn value(self, port: &Port, client: &mut Client) -> Result<Option<String>, Fault> {
         let serving = &port.edge.serving;
         if !self.exists(serving) {
@@ -121,8 +123,9 @@ fn charge(port: &Port, client: &Client, class: Class) -> Result<(), Fault> {
     )))
 }
 
-/// The names of keys that a caller may read, from a place on: first of windows, then of users by their numbers. There
-/// are at most about `count`, with the place of the next page if there is one.
+/// Returns the names of own keys that a caller may read, from a cursor on: first names of windows, then names of users
+/// in the order of their numbers. `names` returns at most about `count` names, and the cursor of the next page if there
+/// is one.
 pub(super) fn names(serving: &Serving, subject: &Subject, cursor: u64, count: usize) -> (Vec<String>, Option<u64>) {
     let mut names = Vec::new();
     let of_user = |user: Id| [format!("{FEED}{user}"), format!("{SUGGESTIONS}{user}")];
@@ -144,7 +147,7 @@ pub(super) fn names(serving: &Serving, subject: &Subject, cursor: u64, count: us
     (names, more.then_some(USERS_CURSOR + until))
 }
 
-/// Whether the subject may read every user's keys, and use the cache.
+/// Whether the subject may read every user's keys and use the cache.
 pub(super) fn everybodys(subject: &Subject) -> bool {
     subject.roles.admin || subject.roles.service
 }

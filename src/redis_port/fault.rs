@@ -1,4 +1,4 @@
-//! The result of a command, and the texts of errors.
+//! The result of a command of the Redis port, and the texts of its errors.
 
 use crate::cache::CacheError;
 use crate::event::Id;
@@ -6,33 +6,34 @@ use crate::http::auth::Subject;
 
 use super::protocol::Args;
 
-/// The most bytes of an unknown command's name in an error, as in Redis.
+/// The maximum number of bytes of an unknown command's name in an error, as in Redis.
 const SHOWN_MAX_BYTES: usize = 128;
 
-/// What follows a command.
+/// What the session does after a command.
 pub(super) enum Then {
     Answered,
-    /// The connection ends after the answer.
+    /// The connection ends after the answer to the command.
     Over,
-    /// The command is answered once the token is verified.
+    /// The session verifies a token and then answers the command.
     Identify {
         token: String,
         hello: Option<Hello>,
     },
-    /// An admin reads other users' data: this is noted in the audit first, and the command runs afterwards.
+    /// An admin reads other users' data with the command. The session writes the admin's read to the audit and then
+    /// runs the command.
     Note {
         subject: Subject,
         users: Vec<Id>,
     },
 }
 
-/// Why a command was not executed.
+/// The reason why a command was not executed.
 pub(super) enum Fault {
-    /// An error with its text as it is sent.
+    /// The text of an error, as the client gets it.
     Text(String),
     Told(&'static str),
     Cache(CacheError),
-    /// No error: another step comes first.
+    /// The command has no error, but another step must come before its answer.
     Not(Then),
 }
 
@@ -42,7 +43,7 @@ impl From<CacheError> for Fault {
     }
 }
 
-/// The result of a command.
+/// The result of a command of the Redis port.
 pub(super) type Done = Result<(), Fault>;
 
 pub(super) const SYNTAX: Fault = Fault::Told("ERR syntax error");
@@ -50,7 +51,7 @@ pub(super) const NOT_AN_INTEGER: Fault = Fault::Told("ERR value is not an intege
 pub(super) const NOT_A_FLOAT: Fault = Fault::Told("ERR value is not a valid float");
 pub(super) const NOT_POSITIVE: Fault = Fault::Told("ERR value is out of range, must be positive");
 
-/// The options of HELLO besides the authentication.
+/// The options of HELLO except those of authentication.
 pub(super) struct Hello {
     pub(super) resp3: Option<bool>,
     pub(super) name: Option<String>,
@@ -60,12 +61,13 @@ pub(super) fn wrong_arity(name: &str) -> Fault {
     Fault::Text(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
-/// An argument as an error shows it. The text ends at its first NUL, as in Redis.
+/// Returns an argument as an error shows it. The shown text ends before its first NUL byte, as in Redis.
 pub(super) fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
-/// The error for an unknown command in Redis's words, with the name and the arguments shortened as there.
+/// Returns Redis's error for an unknown command. The name and the arguments of an unknown command are shortened as in
+/// Redis.
 pub(super) fn unknown(args: Args<'_>) -> Fault {
     let shown = |text: &[u8], most: usize| shown(&text[..text.len().min(most)]);
     let name = shown(args.at(0), SHOWN_MAX_BYTES);
@@ -79,7 +81,7 @@ pub(super) fn unknown(args: Args<'_>) -> Fault {
     Fault::Text(format!("ERR unknown command '{name}', with args beginning with: {follows}"))
 }
 
-/// The text of a command's error.
+/// Returns the text of a command's error.
 pub(super) fn text(fault: Fault, name: &[u8]) -> String {
     match fault {
         Fault::Text(text) => text,

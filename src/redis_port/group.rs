@@ -1,6 +1,6 @@
-//! The groups of commands.
+//! The groups of commands of the Redis port.
 
-/// The groups by which commands are counted.
+/// The groups by which the metrics count commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
     Connection,

@@ -1,12 +1,13 @@
-//! The Redis port for clients that speak RESP: feeds, suggestions and trending under the keys of `docs/cache.md`, made
-//! at the read, and an embedded cache under every other key.
+//! The Redis port for clients that speak RESP. The port has feeds, suggestions and trending under the keys of
+//! `docs/cache.md`, whose values are made at the read, and an embedded cache under every other key.
 //!
-//! `server` accepts connections, and `session` serves one: `protocol` parses, `commands` has the commands and who may
-//! use them, and `reply` writes. `computed` makes the values of nova's own keys. Commands that came together are
-//! answered with one write.
+//! `server` accepts connections, `session` serves one connection, `protocol` parses commands, `commands` has the
+//! commands and who may use them, and `reply` writes answers. `computed` makes the values of nova's own keys. nova
+//! answers the commands that arrive together with one write.
 //!
-//! The port reads the same data as HTTP and by the same rules. The token is checked again for every batch of commands,
-//! so a token that ended or was revoked has no effect. Pages take from the same quota as HTTP's pages.
+//! The Redis port reads the same data as HTTP, by the same rules. nova checks a client's token again for every batch of
+//! commands, so an expired or revoked token has no effect. Pages over the Redis port take from the same quota as pages
+//! over HTTP.
 
 mod budget;
 mod client;

@@ -1,4 +1,4 @@
-//! The state that the connections of a port share.
+//! The state that the connections of a Redis port share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -11,35 +11,36 @@ use crate::http::{Edge, PortWatch};
 
 use super::budget::Budget;
 
-/// The most connections at once. A further connection gets an error and is closed.
+/// The maximum number of open connections. A connection beyond the maximum gets an error and is closed.
 pub(super) const CONNECTIONS_MAX: usize = 1_024;
 
-/// The parts that every connection uses.
+/// The parts of the Redis port that every connection uses.
 pub(super) struct Port {
     pub(super) edge: Arc<Edge>,
     pub(super) watch: Arc<PortWatch>,
-    /// The user of a connection that has not authenticated. `None` if a token is needed.
+    /// The user of a connection that has not authenticated. The user is `None` if clients need a token.
     pub(super) stranger: Option<Subject>,
-    /// A command holds this lock for reading. EXEC, whose commands run without others between them, holds it for
-    /// writing. No other lock is held when this one is taken.
+    /// A command holds the lock `order` for reading. EXEC holds the lock `order` for writing, so that its commands run
+    /// with no others between them. A thread that takes the lock `order` holds no other lock.
     pub(super) order: RwLock<()>,
-    /// The budget for large commands and answers of all connections.
+    /// The budget for the large commands and answers of all connections.
     pub(super) budget: Budget,
     /// The number of the newest connection.
     pub(super) last_id: AtomicU64,
-    /// Whether it was logged that a page of a browser may have tried to use the port. The event is logged once, because
-    /// anybody can cause it.
+    /// Whether nova has logged that a web page may have tried to use the port through a browser. nova logs the attempt
+    /// of a web page only once, because anybody can cause such an attempt.
     pub(super) told_http: AtomicBool,
-    /// An id of this process, for clients that ask.
+    /// An id of this process that the command INFO shows.
     pub(super) run_id: String,
 }
 
-/// Who may use a port without authentication.
+/// Says who may use a Redis port without authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strangers {
-    /// Nobody may use it: `AUTH` with a token comes first.
+    /// Nobody may use the port before `AUTH` with a token.
     Refused,
-    /// Everybody may use it, with the role service. The mode is only for test servers on a local address.
+    /// Everybody may use the port without a token, and has the role service. A port without tokens is only for test
+    /// servers on a local address.
     Serve,
 }
 

@@ -1,5 +1,5 @@
-//! Parses what clients send: RESP arrays of bulk strings, or a line of words ("inline"). The commands depend only on
-//! the bytes, in whatever pieces these come.
+//! Parses the bytes that clients send: RESP arrays of bulk strings, or a line of words ("inline"). The commands that
+//! the parser finds depend only on the bytes, and not on the pieces in which the bytes arrive.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -7,20 +7,20 @@ mod inline;
 #[cfg(test)]
 mod tests;
 
-/// The most arguments of one command, including its name.
+/// The maximum number of arguments of one command, including its name.
 pub(super) const ARGS_MAX: usize = 65_536;
-/// The most bytes of one command. A value of the cache cannot be larger than a shard, which has at least this many
-/// bytes.
+/// The maximum number of bytes of one command. A larger command would be useless: a value of the cache cannot be larger
+/// than a shard, and a shard has at least as many bytes as a command may have.
 pub(super) const COMMAND_MAX_BYTES: usize = 8 << 20;
-/// The most bytes of a command in one line, and of the numbers before arguments.
+/// The maximum number of bytes of a command in one line, and of a number before an argument.
 const LINE_MAX_BYTES: usize = 64 << 10;
-/// The limits of a client that has not authenticated, as in Redis: arguments of a command, and bytes of each. A token
-/// fits.
+/// The limits for a client that has not authenticated, as in Redis: the number of a command's arguments, and the bytes
+/// of each argument. The limits for a client that has not authenticated are large enough for a token.
 const STRANGER_ARGS_MAX: usize = 10;
 const STRANGER_ARG_MAX_BYTES: usize = 16 << 10;
 
-/// A defect of what was sent. It is unknown where the next command begins, so the connection ends. The texts are
-/// Redis's own.
+/// A syntax error in the bytes of a client. After a syntax error nova does not know where the next command begins, so
+/// the connection ends. The texts of the syntax errors are those of Redis.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("Protocol error: invalid multibulk length")]
@@ -43,7 +43,7 @@ pub(super) enum Malformed {
     Quotes,
 }
 
-/// The arguments of a command, in the bytes that were read or in the unquoted line.
+/// The arguments of a command. The arguments are ranges of the bytes that were read, or of a line without its quotes.
 #[derive(Clone, Copy)]
 pub(super) struct Args<'a> {
     bytes: &'a [u8],
@@ -55,19 +55,19 @@ impl<'a> Args<'a> {
         self.places.len()
     }
 
-    /// The argument at an index, or an empty one beyond the last.
+    /// Returns the argument at an index, or an empty argument if the index is beyond the last.
     pub fn at(self, place: usize) -> &'a [u8] {
         let Some((from, to)) = self.places.get(place) else { return &[] };
         self.bytes.get(*from as usize..*to as usize).unwrap_or_default()
     }
 
-    /// The arguments from an index on.
+    /// Returns the arguments from an index on.
     pub fn from(self, place: usize) -> impl Iterator<Item = &'a [u8]> + Clone {
         (place..self.places.len()).map(move |place| self.at(place))
     }
 }
 
-/// The arguments of a command that runs later.
+/// A copy of a command's arguments, for a command that runs later.
 #[derive(Debug)]
 pub(super) struct ArgsKept {
     bytes: Box<[u8]>,
@@ -79,14 +79,14 @@ impl ArgsKept {
         Args { bytes: &self.bytes, places: &self.places }
     }
 
-    /// The memory of the arguments in bytes.
+    /// Returns the bytes that the arguments take in memory.
     pub fn bytes(&self) -> usize {
         size_of::<ArgsKept>() + self.bytes.len() + size_of_val(&*self.places)
     }
 }
 
 impl Args<'_> {
-    /// A copy that owns its bytes.
+    /// Returns a copy of the arguments that owns its bytes.
     pub fn kept(self) -> ArgsKept {
         let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(self.places.len()));
         for arg in self.from(0) {
@@ -98,26 +98,27 @@ impl Args<'_> {
     }
 }
 
-/// The state of the parser within an incomplete command. Positions count from the beginning of the command, which stays
-/// at the beginning of the buffer.
+/// The state of the parser while a command is incomplete. Positions in the parser count from the beginning of the
+/// command, which stays at the beginning of the buffer.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     places: Vec<(u32, u32)>,
-    /// The words of a line without quotes.
+    /// The words of a command in one line, without quotes.
     line: Vec<u8>,
     inline: bool,
-    /// The number of arguments still to come. `None` before it is known.
+    /// The number of the command's arguments that the parser has not read yet. The number of arguments is `None` until
+    /// the parser has read it.
     left: Option<usize>,
-    /// The length of the next argument, once it is known.
+    /// The length of the next argument, or `None` until the parser has read it.
     length: Option<usize>,
     at: usize,
-    /// Up to this position the awaited line has no end.
+    /// The parser has found no line end before this position.
     searched: usize,
 }
 
 impl Parser {
-    /// The length of the first command in `read`, if it is complete. [`Parser::args`] then has the command until
-    /// [`Parser::clear`]. A command without arguments is empty.
+    /// Returns the length of the first command in `read`, if this command is complete. After `next`, [`Parser::args`]
+    /// has the command until [`Parser::clear`] is called. A command without arguments is possible, and has no effect.
     pub fn next(&mut self, read: &[u8], stranger: bool) -> Result<Option<usize>, Malformed> {
         let mut left = match self.left {
             Some(left) => left,
@@ -147,18 +148,18 @@ impl Parser {
         Ok(Some(self.at))
     }
 
-    /// The arguments of the complete command.
+    /// Returns the arguments of the complete command.
     pub fn args<'a>(&'a self, read: &'a [u8]) -> Args<'a> {
         Args { bytes: if self.inline { &self.line } else { read }, places: &self.places }
     }
 
-    /// The number of bytes from the beginning of the command that are needed before parsing can continue, or 0 if it is
-    /// unknown.
+    /// Returns the number of bytes from the beginning of the command that the parser needs before it can continue, or 0
+    /// if the number is unknown.
     pub fn needed(&self) -> usize {
         self.length.map_or(0, |length| self.at + length + 2)
     }
 
-    /// Forgets the command, which was executed and whose bytes were removed.
+    /// Resets the parser after the command was executed and its bytes were removed.
     pub fn clear(&mut self) {
         let places = std::mem::take(&mut self.places);
         let mut line = std::mem::take(&mut self.line);
@@ -169,7 +170,7 @@ impl Parser {
         self.places.shrink_to(1_024);
     }
 
-    /// Parses one argument. Returns false if it is incomplete.
+    /// Parses one argument of a command. Returns false if the argument is incomplete.
     fn argument(&mut self, read: &[u8], stranger: bool) -> Result<bool, Malformed> {
         let length = match self.length {
             Some(length) => length,
@@ -190,8 +191,8 @@ impl Parser {
             }
         };
         let end = self.at + length;
-        // The next argument decides whether the two bytes after this one are an end of line. Redis does not check them
-        // either.
+        // The parser does not check that the two bytes after an argument are a line end: if they are not, the next
+        // argument usually fails. Redis does not check the two bytes after an argument, either.
         if read.len() < end + 2 {
             return Ok(false);
         }
@@ -202,8 +203,8 @@ impl Parser {
         Ok(true)
     }
 
-    /// Parses the number in a line that begins at `from`. The next line is then at `self.at`. `None` while the line has
-    /// no end.
+    /// Parses the number in the line that begins at `from`. Sets `self.at` to the beginning of the next line. Returns
+    /// `None` while the line is incomplete.
     fn number(&mut self, read: &[u8], from: usize, long: Malformed) -> Result<Option<Result<i64, ()>>, Malformed> {
         let start = self.searched.max(from);
         let rest = read.get(start..).unwrap_or_default();
@@ -211,7 +212,7 @@ impl Parser {
             if read.len() - from > LINE_MAX_BYTES {
                 return Err(long);
             }
-            // The last byte may be the first byte of the line's end.
+            // The last byte may be the first byte of a line end.
             self.searched = read.len().saturating_sub(1).max(from);
             return Ok(None);
         };
@@ -220,7 +221,7 @@ impl Parser {
         Ok(Some(read.get(from..end).and_then(number).ok_or(())))
     }
 
-    /// Parses a command in one line.
+    /// Parses a command that is written in one line.
     fn line(&mut self, read: &[u8]) -> Result<Option<usize>, Malformed> {
         let rest = read.get(self.searched..).unwrap_or_default();
         let Some(end) = memchr::memchr(b'\n', rest).map(|end| self.searched + end) else {
@@ -243,13 +244,13 @@ impl Parser {
     }
 }
 
-/// Whether a command's name is a line of an HTTP request, which a browser may send for any page. Redis takes no further
-/// command of such a client either (`securityWarningCommand` in src/server.c).
+/// Whether a command's name is the beginning of a line of an HTTP request, which a browser may send for any web page.
+/// Redis also ends the connection of a client that sends an HTTP request (`securityWarningCommand` in src/server.c).
 pub(super) fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// A decimal number in Redis's form: no sign `+`, no leading zeros, no spaces.
+/// Parses a decimal number as Redis does: without a plus sign, without leading zeros, without spaces.
 pub(super) fn number(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.split_first()? {
         (b'-', rest) => (true, rest),

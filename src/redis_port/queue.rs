@@ -1,16 +1,16 @@
-//! The commands that wait for EXEC.
+//! The commands of a client that wait for EXEC.
 
 use crate::event::Id;
 
 use super::protocol::ArgsKept;
 
-/// The commands of a client after MULTI.
+/// The commands that a client has sent after MULTI.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub commands: Vec<ArgsKept>,
     pub bytes: usize,
-    /// Whether a command was refused, so that EXEC runs none of them.
+    /// Whether nova refused one of the commands, so that EXEC runs none of them.
     pub broken: bool,
-    /// The other users whose keys an admin is going to read.
+    /// The other users whose keys an admin reads with the waiting commands.
     pub users: Vec<Id>,
 }

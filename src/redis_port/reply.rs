@@ -1,6 +1,6 @@
-//! Writes answers: RESP2, or RESP3 for a client that requested it with HELLO 3.
+//! Writes answers in RESP2, or in RESP3 for a client that requested RESP3 with HELLO 3.
 
-/// The buffer to which an answer's bytes are appended, and from which they are sent together.
+/// The buffer that collects the bytes of answers, so that the session can send several answers together.
 #[derive(Debug, Default)]
 pub(super) struct Out {
     pub bytes: Vec<u8>,
@@ -16,7 +16,8 @@ impl Out {
         self.line(b'+', text.as_bytes());
     }
 
-    /// Writes an error. The text begins with a code. Line ends within the text become blanks, and those at its end go.
+    /// Writes an error as the answer. The text of an error begins with a code such as `ERR`. Line ends within the text
+    /// become spaces, and line ends at the end of the text are removed.
     pub fn error(&mut self, text: &str) {
         let text = text.trim_end_matches(['\r', '\n']);
         self.bytes.push(b'-');
@@ -49,7 +50,7 @@ impl Out {
         self.head(b'*', len);
     }
 
-    /// Begins a map of `pairs` pairs, which follow.
+    /// Begins a map of `pairs` pairs. The caller writes the pairs of the map after its beginning.
     pub fn map(&mut self, pairs: usize) {
         if self.resp3 { self.head(b'%', pairs) } else { self.head(b'*', 2 * pairs) }
     }
@@ -58,7 +59,7 @@ impl Out {
         self.head(if self.resp3 { b'~' } else { b'*' }, len);
     }
 
-    /// Writes a text for people.
+    /// Writes a text for people to read, which RESP3 marks as verbatim.
     pub fn verbatim(&mut self, text: &str) {
         if !self.resp3 {
             return self.bulk(text.as_bytes());
@@ -85,9 +86,9 @@ impl Out {
     }
 }
 
-/// The shortest text that reads back to this number, as Redis 7.2 and later write it.
+/// Returns the shortest text that reads back as this number, as Redis 7.2 and later write numbers.
 pub(super) fn double(value: f64) -> String {
-    /// Whole numbers below this are written without an exponent.
+    /// Whole numbers below this limit are written without an exponent.
     const PLAIN: f64 = 1e17;
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();

@@ -1,4 +1,4 @@
-//! The listener: who may connect, and how serving ends.
+//! The listener of the Redis port: who may connect, and how the port ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,19 +20,20 @@ use crate::http::{Caller, Edge, PortWatch};
 use super::port::{CONNECTIONS_MAX, Port, Strangers};
 use super::session;
 
-/// The most connections of one address.
+/// The maximum number of connections from one IP address.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
-/// How long an idle authenticated connection is kept. It is long, because pools keep connections open.
+/// How long nova keeps an idle authenticated connection open. The timeout for idle connections is long, because
+/// connection pools keep idle connections open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// How long running commands may take once the process stops.
+/// How long running commands may still take after the process was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// The answer to a connection for which there is no place, as from Redis.
+/// The answer to a connection beyond the limit, in Redis's words.
 const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
-/// An address that is bound while nothing listens on it yet.
+/// An address that is bound before nova listens on it.
 pub struct Reserved(TcpSocket);
 
-/// Why nova cannot listen on an address.
+/// The reason why nova cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr} for Redis clients: {source}; choose another address with cache.listen")]
 pub struct BindError {
@@ -41,13 +42,13 @@ pub struct BindError {
 }
 
 impl Reserved {
-    /// Binds an address. The function must be called in a runtime.
+    /// Binds the address for the Redis port. `bind` must be called within a Tokio runtime.
     pub fn bind(addr: SocketAddr) -> Result<Reserved, BindError> {
         bound(addr).map(Reserved).map_err(|source| BindError { addr, source })
     }
 }
 
-/// The parts that connections use, and the signal that ends them.
+/// The state that connections share, and the signal that ends the connections.
 struct Served {
     port: Arc<Port>,
     ends: watch::Sender<bool>,
@@ -60,15 +61,16 @@ impl Served {
     }
 }
 
-/// Replaces the node behind a listener, for example when a server for tests goes back to a snapshot.
+/// Replaces the node behind a listener, for example when a server for tests resets to a snapshot.
 pub struct Replacer {
     served: Arc<RwLock<Arc<Served>>>,
     strangers: Strangers,
 }
 
 impl Replacer {
-    /// Replaces the node. Connections of the previous node end after their running commands, and its cache is gone, so
-    /// clients connect again. Without effect if the edge has no port.
+    /// Replaces the node behind the listener. Connections of the previous node end after their running commands. The
+    /// cache of the previous node is gone, so clients connect again. `replace` has no effect if the new edge has no
+    /// Redis port.
     pub fn replace(&self, edge: &Arc<Edge>) {
         if let Some(watch) = &edge.watch.port {
             let next = Served::new(edge, watch, self.strangers);
@@ -78,16 +80,17 @@ impl Replacer {
     }
 }
 
-/// A bound listener.
+/// The listener of the Redis port with its workers.
 pub struct Server {
     listener: TcpListener,
-    /// The current node, read for a moment at each connection.
+    /// The current node behind the listener. Each new connection reads the current node once.
     served: Arc<RwLock<Arc<Served>>>,
     strangers: Strangers,
     workers: Workers,
 }
 
-/// Listens on the address, and serves on `threads` threads. Nothing is accepted before [`Server::run`].
+/// Listens on the address, and serves connections on `threads` threads. nova accepts no connection before
+/// [`Server::run`] is called.
 pub fn listen(
     reserved: Reserved,
     edge: &Arc<Edge>,
@@ -103,7 +106,7 @@ pub fn listen(
     Ok(Server { listener, served, strangers, workers })
 }
 
-/// An open connection, which is counted until this is dropped.
+/// An open connection, which the metrics count until this value is dropped.
 struct Open(Arc<PortWatch>);
 
 impl Open {
@@ -125,12 +128,12 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// The handle with which another edge can replace this one.
+    /// Returns the handle that replaces the node behind this listener.
     pub fn replacer(&self) -> Replacer {
         Replacer { served: Arc::clone(&self.served), strangers: self.strangers }
     }
 
-    /// Serves until `stop` becomes true, and then lets running commands finish.
+    /// Serves connections until `stop` becomes true, and then waits until running commands have ended.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let addresses = Places::new(usize::MAX);
@@ -143,7 +146,8 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!("a Redis client's connection could not be taken: {error}");
-                    // There are no file descriptors left. The pause gives other connections time to end.
+                    // The process probably has no free file descriptor. The pause gives other connections time to end
+                    // and to free their file descriptors.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -153,7 +157,8 @@ impl Server {
             let place = addresses.enter(peer.ip(), CONNECTIONS_PER_ADDRESS_MAX);
             let (Ok(permit), Some(place)) = (permit, place) else {
                 served.port.watch.counts.refused.fetch_add(1, Ordering::Relaxed);
-                // The kernel takes so few bytes at once. If the buffer is full, the client gets no answer.
+                // The kernel's send buffer usually takes the short error at once. If the send buffer is full, the
+                // client gets no answer.
                 let _ = stream.try_write(FULL);
                 continue;
             };

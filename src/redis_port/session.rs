@@ -1,4 +1,4 @@
-//! One connection: complete commands are executed in order, and their answers are sent together.
+//! One connection of the Redis port: it executes complete commands in order, and sends their answers together.
 
 use std::io;
 use std::sync::Arc;
@@ -21,24 +21,23 @@ use super::port::Port;
 use super::protocol::{COMMAND_MAX_BYTES, Parser, is_http};
 use super::reply::Out;
 
-/// The free bytes for a read.
+/// The free bytes in the buffer before each read.
 const READ_BYTES: usize = 16 << 10;
-/// The free bytes that are added at once for a large command.
+/// The bytes by which the buffer grows at most at once for a large command.
 const LARGE_READ_BYTES: usize = 256 << 10;
-/// When the answers have this many bytes, they are sent, even if more commands wait.
+/// When the buffered answers have this many bytes, nova sends the answers, even if more commands wait.
 const WRITE_MAX_BYTES: usize = 64 << 10;
-/// The number of commands of one connection that are executed before the other connections of the thread have their
-/// turn.
+/// After this many commands of one connection, the other connections of the thread have their turn.
 const TURN_COMMANDS: u32 = 128;
-/// Making the value of one of nova's own keys counts as this many commands.
+/// A command that makes the value of one of nova's own keys counts as this many commands.
 const MADE_COMMANDS: u32 = 16;
 
-/// The result of a batch.
+/// The result of a batch of commands.
 #[derive(PartialEq, Eq)]
 enum Batch {
-    /// The connection continues to read.
+    /// The connection reads the next commands.
     Done,
-    /// The connection ends.
+    /// The connection of the client ends.
     Over,
 }
 
@@ -53,7 +52,7 @@ struct Session<'p, S> {
     caller: Caller,
 }
 
-/// Serves a connection until it ends. It fails if the stream fails.
+/// Serves one connection until it ends. Returns an error if the connection's stream fails.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     port: &Arc<Port>,
     stream: Patient<S>,
@@ -89,7 +88,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
-    /// Executes every complete command, and sends the answers.
+    /// Executes every complete command in the buffer, and sends the answers.
     async fn batch(&mut self) -> io::Result<Batch> {
         self.look();
         let mut turn = 0;
@@ -130,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         Ok(batch)
     }
 
-    /// Executes one command, and waits if its answer needs that.
+    /// Executes one command, and waits for what its answer needs.
     async fn command(&mut self) -> Batch {
         if is_http(self.parser.args(&self.read).at(0)) {
             self.warn_of_http();
@@ -163,8 +162,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// Ends the connection without any answer, even to earlier commands, because a page must not learn that this port
-    /// exists.
+    /// Ends the connection without an answer, even to earlier commands, because a web page must not learn that this
+    /// port exists.
     fn warn_of_http(&mut self) {
         self.out.bytes.clear();
         self.client.errors += 1;
@@ -177,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// Checks who the client is now.
+    /// Updates the user of the client from its token.
     fn look(&mut self) {
         let Some(token) = &self.client.token else {
             self.client.subject = self.port.stranger;
@@ -195,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         self.client.caller = Some(self.client.subject.as_ref().map_or(self.caller, user));
     }
 
-    /// Verifies the token. If it is valid, the client becomes its user.
+    /// Verifies the token of AUTH or HELLO. If the token is valid, the client becomes the user of the token.
     async fn identify(&mut self, token: String) -> Result<(), String> {
         let edge = &self.port.edge;
         let limiter = &edge.gate.limiter;
@@ -207,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             }
             Err(refusal) => {
                 edge.auth.refused.note(&refusal);
-                // Guesses of tokens take from the quota of refused requests.
+                // A client that guesses tokens uses up its quota of refused requests.
                 let verdict = limiter.check(crate::http::Class::Refused, self.caller, limiter.now_us());
                 Err(match verdict.is_none_or(|verdict| verdict.granted()) {
                     true => {
@@ -220,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// Puts an admin's read of other users' data into the audit.
+    /// Writes an admin's read of other users' data to the audit.
     async fn note(&self, subject: &Subject, users: Vec<Id>) -> bool {
         for user in users {
             if !crate::http::looked(&self.port.edge, subject, "redis-read", user.to_string()).await {
@@ -243,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         Ok(())
     }
 
-    /// Counts the executed commands.
+    /// Adds the executed commands and the errors to the metrics.
     fn tell(&mut self) {
         let counts = &self.port.watch.counts;
         for (total, done) in counts.commands.iter().zip(&mut self.client.done) {
@@ -254,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         counts.errors.fetch_add(u64::from(std::mem::take(&mut self.client.errors)), Ordering::Relaxed);
     }
 
-    /// Frees memory that a large command took.
+    /// Frees the memory that a large command took in the buffer.
     fn rest(&mut self) {
         debug_assert!(self.read.len() <= COMMAND_MAX_BYTES + LARGE_READ_BYTES);
         if self.read.is_empty() && self.read.capacity() > SMALL_BYTES {

@@ -1,4 +1,4 @@
-//! Lets sources wake the thread that polls them.
+//! A bell with which a source wakes the thread that polls the source.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clock::monotonic_now;
 
-/// Sources ring it when they have something, so that one thread can wait for both.
+/// Each source rings the bell when it has records, so that one thread can wait for two sources.
 #[derive(Debug, Default)]
 pub struct Bell {
     rung: Mutex<bool>,
@@ -19,7 +19,7 @@ impl Bell {
         self.changed.notify_all();
     }
 
-    /// Waits until somebody has rung since the last call, or for this long.
+    /// Waits until somebody has rung the bell since the last call of `wait`, or for at most the time `most`.
     pub fn wait(&self, most: Duration) {
         let deadline = monotonic_now() + most;
         let mut rung = self.rung.lock();

@@ -1,5 +1,5 @@
-//! Two sources in one node: changes from PostgreSQL, and client events from the local log or from Kafka. Each has its
-//! own partitions, positions and counts, and ingest sees one source.
+//! Two sources in one node: changes from PostgreSQL, and client events from the local log or from Kafka. Each of the
+//! two sources has its own partitions, positions and counts, and ingest sees one source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::event::{Record, TopicPartition};
 use super::bell::Bell;
 use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
 
-/// How often a source that cannot ring is polled while there is nothing else to do.
+/// How often a source that cannot ring the bell is polled while no source has records.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Two sources that ingest sees as one.
+/// One source that combines two sources for ingest.
 pub struct Both {
     changes: Box<dyn Source>,
-    /// The only partition of `changes`. All others belong to `events`.
+    /// The only partition of the source `changes`. All other partitions belong to the source `events`.
     partition: TopicPartition,
     events: Box<dyn Source>,
     bell: Arc<Bell>,
-    /// The longest wait without polling both.
+    /// The longest wait for the bell, after which both sources are polled.
     look_every: Duration,
 }
 

@@ -19,7 +19,8 @@ use super::{PollLimits, Polled, Source, SourceError};
 
 pub(super) use self::line::parse as parse_line;
 
-/// A longer line is not read as a record. The beginning of a longer line becomes a dead letter.
+/// The longest line of a capture that is read as a record, in bytes. The beginning of a longer line becomes a dead
+/// letter.
 pub const LINE_MAX_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 1 << 18;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -39,9 +40,10 @@ pub struct CaptureSource {
     /// The index of the next file in `files`.
     next_file: usize,
     paused: FxHashSet<TopicPartition>,
-    /// Partitions that must be read again from an offset, once all files have been read.
+    /// The partitions that must be read again from an offset, once all files have been read.
     again: FxHashMap<TopicPartition, i64>,
-    /// Set while the files are read again. Only these partitions are delivered then.
+    /// The only partitions whose records are delivered while the files are read again. `only` is `None` while the files
+    /// are read for the first time.
     only: Option<FxHashMap<TopicPartition, i64>>,
     topics: FxHashSet<Arc<str>>,
     read_bytes: Arc<AtomicU64>,
@@ -50,7 +52,7 @@ pub struct CaptureSource {
 struct OpenFile {
     reader: Box<dyn BufRead + Send>,
     path: String,
-    /// The topic for lines that are no records, and the number of the next line.
+    /// The topic for lines of the file that are not records.
     defects: Arc<str>,
     line: i64,
 }
@@ -60,7 +62,7 @@ struct Counted(Input, Arc<AtomicU64>);
 
 enum Input {
     File(File),
-    /// Any other input, such as a pipe. It can be read only once.
+    /// An input that is not a file, such as a pipe. A pipe can be read only once.
     Once(Box<dyn Read + Send>),
 }
 
@@ -76,7 +78,7 @@ impl Read for Counted {
 }
 
 impl CaptureSource {
-    /// Opens the captures, and fails at once if a file cannot be opened. `-` is standard input.
+    /// Opens the captures, and fails at once if a file cannot be opened. The path `-` stands for standard input.
     pub fn new(files: Vec<PathBuf>) -> Result<CaptureSource, SourceError> {
         for path in files.iter().filter(|path| !is_stdin(path)) {
             let known = path.metadata().map_err(|source| read_error(path, source))?;
@@ -104,7 +106,7 @@ impl CaptureSource {
         Arc::clone(&self.read_bytes)
     }
 
-    /// The size of all files together. A pipe counts as empty.
+    /// The size of all files together. A pipe has no known size, and counts as empty.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len()).sum()
     }
@@ -121,7 +123,7 @@ impl CaptureSource {
             true => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain))),
             false => Box::new(plain),
         };
-        // A line without a place gets one from its file's path.
+        // A damaged line has no topic, so its dead letter gets a topic that is made from the path of the file.
         let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
         let hash = xxh3_64(whole.as_os_str().as_encoded_bytes()) as u32;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -131,7 +133,8 @@ impl CaptureSource {
         Ok(true)
     }
 
-    /// Begins another pass over the files for the partitions that were resumed. Returns false if none were resumed.
+    /// Begins another pass over the files for the partitions that were resumed. Returns false if no partition was
+    /// resumed.
     fn again(&mut self) -> bool {
         let ready: Vec<_> = self.again.keys().filter(|name| !self.paused.contains(name)).cloned().collect();
         if ready.is_empty() {
@@ -158,7 +161,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Opens a capture for the first time, or `again`.
+/// Opens a capture, for the first time or (with `again`) once more.
 fn input(path: &Path, again: bool) -> std::io::Result<Input> {
     if !is_stdin(path) {
         let file = File::open(path)?;
@@ -179,7 +182,7 @@ fn read_error(path: &Path, source: std::io::Error) -> SourceError {
 }
 
 impl OpenFile {
-    /// The next line as a record; `None` at the end of the file.
+    /// Returns the next line as a record, or `None` at the end of the file.
     fn next(&mut self, topics: &mut FxHashSet<Arc<str>>) -> Result<Option<Record>, SourceError> {
         loop {
             let (line, length) = match self.read_line() {
@@ -213,7 +216,7 @@ impl OpenFile {
         }
     }
 
-    /// A line without its end, and its whole length, which is longer than the returned line if that was cut.
+    /// Returns a line without its line end, and the line's whole length, which is larger if the returned line was cut.
     fn read_line(&mut self) -> std::io::Result<Option<(Vec<u8>, usize)>> {
         let (mut line, mut length) = (Vec::new(), 0);
         loop {

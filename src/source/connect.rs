@@ -1,21 +1,27 @@
-//! The state of the connector according to Kafka Connect: whether it runs, and what to do if it does not. Nothing else
-//! shows this, because the topics of a paused connector look like those of a quiet database.
+//! The state of the connector according to Kafka Connect: whether it runs, and what to do if it does not. Only Kafka
+//! Connect knows whether the connector runs: the topics of a paused connector look like the topics of a quiet database.
 
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::Full;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::ask::{Credentials, Question};
+use crate::http_client::{Answer, HttpClient, Limits, address};
+use crate::tls::Trust;
 
-/// How long Connect may take to answer.
+/// How long Kafka Connect may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The most bytes of an answer. A status has a Java stack trace for each task.
+/// The largest size of an answer from Kafka Connect, in bytes. The status of a connector has a Java stack trace for
+/// each failed task.
 const ANSWER_MAX_BYTES: usize = 1 << 20;
-/// Connect restarts, and moves connectors between workers. A pause that is no longer than this is no problem.
+/// Kafka Connect is restarted at times, and moves connectors between workers. nova reports a connector only if it has
+/// not run for longer than this grace period.
 const GRACE_MS: i64 = 60_000;
 
-/// A part of the stack trace, and the way out. The first entry whose part is in the trace applies.
+/// Each entry has a part of a stack trace, and the remedy for the error with this stack trace. The first entry whose
+/// part is found in the stack trace applies.
 const CAUSES: [(&str, &str); 15] = [
     (
         "is active for PID",
@@ -24,7 +30,8 @@ const CAUSES: [(&str, &str); 15] = [
     ("can no longer get changes from replication slot", SLOT_LOST),
     ("has been invalidated", SLOT_LOST),
     ("requested WAL segment", SLOT_LOST),
-    // These sentences are Debezium's. The same message advises `when_needed`.
+    // Debezium writes "no longer available on the server". Debezium's message also recommends the snapshot mode
+    // `when_needed`.
     ("no longer available on the server", SLOT_LOST),
     (
         "replication slot",
@@ -44,17 +51,17 @@ const TOO_LARGE: &str = "a row is larger than Kafka takes: docs/connector.md, \"
 const SLOT_LOST: &str = "the slot, or what it needed, is gone: begin again as docs/connector.md says, \"When the slot is lost\". \
                          With snapshot.mode=when_needed rows that were deleted since would stay";
 
-/// The states that last until a person ends them.
+/// The states of a connector that last until a person ends them.
 const LASTING: [&str; 3] = ["FAILED", "PAUSED", "STOPPED"];
 
-/// Connect's report about a part that is not running.
+/// A connector or a task that is not running, as Kafka Connect reports it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("CdcConnectorError: the {part} of {name} is {state}: {cause}")]
 pub struct CdcConnectorError {
     part: &'static str,
     name: String,
     state: String,
-    /// The innermost cause of the trace.
+    /// The innermost cause in the stack trace.
     cause: String,
     way_out: WayOut,
 }
@@ -62,14 +69,15 @@ pub struct CdcConnectorError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WayOut {
     Resume,
-    /// The step before the restart.
+    /// What a person must do before the restart of the connector.
     Restart(&'static str),
     /// A restart would not help, because a new connector is needed.
     Other(&'static str),
 }
 
 impl CdcConnectorError {
-    /// Reads Connect's answer `status` about the connector. `None` if everything runs.
+    /// Reads the answer of Kafka Connect to a request for the status of the connector. Returns `None` if the connector
+    /// and all its tasks run.
     pub fn of(name: &str, status: &str) -> Option<CdcConnectorError> {
         let status: Value = serde_json::from_str(status).ok()?;
         let stands = |part: &&Value| part["state"] != "RUNNING";
@@ -95,7 +103,7 @@ impl CdcConnectorError {
         Some(CdcConnectorError { part, name, state, cause: cause.unwrap_or_default().to_owned(), way_out })
     }
 
-    /// The way out, with the command. `url` is Connect's.
+    /// Returns the remedy with the command to run. `url` is the URL of Kafka Connect.
     pub fn remedy(&self, url: &str) -> String {
         let name = &self.name;
         match self.way_out {
@@ -108,36 +116,36 @@ impl CdcConnectorError {
     }
 }
 
-/// The connector, and the Connect that runs it.
+/// The name of a connector, and the URL of the Kafka Connect that runs it.
 #[derive(Clone, Debug)]
 pub struct ConnectorSettings {
     url: String,
     name: String,
 }
 
-/// The state of the connector.
+/// The state of the connector, as far as Kafka Connect reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Runs,
     Stands(CdcConnectorError),
-    /// Connect has no connector with this name.
+    /// The REST API of Kafka Connect has no connector with the configured name.
     Missing,
-    /// Connect does not answer, or its answer is something else.
+    /// Kafka Connect does not answer, or its answer is not a connector's status.
     Unknown(String),
 }
 
 impl ConnectorSettings {
-    /// `url` is `http://host:port` of Connect's REST API, and `name` the connector's.
+    /// `url` is `http://host:port` of Kafka Connect's REST API, and `name` is the name of the connector.
     pub fn new(url: &str, name: &str) -> ConnectorSettings {
         ConnectorSettings { url: url.trim_end_matches('/').to_owned(), name: name.to_owned() }
     }
 
-    /// Asks Connect for the state.
+    /// Asks Kafka Connect for the state of the connector.
     pub async fn standing(&self) -> Standing {
         let url = format!("{}/connectors/{}/status", self.url, self.name);
-        match Question::of(&url, Credentials::Nobody, None).answer(ANSWER_MAX_BYTES, TIMEOUT).await {
-            Ok(answer) => self.told(answer.status, &answer.text()),
-            Err(error) => Standing::Unknown(error.to_string()),
+        match ask(&url).await {
+            Ok(answer) => self.told(answer.status.as_u16(), &answer.text()),
+            Err(why) => Standing::Unknown(format!("{url}: {why}")),
         }
     }
 
@@ -151,7 +159,7 @@ impl ConnectorSettings {
         }
     }
 
-    /// The problem and the way out in words. `None` if the connector runs.
+    /// Returns the problem and the remedy in words. Returns `None` if the connector runs.
     fn words(&self, standing: &Standing) -> Option<String> {
         let ConnectorSettings { url, name } = self;
         Some(match standing {
@@ -169,7 +177,16 @@ impl ConnectorSettings {
     }
 }
 
-/// The connector's state in a running node. A job writes it, and the edge reads it.
+/// Sends one request to Kafka Connect.
+async fn ask(url: &str) -> Result<Answer, String> {
+    let address = address(url).ok_or("expected http://host:port or https://host:port")?;
+    let limits = Limits { time: TIMEOUT, answer_max_bytes: ANSWER_MAX_BYTES, idle_connections: 0 };
+    let client = HttpClient::new(&address, &Trust::Machine, limits).map_err(|error| error.to_string())?;
+    let request = Request::get(address).body(Full::default()).map_err(|error| error.to_string())?;
+    client.send(request).await.map_err(|error| error.to_string())
+}
+
+/// The connector's state in a running node of nova. A job writes the state, and the HTTP server reads it.
 pub struct ConnectorStatus {
     settings: ConnectorSettings,
     told: Mutex<Option<Told>>,
@@ -177,7 +194,7 @@ pub struct ConnectorStatus {
 
 struct Told {
     standing: Standing,
-    /// Since when the connector does not run, epoch milliseconds.
+    /// The time since which the connector has not run, in epoch milliseconds.
     since_ms: Option<i64>,
 }
 
@@ -190,7 +207,7 @@ impl ConnectorStatus {
         &self.settings
     }
 
-    /// Takes Connect's report. A change is logged.
+    /// Stores the state that Kafka Connect reported, and logs a change of the state.
     pub fn tell(&self, standing: Standing, now_ms: i64) {
         let mut told = self.told.lock();
         if told.as_ref().is_some_and(|told| told.standing == standing) {
@@ -206,12 +223,12 @@ impl ConnectorStatus {
         *told = Some(Told { standing, since_ms });
     }
 
-    /// Whether the connector runs. `None` before Connect was asked.
+    /// Whether the connector runs, or `None` before Kafka Connect was asked for the first time.
     pub fn runs(&self) -> Option<bool> {
         self.told.lock().as_ref().map(|told| told.standing == Standing::Runs)
     }
 
-    /// The problem of the connector, and whether it lasts, so that a person has to act.
+    /// Returns the problem of the connector, and whether the problem has lasted so long that a person has to act.
     pub fn wrong(&self, now_ms: i64) -> Option<(String, bool)> {
         let told = self.told.lock();
         let told = told.as_ref()?;
@@ -317,7 +334,7 @@ mod tests {
         ] {
             status.tell(moves, 10);
             assert!(!status.wrong(9 + GRACE_MS).unwrap().1);
-            // Problems that follow one another count as one time without changes.
+            // Two problems of the connector that follow each other without a pause count as one long problem.
             assert!(status.wrong(10 + GRACE_MS).unwrap().1);
         }
         status.tell(told("RUNNING", &["RUNNING"]), 20);

@@ -1,5 +1,5 @@
-//! Captures that a test hands over while a node runs, beside the local log. Each record keeps its partition and its
-//! offset, so redeliveries, gaps and several partitions are as with Kafka.
+//! Captures that a test hands over while a node runs, in addition to the records of the local log. Each record keeps
+//! its partition and its offset, so redeliveries, gaps and several partitions behave as with Kafka.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use super::capture::parse_line;
 use super::local::LOCAL_PARTITION;
 use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
 
-/// The most hand-overs that may wait.
+/// The largest number of hand-overs that may wait.
 const QUEUE_MAX: usize = 16;
-/// The most records that are kept for a new delivery after a held partition continues. The oldest are forgotten.
+/// The largest number of records that are kept in order to deliver them again after a held partition continues. The
+/// oldest kept records are forgotten when there are more of them than the limit.
 const HISTORY_MAX_RECORDS: usize = 100_000;
 
-/// Why records were not accepted.
+/// Why the handed-over records were not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("ingestion takes nothing more for now")]
 pub struct Behind;
@@ -31,7 +32,7 @@ struct Work {
     done: Sender<()>,
 }
 
-/// The handle with which records are handed over.
+/// The handle with which a test hands records over.
 #[derive(Clone)]
 pub struct CaptureHandle {
     queue: Sender<Work>,
@@ -39,8 +40,8 @@ pub struct CaptureHandle {
 }
 
 impl CaptureHandle {
-    /// Hands records over, and waits until all of them have gone to the writer. Without records it waits for all
-    /// earlier hand-overs. Blocks for at most `most`.
+    /// Hands records over, and waits until all of the records have gone to the writer. A call without records waits for
+    /// all earlier hand-overs. The call blocks for at most the time `most`.
     pub fn hand_over(&self, records: Vec<Record>, most: Duration) -> Result<(), Behind> {
         let deadline = monotonic_now() + most;
         let (done, taken) = bounded(1);
@@ -50,13 +51,13 @@ impl CaptureHandle {
         taken.recv_deadline(deadline).map_err(|_| Behind)
     }
 
-    /// Ends a wait of the source, when the node is stopped.
+    /// Wakes the source from its wait when the node is stopped.
     pub fn wake(&self) {
         self.bell.ring();
     }
 }
 
-/// Parses the lines of a capture. `Err` names the problem and the line, counted from 1.
+/// Parses the lines of a capture. The `Err` of the result names the problem and the line, counted from 1.
 pub fn parse(text: &[u8]) -> Result<Vec<Record>, String> {
     let (mut records, mut topics) = (Vec::new(), FxHashSet::default());
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -69,13 +70,13 @@ pub fn parse(text: &[u8]) -> Result<Vec<Record>, String> {
     Ok(records)
 }
 
-/// The source of handed-over records, together with the source of everything else.
+/// The source of handed-over records, together with the source of all other records.
 pub struct Handed {
     inner: Box<dyn Source>,
     queue: Receiver<Work>,
     bell: Arc<Bell>,
     waiting: VecDeque<Work>,
-    /// The hand-overs that were polled to their end. The records of a hand-over have gone to the writer once the next
+    /// The hand-overs whose records were all polled. The records of a hand-over have gone to the writer when the next
     /// poll begins.
     polled: Vec<Sender<()>>,
     /// The delivered records, oldest first.
@@ -83,7 +84,7 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Puts hand-overs beside the source of everything else.
+    /// Puts the source of hand-overs beside the source of all other records.
     pub fn over(mut inner: Box<dyn Source>) -> (Handed, CaptureHandle) {
         let (sender, queue) = bounded(QUEUE_MAX);
         let bell = Arc::<Bell>::default();
@@ -112,7 +113,7 @@ impl Handed {
         out.push(record);
     }
 
-    /// Appends the handed-over records. Returns whether a hand-over ended.
+    /// Appends handed-over records to `out`. Returns whether a hand-over ended with the appended records.
     fn take(&mut self, most: usize, out: &mut Vec<Record>) -> bool {
         self.waiting.extend(self.queue.try_iter());
         let mut left = most;
@@ -133,13 +134,13 @@ impl Handed {
     }
 }
 
-/// The result of a poll besides records.
+/// What a poll has found besides records.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Nothing,
-    /// A hand-over has ended. The next poll reports that.
+    /// A hand-over has ended, which the next poll reports.
     AtAnEnd,
-    /// The source of everything else has finished.
+    /// The source of all other records has finished.
     Finished,
 }
 
@@ -156,7 +157,7 @@ impl Looked {
 impl Source for Handed {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
         for done in self.polled.drain(..) {
-            // The caller may no longer wait.
+            // Sending the notice fails if the caller no longer waits, which is no error.
             let _ = done.send(());
         }
         let before = out.len();
@@ -237,7 +238,7 @@ mod tests {
         waits.join().unwrap().unwrap();
         assert_eq!(offsets(&out), [5, 6, 0]);
         drop(answer);
-        // A partition that a person releases is delivered again.
+        // A partition that a person resumes is delivered again from the given offset.
         source.resume(&TopicPartition::new("cdc.posts", 1), 6).unwrap();
         out.clear();
         while source.poll(&limits, &mut out).unwrap() != Polled::Records {}

@@ -1,5 +1,6 @@
-//! The durable log of a node without Kafka. Records from HTTP are queued here, ingest polls them like any other source,
-//! and they become durable in the commit that consumes them. Callers are answered after that commit, with its outcomes.
+//! The durable log of a node that runs without Kafka. Records that arrive over HTTP are queued, ingest polls them as it
+//! polls any other source, and they become durable in the commit that consumes them. nova answers the callers after the
+//! commit, with the outcomes of their records.
 
 mod log;
 
@@ -19,27 +20,27 @@ use super::{PollLimits, Polled, Source, SourceError};
 
 pub use self::log::{PruneError, prune_log, put_log};
 
-/// The partition of the local log. No broker and no capture has this partition.
+/// The partition number of the local log. No partition of a Kafka broker or of a capture has the number −1.
 pub const LOCAL_PARTITION: i32 = -1;
 /// The most requests that may wait for ingest.
 pub const QUEUE_MAX_REQUESTS: usize = 1_024;
-/// The most bytes that may wait for their commit.
+/// The most bytes of records that may wait for their commit.
 pub const QUEUE_MAX_BYTES: usize = 32 << 20;
 
-/// The outcome of one appended record.
+/// The outcome of one record that was appended to the local log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub outcome: Outcome,
-    /// Whether the id was known with another payload.
+    /// Whether the event's id was known with another payload.
     pub conflict: bool,
 }
 
-/// The log takes no more records for now.
+/// The local log takes no more records for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the local log is full: ingestion is behind")]
 pub struct Full;
 
-/// A record of a table that is handed over by a seed or a test, if no other source has the tables.
+/// A record of a table that a seed or a test hands over if no other source has the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handed {
     pub topic: Arc<str>,
@@ -56,7 +57,7 @@ impl Handed {
 }
 
 enum Content {
-    /// Client events, and the time of their arrival.
+    /// The client events of one request, and the time of their arrival.
     Events(Vec<Bytes>, i64),
     Records(Vec<Handed>),
 }
@@ -70,7 +71,7 @@ impl Content {
     }
 }
 
-/// The answer to a caller: one [`Settled`] per record, in their order.
+/// The answer to a caller: it has one [`Settled`] for each record, in the order of the records.
 pub type Answer = oneshot::Receiver<Vec<Settled>>;
 
 struct Append {
@@ -79,23 +80,24 @@ struct Append {
     reply: oneshot::Sender<Vec<Settled>>,
 }
 
-/// The handle with which HTTP appends records.
+/// The handle with which HTTP handlers append records.
 #[derive(Clone)]
 pub struct LocalHandle {
     queue: Sender<Append>,
     waiting_bytes: Arc<AtomicUsize>,
-    /// Set if the source is polled beside another one.
+    /// The bell is set if the source is polled together with another source.
     bell: Arc<OnceLock<Arc<Bell>>>,
 }
 
 impl LocalHandle {
-    /// Queues client events that arrived at `timestamp_ms`. The receiver gets the answer after the commit. It fails if
-    /// the process stops before.
+    /// Queues client events that arrived at `timestamp_ms`. The receiver of the result gets the answer after the
+    /// commit. The receiver of the answer gets an error if the process stops before the commit.
     pub fn append(&self, values: Vec<Bytes>, timestamp_ms: i64) -> Result<Answer, Full> {
         self.queue(Content::Events(values, timestamp_ms))
     }
 
-    /// Queues records of tables. The records are not kept in the log, because their rows are in the store.
+    /// Queues records of source tables. The records of tables are not kept in the local log, because their rows are in
+    /// the store.
     pub fn hand_over(&self, records: Vec<Handed>) -> Result<Answer, Full> {
         self.queue(Content::Records(records))
     }
@@ -116,7 +118,8 @@ impl LocalHandle {
     }
 }
 
-/// A request whose records are in the pipeline. A request that is dropped before its last record is settled has failed.
+/// A request whose records are in the pipeline. A request that is dropped before all its records are settled has
+/// failed.
 struct Request {
     bytes: usize,
     waiting_bytes: Arc<AtomicUsize>,
@@ -140,7 +143,7 @@ impl Request {
             && let Some(reply) = open.reply.take()
         {
             let all = std::mem::take(&mut open.settled);
-            // The caller may no longer wait.
+            // Sending the answer fails if the caller no longer waits, which is no error.
             let _ = reply.send(all.into_iter().flatten().collect());
         }
     }
@@ -152,33 +155,33 @@ impl Drop for Request {
     }
 }
 
-/// Adjacent records of one request in one topic.
+/// Adjacent records of one request that belong to one topic.
 struct Run {
     request: Arc<Request>,
-    /// The offset of the first record.
+    /// The offset of the first record in the run of adjacent records.
     offset: i64,
-    /// The index of the first record in the request.
+    /// The index of the first record of the run in its request.
     place: usize,
 }
 
-/// Runs by topic and by the offset after their last record.
+/// The runs by their topic and by the offset after their last record.
 type Pending = BTreeMap<(Arc<str>, i64), Run>;
 
-/// The handle with which the writer reports outcomes.
+/// The handle with which the writer reports the outcomes of records.
 #[derive(Clone)]
 pub struct LocalAcks {
-    /// The topic of client events, whose log is kept.
+    /// The topic of client events, whose records are kept in the local log.
     events: Arc<str>,
     pending: Arc<Mutex<Pending>>,
 }
 
 impl LocalAcks {
-    /// Whether records of the topic are kept in the log.
+    /// Whether records of the topic are kept in the local log.
     pub fn logs(&self, topic: &str) -> bool {
         *self.events == *topic
     }
 
-    /// Answers the requests whose records are committed. The offsets must rise.
+    /// Answers the requests of which every record is committed. The offsets that the writer reports must rise.
     pub fn committed(&self, topic: &Arc<str>, outcomes: &[(i64, Settled)]) {
         let mut pending = self.pending.lock();
         for (offset, settled) in outcomes {
@@ -195,15 +198,15 @@ impl LocalAcks {
     }
 }
 
-/// Returns the next offset of a topic's local partition.
+/// A function that returns the next offset of a topic's local partition.
 pub type NextOffset = Box<dyn Fn(&str) -> i64 + Send>;
 
 /// The source of the local log.
 pub struct LocalSource {
     events: Arc<str>,
-    /// The next offset by topic.
+    /// The next offset of each topic.
     next: BTreeMap<Arc<str>, i64>,
-    /// Returns the first offset of a topic without a record so far.
+    /// A function that returns the first offset of a topic from which the source has had no record yet.
     first: NextOffset,
     queue: Receiver<Append>,
     acks: LocalAcks,
@@ -212,7 +215,7 @@ pub struct LocalSource {
 }
 
 impl LocalSource {
-    /// Begins at the store's next offsets of the local partitions.
+    /// Makes a local log whose partitions begin at the store's next offsets.
     pub fn new(events: &str, first: NextOffset) -> (LocalSource, LocalHandle, LocalAcks) {
         let (sender, queue) = bounded(QUEUE_MAX_REQUESTS);
         let (events, waiting_bytes) = (Arc::<str>::from(events), Arc::<AtomicUsize>::default());
@@ -299,7 +302,7 @@ impl Source for LocalSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
-        // A person may also move partitions of other sources.
+        // A person may also resume partitions of other sources, which this source ignores.
         if partition.partition != LOCAL_PARTITION {
             return Ok(());
         }
@@ -346,8 +349,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever topics the records of requests have, and in whatever order partitions commit: each record has the
-        /// next offset of its topic, and each request is answered with its own outcomes, in its own order.
+        /// The test draws the topics of the records, and the order in which partitions commit. Each record gets the
+        /// next offset of its topic, and each request is answered with the outcomes of its own records in their order.
         #[test]
         fn each_request_is_answered_with_its_own_outcomes(
             requests in proptest::collection::vec(proptest::collection::vec((0..3u8, 0..6usize), 1..12), 1..12),

@@ -1,4 +1,5 @@
-//! The sources of records. The ingest thread owns each source and polls it.
+//! The sources from which nova gets records: captures, Kafka, PostgreSQL and the local log. The ingest thread owns each
+//! source and polls it.
 
 pub mod bell;
 pub mod both;
@@ -16,12 +17,12 @@ use crate::event::{Record, TopicPartition};
 
 use self::bell::Bell;
 
-/// The limits of one poll.
+/// The limits of one poll of a source.
 #[derive(Clone, Copy, Debug)]
 pub struct PollLimits {
     pub max_records: usize,
     pub max_bytes: usize,
-    /// The longest wait for the first record.
+    /// How long a poll waits for its first record.
     pub wait: Duration,
 }
 
@@ -31,13 +32,13 @@ impl Default for PollLimits {
     }
 }
 
-/// The result of a poll.
+/// The result of a poll of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
     Records,
-    /// Nothing came within the wait.
+    /// No record came while the poll waited.
     Idle,
-    /// The source has ended, as captures do.
+    /// The source has no more records, like a capture that was read to its end.
     End,
 }
 
@@ -54,7 +55,7 @@ pub enum SourceError {
     Kafka(String),
     #[error("postgres: {0}")]
     Postgres(String),
-    /// The consumer group has the offsets of another store.
+    /// The consumer group has committed offsets of another store.
     #[error(
         "the consumer group {group} belongs to another store, {owner}: two stores would each get a part of the records. \
          If that node runs, set kafka.replica = true here, or another kafka.group_id; if its store is lost, start this \
@@ -63,71 +64,77 @@ pub enum SourceError {
     Group { group: String, owner: String },
 }
 
-/// A partition whose log is not the one that the store has read. It is held until a person decides.
+/// A partition whose log is not the log that the store has read. The partition is held until a person decides where it
+/// continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub partition: TopicPartition,
-    /// The reason in words for a person.
+    /// The reason for the fault, in words for a person.
     pub reason: String,
 }
 
-/// The present number of a topic's partitions.
+/// The present number of partitions of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionCount {
     pub topic: Arc<str>,
     pub partitions: u32,
 }
 
-/// A position in a source's own form. The store keeps it beside the offset and never reads it.
+/// A position in a form that only the source understands. The store keeps the cookie beside the offset, and never
+/// interprets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub partition: TopicPartition,
-    /// The position is valid from this next offset on. It is stored when every record before was consumed.
+    /// The offset from which on the position is valid. The store keeps the position as soon as it has consumed every
+    /// record before the position's offset.
     pub offset: i64,
-    /// The bytes, at most [`nova_storage::codec::COOKIE_MAX_BYTES`].
+    /// The position as bytes, at most [`nova_storage::codec::COOKIE_MAX_BYTES`].
     pub bytes: Arc<[u8]>,
 }
 
-/// A stream of records in offset order within each partition. It may deliver an offset again, and never leaves one out.
+/// A stream of records in offset order within each partition. A source may deliver an offset again, and never leaves an
+/// offset out.
 pub trait Source: Send {
-    /// Appends records to `out`, up to the limits.
+    /// Appends records to `out`, up to the limits of the poll.
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError>;
 
     /// Delivers no more records of a partition until [`Source::resume`].
     fn pause(&mut self, partition: &TopicPartition) -> Result<(), SourceError>;
 
-    /// Delivers the partition again, from this offset.
+    /// Delivers records of the partition again, from the offset `from` on.
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError>;
 
-    /// Is called instead of [`Source::poll`], from time to time, while nothing may be consumed.
+    /// The ingest thread calls `idle` from time to time instead of [`Source::poll`] while no record may be consumed.
     fn idle(&mut self) -> Result<(), SourceError> {
         Ok(())
     }
 
-    /// The faults of partitions since the last call.
+    /// Returns the faults of partitions since the last call.
     fn take_faults(&mut self) -> Vec<Fault> {
         Vec::new()
     }
 
-    /// The counts of partitions since the last call. The counts come before any record of a new partition.
+    /// Returns the counts of partitions that have changed since the last call. A count is returned before any record of
+    /// a new partition.
     fn take_counts(&mut self) -> Vec<PartitionCount> {
         Vec::new()
     }
 
-    /// The newest positions for the records that were polled so far.
+    /// Returns the newest positions for the records that were polled so far.
     fn take_cookies(&mut self) -> Vec<Cookie> {
         Vec::new()
     }
 
-    /// Is called if another record is at the place of a record that the store has read, at the offset before `next`. A
-    /// source that can do so numbers its next deliveries from `next` on and returns true. Records that it has delivered
-    /// since its last position are then void. Otherwise the partition is held.
+    /// nova calls `renumber` if the source delivers another record than the store has read at the offset before `next`.
+    /// A source that can number its records again gives `next` to its next record and returns true. If `renumber`
+    /// returns true, the records that the source has delivered since its last position are void. If `renumber` returns
+    /// false, nova holds the partition.
     fn renumber(&mut self, _partition: &TopicPartition, _next: i64) -> Result<bool, SourceError> {
         Ok(false)
     }
 
-    /// Rings this bell from now on when there is something to poll, and returns true. A source that cannot do so
-    /// returns false.
+    /// Makes the source ring this bell from now on whenever it has records to poll, and returns true. A source that
+    /// cannot ring a bell returns false.
     fn ring_at(&mut self, _bell: &Arc<Bell>) -> bool {
         false
     }
@@ -135,22 +142,25 @@ pub trait Source: Send {
 
 /// The facts about the store that a source may read.
 pub trait Progress: Send + Sync {
-    /// The next offset after the last commit. `None` for a partition that was never seen.
+    /// Returns the next offset of a partition as of the last commit. Returns `None` for a partition that the store has
+    /// never seen.
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64>;
 
-    /// Whether the record before the next offset can be compared with another. After a seek it cannot, and reading
-    /// begins exactly at the next offset.
+    /// Whether the store can compare the record before the next offset with another record. After a seek the store
+    /// cannot compare the record before the next offset, and reading begins exactly at the next offset.
     fn knows_last(&self, partition: &TopicPartition) -> bool;
 
-    /// The source's own position as of the last commit. `None` if the store has none.
+    /// Returns the source's own position as of the last commit. Returns `None` if the store has no position for the
+    /// partition.
     fn cookie(&self, partition: &TopicPartition) -> Option<Arc<[u8]>>;
 
-    /// Blocks until everything handed over before this call is committed. Returns false after a timeout.
+    /// Blocks until every record that was handed over before the call is committed. Returns false if the timeout passes
+    /// before everything is committed.
     fn drain(&self, timeout: Duration) -> bool;
 
-    /// The number of records handed over so far.
+    /// Returns the number of records that were handed over so far.
     fn handed_over(&self) -> u64;
 
-    /// Whether this many records, in the order of their hand-over, were settled.
+    /// Whether the first `handed_over` records, in the order of their hand-over, were settled.
     fn is_settled(&self, handed_over: u64) -> bool;
 }

@@ -1,6 +1,6 @@
-//! The weight of a user's counted actions on an author's posts, by day, for 90 days. Actions are stored as counts and
-//! weighted when they are read. So after a start with other weights the answers are as if these weights had always been
-//! used.
+//! Keeps the weight of a user's counted actions on the posts of an author, by day, for 90 days. Actions are stored as
+//! counts, and nova applies the weights when it reads the counts. So after a start with new weights, the results are as
+//! if the new weights had always been used.
 
 use std::collections::BTreeMap;
 
@@ -9,32 +9,34 @@ use super::dense::{PostNo, UserNo};
 use super::ranking::Ranking;
 use super::times::late;
 
-/// The number of days that count, including today.
+/// The number of days whose actions count, including the present day.
 pub const AFFINITY_DAYS: i32 = 90;
-/// The most authors of one user. The one with the least weight makes room.
+/// The maximum number of authors that nova keeps for one user. If a user has more authors than this, nova drops the
+/// author with the least weight.
 pub const AUTHORS_MAX: usize = 256;
-/// The most actions, over all posts, on posts without a row so far. Further actions are not attributed to an author.
+/// The maximum number of actions, over all posts, that wait for the row of their post. Further pending actions are
+/// never attributed to an author.
 const PENDING_MAX: usize = 1 << 20;
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
 /// The number of posts whose pending actions are in one chunk.
 pub(super) const PENDING_POSTS: usize = 1 << 12;
-/// The bits of a count in a small cell.
+/// The number of bits that the count has in a small cell.
 const COUNT_BITS: u32 = 13;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
-/// The kind of a cell that has a weight, times ten, instead of a count. An earlier version kept no counts, and such a
-/// weight never changes.
+/// The kind of a cell that holds a weight times ten instead of a count. A cell with a weight comes from an earlier
+/// version of nova, which kept no counts, and its weight never changes.
 pub(super) const WEIGHED: u8 = 0;
-/// The number of kinds: [`WEIGHED`], and then the numbers of the actions.
+/// The number of kinds of cells: [`WEIGHED`] and one kind for each action.
 pub(super) const KINDS: u8 = 5;
 
-/// The count of one action on one day on the posts of one author.
+/// The count of one action that a user did on one day to the posts of one author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell {
     pub(super) author: UserNo,
-    /// The day in days since the epoch.
+    /// The day of the actions, in days since the epoch.
     pub(super) day: i32,
-    /// The number of an [`crate::event::Action`], or [`WEIGHED`].
+    /// The number of the action (see [`crate::event::Action`]), or [`WEIGHED`].
     pub(super) kind: u8,
     pub(super) count: i64,
 }
@@ -44,20 +46,20 @@ impl Cell {
         (self.author, self.day, self.kind)
     }
 
-    /// The weight of the cell, times ten.
+    /// Returns the weight of the cell, times ten.
     fn weight(&self, worth: &Worth) -> i64 {
         self.count.saturating_mul(worth.get(usize::from(self.kind)).copied().unwrap_or(0))
     }
 }
 
-/// The weight of one count of each kind, times ten.
+/// The weight that one count of each kind has, times ten.
 type Worth = [i64; KINDS as usize];
 
 fn sum(weights: impl Iterator<Item = i64>) -> i64 {
     weights.fold(0, i64::saturating_add)
 }
 
-/// A cell in eight bytes: the author, 16 bits of the day, 3 of the kind, 13 of the count.
+/// A cell in eight bytes: the author in 32 bits, the day in 16 bits, the kind in 3 bits, and the count in 13 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Small(u64);
 
@@ -83,12 +85,12 @@ impl Small {
     }
 }
 
-/// The cells of one user.
+/// The cells of one user, from which the user's weights are computed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Weights {
-    /// The small cells, sorted by author, then day, then kind.
+    /// The small cells, sorted by author, then by day, then by kind.
     small: Vec<Small>,
-    /// The rare cells that are too large for `small`, sorted by author, then day, then kind.
+    /// The rare cells that do not fit into `small`, sorted by author, then by day, then by kind.
     #[expect(clippy::box_collection, reason = "one word for the many that have none")]
     large: Option<Box<Vec<Cell>>>,
 }
@@ -110,7 +112,7 @@ impl Weights {
         self.small.len() + self.large.as_ref().map_or(0, |cells| cells.len())
     }
 
-    /// Every cell, sorted.
+    /// Returns every cell, sorted by author, then by day, then by kind.
     pub(super) fn cells(&self) -> Vec<Cell> {
         let mut cells: Vec<Cell> = self.small.iter().map(|cell| cell.cell()).collect();
         if let Some(large) = &self.large {
@@ -120,8 +122,8 @@ impl Weights {
         cells
     }
 
-    /// Adds a cell in the simple case: nothing must make room, and everything fits. For any other cell the function
-    /// returns false.
+    /// Adds a cell in the simple case, in which no other cell must be dropped and the sum fits into a small cell.
+    /// Returns false and changes nothing if a cell must be dropped or the sum does not fit.
     fn add(&mut self, new: Cell) -> bool {
         let cells = &mut self.small;
         let Some(small) = Small::new(new).filter(|_| self.large.is_none()) else { return false };
@@ -156,23 +158,23 @@ impl Weights {
     }
 }
 
-/// Whether a day is too old on another day.
+/// Whether a day is so old on the day `today` that its actions no longer count.
 fn old(day: i32, today: i32) -> bool {
     today.saturating_sub(day) >= AFFINITY_DAYS
 }
 
-/// The days that count on `today`.
+/// Returns the days whose actions count on the day `today`.
 fn counting(today: i32) -> std::ops::RangeInclusive<i32> {
     today.saturating_sub(AFFINITY_DAYS - 1)..=today
 }
 
-/// An action on a post without a row so far.
+/// An action on a post whose row has not come yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pended {
     pub(super) user: UserNo,
     pub(super) day: i32,
     pub(super) count: i32,
-    /// The kind as in a [`Cell`].
+    /// The kind of the action, as in a [`Cell`].
     pub(super) kind: u8,
 }
 
@@ -193,7 +195,7 @@ impl Default for Users {
 pub struct Affinity {
     worth: Worth,
     pub(super) users: Chunks<Users>,
-    /// The pending actions by post.
+    /// The pending actions, by post.
     pub(super) pending: Chunks<BTreeMap<PostNo, Pending>>,
     pub(super) pending_len: usize,
 }
@@ -204,7 +206,7 @@ impl Default for Affinity {
     }
 }
 
-/// The chunk of a user, and the index in the chunk.
+/// Returns the chunk of a user, and the user's index in the chunk.
 pub(super) fn place(user: UserNo) -> (usize, usize) {
     (user.index() / USERS, user.index() % USERS)
 }
@@ -229,7 +231,7 @@ impl Affinity {
         }
     }
 
-    /// Adds the actions before the row of a post, from a checkpoint.
+    /// Adds the actions that waited for the row of a post when a checkpoint was written.
     pub(super) fn pend_all(&mut self, post: PostNo, pending: Pending) {
         let chunk = post.index() / PENDING_POSTS;
         self.pending.grow(chunk + 1);
@@ -263,12 +265,13 @@ impl Affinity {
         Some(&self.users.get(chunk)?.list[at])
     }
 
-    /// The weight of the user's actions on the author on `today` (days since the epoch), times ten.
+    /// Returns the weight of the user's actions on the author's posts on the day `today` (days since the epoch), times
+    /// ten.
     pub fn weight(&self, user: UserNo, author: UserNo, today: i32) -> i64 {
         self.of(user).map_or(0, |weights| weights.weight(author, counting(today), &self.worth))
     }
 
-    /// The user's authors with a positive weight, in the order of their numbers.
+    /// Returns the authors for whom the user has a positive weight, in the order of the authors' numbers.
     pub fn authors(&self, user: UserNo, today: i32) -> Vec<(UserNo, i64)> {
         let Some(weights) = self.of(user) else { return Vec::new() };
         let (cells, days) = (weights.cells(), counting(today));
@@ -288,7 +291,8 @@ impl Affinity {
     }
 }
 
-/// Adds to the cells of a user. Other cells make room if necessary.
+/// Adds a count to the cells of a user. If a user has too many authors, the cells of the author with the least weight
+/// are dropped.
 fn add(cells: &mut Vec<Cell>, new: Cell, worth: &Worth) {
     let Cell { author, day, count, .. } = new;
     match cells.binary_search_by_key(&new.place(), Cell::place) {
@@ -314,8 +318,9 @@ fn add(cells: &mut Vec<Cell>, new: Cell, worth: &Worth) {
     }
 }
 
-/// Drops the author with the least weight (of several the one with the largest number) while there are too many. The
-/// present weights decide, and later weights do not bring an author back.
+/// While there are too many authors, drops the author with the least weight, or of several such authors the one with
+/// the largest number. The present weights decide which author is dropped, and later weights do not restore that
+/// author.
 fn evict(cells: &mut Vec<Cell>, worth: &Worth) {
     loop {
         let groups = cells.chunk_by(|a, b| a.author == b.author);
@@ -337,7 +342,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Small and large cells together are equal to one list of cells.
+        /// Small and large cells together are equal to one simple list of cells.
         #[test]
         fn packed_weights_are_what_a_list_of_cells_is(
             steps in proptest::collection::vec((0u32..300, prop_oneof![8 => 20_000i32..20_120, 1 => any::<i32>()], 0..KINDS, prop_oneof![8 => -50i64..50, 1 => any::<i32>().prop_map(i64::from)]), 0..600),

@@ -1,31 +1,32 @@
-//! Sorted sequences in blocks: an insertion moves the entries of one block, however long the sequence is. Most
-//! sequences are one block, and take no more memory than it. Longer sequences are a tree of two levels. Copies share
-//! its lower nodes until one copy changes.
+//! Keeps sorted sequences in blocks. An insertion moves only the entries of one block, however long the sequence is.
+//! Most sequences are one block, and need no more memory than the block itself. A longer sequence is a tree of two
+//! levels. Copies of a sequence share the lower nodes of the tree until one copy changes them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::chunks::{ALLOCATED_BYTES, ARC_BYTES};
 
-/// The most blocks in one node.
+/// The maximum number of blocks in one node.
 const NODE_MAX_BLOCKS: usize = 64;
 
-/// A block: adjacent entries of a sorted sequence.
+/// A block has adjacent entries of a sorted sequence.
 pub(super) trait Block: Clone + Debug + Default {
     type Key: Copy + Debug + Ord;
-    /// The number of entries from which on a block is cut in two.
+    /// The number of entries at which a block is cut in two.
     const MAX: usize;
     fn len(&self) -> usize;
     fn first(&self) -> Option<Self::Key>;
-    /// Keeps the lower half and returns the upper half.
+    /// Keeps the lower half of the entries and returns the upper half.
     fn split(&mut self) -> Self;
-    /// Appends the entries of the next block.
+    /// Appends the entries of the block that follows.
     fn append(&mut self, next: &Self);
-    /// The allocated bytes.
+    /// The number of bytes that the block has allocated.
     fn mem_bytes(&self) -> usize;
 }
 
-/// Blocks, each with a key that is at most its first entry's key and above all entries before it.
+/// The blocks of a node, each with a key. The key of a block is not above the first entry of the block, and is above
+/// all entries before the block.
 type Node<B> = Vec<(<B as Block>::Key, B)>;
 
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub(super) enum Blocks<B: Block> {
 #[derive(Clone, Debug)]
 pub(super) struct Many<B: Block> {
     len: usize,
-    /// The nodes with their keys. No node is empty.
+    /// The nodes of the tree with their keys. No node of the tree is empty.
     nodes: Vec<(B::Key, Arc<Node<B>>)>,
 }
 
@@ -47,14 +48,14 @@ impl<B: Block> Default for Blocks<B> {
     }
 }
 
-/// The place where an entry with the key is or would be, in a list by keys. A key below the first key belongs to the
-/// first place.
+/// Returns the index in a list sorted by keys at which an entry with the key is, or at which it would be inserted. A
+/// key below the first key of the list belongs to the first index.
 fn place<T, K: Ord>(list: &[(K, T)], key: &K) -> usize {
     list.partition_point(|(first, _)| first <= key).saturating_sub(1)
 }
 
 impl<B: Block> Blocks<B> {
-    /// Makes a sequence of full blocks, in order.
+    /// Makes a sequence from full blocks, which are in order.
     pub(super) fn of(blocks: Vec<B>) -> Blocks<B> {
         let len = blocks.iter().map(B::len).sum();
         if blocks.len() <= 1 {
@@ -77,7 +78,7 @@ impl<B: Block> Blocks<B> {
         blocks.first().map(|(first, _)| *first).map(|first| (first, Arc::new(blocks)))
     }
 
-    /// The number of entries.
+    /// The number of entries in the sequence.
     pub(super) fn len(&self) -> usize {
         match self {
             Blocks::One(block) => block.len(),
@@ -85,7 +86,7 @@ impl<B: Block> Blocks<B> {
         }
     }
 
-    /// The block that has an entry with the key, if there is one.
+    /// Returns the block that has an entry with the key, if there is such a block.
     pub(super) fn find(&self, key: B::Key) -> Option<&B> {
         match self {
             Blocks::One(block) => Some(block),
@@ -96,7 +97,7 @@ impl<B: Block> Blocks<B> {
         }
     }
 
-    /// Every block in order.
+    /// Returns every block of the sequence, in order.
     pub(super) fn iter(&self) -> Span<'_, B> {
         match self {
             Blocks::One(block) => Span { first: Some(block), blocks: [].iter(), nodes: [].iter() },
@@ -104,7 +105,7 @@ impl<B: Block> Blocks<B> {
         }
     }
 
-    /// The blocks in order, from the one that would have an entry with the key.
+    /// Returns the blocks of the sequence in order, beginning with the block to which the key belongs.
     pub(super) fn from(&self, key: B::Key) -> Span<'_, B> {
         let Blocks::Many(many) = self else { return self.iter() };
         let mut nodes = many.nodes[place(&many.nodes, &key)..].iter();
@@ -119,7 +120,7 @@ impl<B: Block> Blocks<B> {
         }
     }
 
-    /// Changes the block in which an entry with the key is or would be, by a few entries.
+    /// Changes the block to which the key belongs by a few entries.
     pub(super) fn change<R>(&mut self, key: B::Key, change: impl FnOnce(&mut B) -> R) -> R {
         match self {
             Blocks::One(block) => {
@@ -132,7 +133,8 @@ impl<B: Block> Blocks<B> {
             }
             Blocks::Many(many) => {
                 let changed = many.change(key, change);
-                // The tree does not become one block as soon as it fits, because the next insertion would cut it again.
+                // The tree does not become one block as soon as its entries fit into one, because the next insertion
+                // would cut that block again.
                 if many.len <= B::MAX / 2 {
                     let mut whole = B::default();
                     self.iter().for_each(|block| whole.append(block));
@@ -210,7 +212,8 @@ impl<B: Block> Many<B> {
     }
 }
 
-/// Handles a block with few entries: its neighbour takes them if there is room, and an empty block is removed.
+/// Handles a block with few entries: the neighbour takes the entries if it has room, and a block without entries is
+/// removed.
 fn shrink<B: Block>(node: &mut Node<B>, at: usize) {
     let lower = if at + 1 < node.len() { at } else { at.saturating_sub(1) };
     if node[at].1.len() == 0 {
@@ -223,7 +226,7 @@ fn shrink<B: Block>(node: &mut Node<B>, at: usize) {
 
 /// An entry of a sorted list.
 pub(super) trait Item: Copy + Debug + Ord {
-    /// The lowest entry with the same place, by which a block is found.
+    /// Returns the lowest entry that has the same place in the order, by which a block is found.
     fn key(self) -> Self {
         self
     }
@@ -258,7 +261,7 @@ impl<T: Item> Block for Vec<T> {
 }
 
 impl<T: Item> Blocks<Vec<T>> {
-    /// Makes a sequence of sorted entries.
+    /// Makes a sequence from sorted entries.
     pub(super) fn sorted(entries: &[T]) -> Blocks<Vec<T>> {
         debug_assert!(entries.is_sorted());
         let part =
@@ -270,10 +273,10 @@ impl<T: Item> Blocks<Vec<T>> {
         Entries { front: [].iter(), rest: self.iter() }
     }
 
-    /// The entries that are not below `from`.
+    /// Returns the entries that are not below `from`, in order.
     pub(super) fn entries_from(&self, from: T) -> Entries<'_, T> {
         let mut rest = self.from(from);
-        // All blocks but the first are after `from`.
+        // The entries of every block after the first one are above `from`.
         let front = rest.next().map_or([].iter(), |block| block[block.partition_point(|entry| *entry < from)..].iter());
         Entries { front, rest }
     }
@@ -285,7 +288,7 @@ impl<T: Item> Blocks<Vec<T>> {
         });
     }
 
-    /// Removes an entry, if it exists.
+    /// Removes an entry from the sequence, if the entry exists.
     pub(super) fn remove(&mut self, entry: T) {
         self.change(entry.key(), |block| {
             if let Ok(at) = block.binary_search(&entry) {
@@ -296,7 +299,7 @@ impl<T: Item> Blocks<Vec<T>> {
     }
 }
 
-/// The entries in order.
+/// Iterates over the entries of a sequence, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Entries<'a, T: Item> {
     front: std::slice::Iter<'a, T>,

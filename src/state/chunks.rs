@@ -1,5 +1,5 @@
-//! Numbered things in chunks. Copies of the state share a chunk until one side changes it, so a copy costs one
-//! reference count per chunk and not one per thing.
+//! Keeps numbered things, such as users or posts, in chunks. Copies of the state share a chunk until one copy changes
+//! it, so a copy costs one reference count for each chunk and not one for each thing.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 struct Chunk<C> {
     content: Arc<C>,
-    /// The value of [`Chunks::now`] at the last change.
+    /// The value that [`Chunks::now`] had at the last change of the chunk.
     changed: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Chunks<C> {
     list: Vec<Chunk<C>>,
-    /// The number with which changes are noted: [`super::State::changes`].
+    /// The number that is noted at each changed chunk (see [`super::State::changes`]).
     now: u64,
 }
 
@@ -25,7 +25,7 @@ impl<C> Default for Chunks<C> {
 }
 
 impl<C: Clone + Default> Chunks<C> {
-    /// Grows to at least `count` chunks.
+    /// Adds chunks until there are at least `count` chunks.
     pub(super) fn grow(&mut self, count: usize) {
         if self.list.len() < count {
             let changed = self.now;
@@ -33,12 +33,13 @@ impl<C: Clone + Default> Chunks<C> {
         }
     }
 
-    /// Notes changes as `now` from here on.
+    /// Sets the number that is noted at every later change.
     pub(super) fn stamp(&mut self, now: u64) {
         self.now = now;
     }
 
-    /// The chunks that changed after `since`, or all, by their numbers. Each is shared.
+    /// Returns the chunks that changed after `since`, or all chunks, with their numbers. The returned chunks are shared
+    /// and not copied.
     pub(super) fn changed_after(&self, since: Option<u64>) -> impl Iterator<Item = (usize, Arc<C>)> {
         let changed = move |chunk: &Chunk<C>| since.is_none_or(|since| chunk.changed > since);
         let numbered = self.list.iter().enumerate().filter(move |(_, chunk)| changed(chunk));
@@ -53,14 +54,14 @@ impl<C: Clone + Default> Chunks<C> {
         self.list.get(number).map(|chunk| chunk.content.as_ref())
     }
 
-    /// The chunk with this number, for a change. The chunk must exist.
+    /// Returns the chunk with this number, so that the caller can change it. A chunk with this number must exist.
     pub(super) fn change(&mut self, number: usize) -> &mut C {
         let chunk = &mut self.list[number];
         chunk.changed = self.now;
         Arc::make_mut(&mut chunk.content)
     }
 
-    /// Puts a chunk that was read back, without noting a change.
+    /// Puts a chunk that was read from the store, without noting a change.
     pub(super) fn put(&mut self, number: usize, content: Arc<C>) {
         self.grow(number + 1);
         self.list[number].content = content;
@@ -70,19 +71,19 @@ impl<C: Clone + Default> Chunks<C> {
         self.list.iter().map(|chunk| chunk.content.as_ref())
     }
 
-    /// The bytes of the chunks themselves, without what they point to.
+    /// The number of bytes of the chunks themselves, without the data to which they point.
     pub(super) fn mem_bytes(&self) -> usize {
         self.list.capacity() * size_of::<Chunk<C>>() + self.list.len() * (size_of::<C>() + ARC_BYTES)
     }
 }
 
-/// The bytes of the two counts of an [`Arc`].
+/// The number of bytes that the two counts of an [`Arc`] need.
 pub(super) const ARC_BYTES: usize = 2 * size_of::<usize>();
-/// The average bytes that the allocator adds to each allocation for bookkeeping and rounding.
+/// The average number of bytes that the allocator adds to each allocation for bookkeeping and rounding.
 pub(super) const ALLOCATED_BYTES: usize = 16;
 
-/// Inserts into a list with little spare room. There are many lists, and half of their memory would be unused
-/// otherwise.
+/// Inserts a value into a list that keeps little spare room. The state has many lists, and with usual growth half of
+/// their memory would be unused.
 pub(super) fn insert<T>(list: &mut Vec<T>, at: usize, value: T) {
     if list.len() == list.capacity() {
         list.reserve_exact((list.len() / SPARE_PART).max(1));
@@ -92,17 +93,17 @@ pub(super) fn insert<T>(list: &mut Vec<T>, at: usize, value: T) {
 
 /// A full list grows by one part in this many of its length.
 pub(super) const SPARE_PART: usize = 8;
-/// A list that uses less than one part in this many of its memory frees the rest.
+/// A list frees its unused memory if it uses less than one part in this many of its memory.
 const USED_PART: usize = 2;
 
-/// Frees memory after a removal, if much is unused.
+/// Frees memory of a list after a removal, if much of the memory is unused.
 pub(super) fn give_back<T>(list: &mut Vec<T>) {
     if list.capacity() / USED_PART > list.len() + SPARE_PART {
         list.shrink_to(list.len() + list.len() / SPARE_PART);
     }
 }
 
-/// The bytes that a list has allocated.
+/// The number of bytes that a list has allocated.
 pub(super) fn allocated<T>(list: &Vec<T>) -> usize {
     match list.capacity() * size_of::<T>() {
         0 => 0,

@@ -1,4 +1,5 @@
-//! What clients did on each day (UTC), over all posts: the figures of `/api/v1/feed/metrics` that come from events.
+//! Counts what clients did on each day (UTC), over all posts. `/api/v1/feed/metrics` takes its figures of events from
+//! these counts.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +11,25 @@ use super::chunks::Chunks;
 use super::histogram::Histogram;
 use super::times::DAY_MS;
 
-/// The number of latest days that are kept.
+/// The number of latest days that nova keeps.
 pub const DAYS_MAX: usize = 90;
 
 /// The figures of one day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Day {
-    /// The number of accepted events by [`Action`].
+    /// The number of accepted events for each [`Action`].
     pub events: [u64; 5],
-    /// How long posts were viewed, milliseconds. Events without a dwell time are left out.
+    /// The times for which posts were viewed, milliseconds. Events without a dwell time are left out.
     pub dwell_ms: Histogram,
 }
 
-/// The days by their number since the epoch.
+/// The days, by their number since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Days(BTreeMap<i32, Day>);
 
 #[derive(Clone, Debug)]
 pub struct Daily {
-    /// One chunk with all days.
+    /// The only chunk of this structure, which has all days.
     pub(super) chunks: Chunks<Days>,
 }
 
@@ -45,7 +46,8 @@ impl Daily {
         self.chunks.change(0).count(action, at_ms, dwell_ms);
     }
 
-    /// The figures of a day, given as days since the epoch. `None` if the day has no figures, or is too long ago.
+    /// Returns the figures of a day, which is given in days since the epoch. Returns `None` if the day has no figures,
+    /// or if it is too long ago.
     pub fn day(&self, day: i32) -> Option<&Day> {
         self.chunks.get(0)?.0.get(&day)
     }
@@ -64,8 +66,8 @@ impl Days {
         }
     }
 
-    /// Drops the first or the last day, whichever is farther from the given day: a last day that is months ahead was
-    /// counted under a wrong clock. Returns false for a day that is older than all others.
+    /// Drops the first or the last day, whichever is farther from the given day. A last day that is months ahead was
+    /// counted while a clock was wrong. Returns false if the given day is older than all days that nova keeps.
     fn make_room(&mut self, day: i32) -> bool {
         let ends = self.0.first_key_value().zip(self.0.last_key_value());
         let Some((first, last)) = ends.map(|((first, _), (last, _))| (*first, *last)) else { return true };
@@ -88,7 +90,7 @@ impl Days {
         }
     }
 
-    /// `actions` is the number of actions that were counted on each day.
+    /// `actions` is the number of actions whose counts were stored for each day.
     pub(super) fn load(what: &'static str, reader: &mut Reader<'_>, actions: usize) -> Result<Days, CodecError> {
         let mut days = Days::default();
         for _ in 0..reader.varint()? {

@@ -1,11 +1,12 @@
-//! The dense numbers of users and posts. Each kind is a type of its own, so that nobody looks a post up by the number
-//! of a user. Inside packed entries, and on disk, they are plain `u32`.
+//! Defines the dense numbers of users and posts. Users and posts have numbers of different types, so that nobody looks
+//! a post up by the number of a user. Inside packed entries, and on disk, a dense number is a plain `u32`.
 
-/// A number that [`super::ids::Ids`] assigns, in the order of the first use.
+/// A number that [`super::ids::Ids`] assigns to ids in the order of their first use.
 pub trait Dense: Copy {
-    /// Makes a number, either an assigned one or one that is compared with the count before it is looked up.
+    /// Makes a dense number. The number was assigned, or the caller compares it with the count of numbers before using
+    /// it.
     fn of(number: u32) -> Self;
-    /// The plain number, as in packed entries and on disk.
+    /// Returns the plain number, which packed entries and the disk have.
     fn get(self) -> u32;
 }
 
@@ -15,20 +16,20 @@ pub trait Dense: Copy {
 pub struct UserNo(u32);
 
 impl UserNo {
-    /// The number belongs to nobody. It stands for a user whom the state does not know.
+    /// The number that belongs to no user. `NOBODY` stands for a user whom the state does not know.
     pub const NOBODY: UserNo = UserNo(u32::MAX);
 
-    /// Makes a number; see [`Dense::of`].
+    /// Makes a number of a user (see [`Dense::of`]).
     pub const fn of(number: u32) -> UserNo {
         UserNo(number)
     }
 
-    /// The plain number; see [`Dense::get`].
+    /// Returns the plain number (see [`Dense::get`]).
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The index in a list that has one entry for each user.
+    /// Returns the index of the user in a list that has one entry for each user.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -50,17 +51,17 @@ impl Dense for UserNo {
 pub struct PostNo(u32);
 
 impl PostNo {
-    /// Makes a number; see [`Dense::of`].
+    /// Makes a number of a post (see [`Dense::of`]).
     pub const fn of(number: u32) -> PostNo {
         PostNo(number)
     }
 
-    /// The plain number; see [`Dense::get`].
+    /// Returns the plain number (see [`Dense::get`]).
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The index in a list that has one entry for each post.
+    /// Returns the index of the post in a list that has one entry for each post.
     pub const fn index(self) -> usize {
         self.0 as usize
     }

@@ -1,4 +1,5 @@
-//! The follows between users, in both directions. Two rows of one pair are one follow, which lasts until both are gone.
+//! Keeps the follows between users, in both directions. Two rows of the same pair of users are one follow, which lasts
+//! until both rows are deleted.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,33 +11,33 @@ use std::thread::{available_parallelism, scope};
 use super::blocks::Blocks;
 use super::chunks::{ALLOCATED_BYTES, Chunks};
 use super::dense::UserNo;
-use super::packed::Packed;
+use super::packed::{Entry, Packed};
 
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// The number of users whose lists of followers are made at once. With 50 followers each, the lists of so many users
+/// The number of users whose lists of followers one thread makes at once. With 50 followers for each user, these lists
 /// fit into the processor's cache.
 const STRETCH_USERS: usize = 1 << 14;
-/// The most threads that make lists of followers.
+/// The maximum number of threads that make lists of followers.
 const THREADS_MAX: usize = 8;
-/// The bytes of one row beyond a pair's first.
+/// The number of bytes for each row of a pair except the pair's first row.
 const MORE_BYTES: usize = size_of::<((UserNo, UserNo), Vec<i64>)>() * 3 / 2 + ALLOCATED_BYTES;
 
 /// One followee of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Followee {
     pub user: UserNo,
-    /// The time of the latest of the pair's rows, epoch microseconds.
+    /// The time of the latest row of the pair, epoch microseconds.
     pub since_us: i64,
 }
 
-/// The followees of some users.
+/// The followees of the users of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Following {
     pub(super) lists: [Blocks<Packed<true>>; USERS],
-    /// The version of each user's set of followees. Each change raises the version.
+    /// The version of each user's set of followees. Each change of the set raises its version.
     pub(super) versions: [u32; USERS],
-    /// The sorted times of the rows beyond a pair's first. Such pairs are rare.
+    /// The sorted times of all rows of a pair except the pair's first row. Pairs with more than one row are rare.
     pub(super) more: BTreeMap<(UserNo, UserNo), Vec<i64>>,
 }
 
@@ -47,7 +48,7 @@ impl Default for Following {
     }
 }
 
-/// The followers of some users.
+/// The followers of the users of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Followers {
     pub(super) lists: [Blocks<Packed<false>>; USERS],
@@ -63,41 +64,55 @@ impl Default for Followers {
 pub struct Graph {
     pub(super) following: Chunks<Following>,
     pub(super) followers: Chunks<Followers>,
-    /// The number of pairs.
+    /// The number of pairs of a user and a followee.
     pub(super) follows: usize,
 }
 
-/// Follows as followee and follower. The followers rise.
+/// Pairs of a followee and a follower. The followers of each followee are in rising order.
 type Pairs = Vec<(u32, u32)>;
 
-/// The followers of the users of one stretch, from the pairs in all parts. The followers of a part are above those of
-/// the parts before it.
-fn followers_of(parts: &[Vec<Pairs>], stretch: usize) -> Vec<Arc<Followers>> {
-    let pairs = || parts.iter().flat_map(|part| &part[stretch]);
-    let user = |to: u32| to as usize % STRETCH_USERS;
-    // The positions at which the followers of each user begin in one list.
-    let mut ends = vec![0usize; STRETCH_USERS + 1];
-    pairs().for_each(|(to, _)| ends[user(*to) + 1] += 1);
-    (1..ends.len()).for_each(|user| ends[user] += ends[user - 1]);
-    let mut all = vec![(0u32, 0i64); ends[STRETCH_USERS]];
-    for (to, from) in pairs() {
-        all[ends[user(*to)]].0 = *from;
-        ends[user(*to)] += 1;
-    }
-    let mut start = 0;
-    let mut chunks = Vec::with_capacity(STRETCH_USERS / USERS);
-    for ends in ends[..STRETCH_USERS].chunks(USERS) {
-        let mut followers = Followers::default();
-        for (list, end) in followers.lists.iter_mut().zip(ends) {
-            *list = Blocks::packed(&all[start..*end]);
-            start = *end;
-        }
-        chunks.push(Arc::new(followers));
-    }
-    chunks
+/// The buffers of one thread that makes lists of followers. Each thread keeps its buffers from one stretch of users to
+/// the next, because the kernel clears the pages of a new buffer, and that takes longer than to fill them.
+#[derive(Default)]
+struct Buffers {
+    /// The positions in `all` at which the followers of each user end.
+    ends: Vec<usize>,
+    /// The followers of all users of the stretch, in the order of the users.
+    all: Vec<Entry>,
 }
 
-/// The chunk of a user, and the index in the chunk.
+impl Buffers {
+    /// Makes the lists of followers of the users of one stretch. The followers in a part are above the followers in the
+    /// parts before it.
+    fn followers_of(&mut self, parts: &[Vec<Pairs>], stretch: usize) -> Vec<Arc<Followers>> {
+        let pairs = || parts.iter().flat_map(|part| &part[stretch]);
+        let user = |to: u32| to as usize % STRETCH_USERS;
+        let Buffers { ends, all } = self;
+        // First, `ends` has the position at which the followers of each user begin.
+        ends.clear();
+        ends.resize(STRETCH_USERS + 1, 0);
+        pairs().for_each(|(to, _)| ends[user(*to) + 1] += 1);
+        (1..ends.len()).for_each(|user| ends[user] += ends[user - 1]);
+        all.resize(ends[STRETCH_USERS], (0, 0));
+        for (to, from) in pairs() {
+            all[ends[user(*to)]].0 = *from;
+            ends[user(*to)] += 1;
+        }
+        let mut start = 0;
+        let mut chunks = Vec::with_capacity(STRETCH_USERS / USERS);
+        for ends in ends[..STRETCH_USERS].chunks(USERS) {
+            let mut followers = Followers::default();
+            for (list, end) in followers.lists.iter_mut().zip(ends) {
+                *list = Blocks::packed(&all[start..*end]);
+                start = *end;
+            }
+            chunks.push(Arc::new(followers));
+        }
+        chunks
+    }
+}
+
+/// Returns the chunk of a user, and the user's index in the chunk.
 pub(super) fn place(user: UserNo) -> (usize, usize) {
     (user.index() / USERS, user.index() % USERS)
 }
@@ -138,7 +153,8 @@ impl Graph {
         if let Some(times) = following.more.get_mut(&(from, to)) {
             match times.iter().position(|time| *time == since_us) {
                 Some(other) => drop(times.remove(other)),
-                // The latest row is gone, and the latest of the other rows takes its place.
+                // The latest row of the pair is deleted, so the latest of the pair's remaining rows becomes the first
+                // row.
                 None => {
                     if let Some(latest_us) = times.pop() {
                         following.lists[at].change(number, |block| block.set_time(number, latest_us));
@@ -157,9 +173,10 @@ impl Graph {
         self.followers.change(chunk).lists[at].change(from.get(), |block| block.remove(from.get()));
     }
 
-    /// Makes the lists of followers and the number of pairs from the lists of followees, on every core. First the pairs
-    /// are divided by stretches of followees, and then each stretch becomes lists. If every follower were written at
-    /// once to its place among all pairs, nearly each of these writes would wait for memory.
+    /// Makes the lists of followers and the number of pairs from the lists of followees, on every core. First the threads
+    /// divide the pairs by stretches of followees, and then they make the lists of one stretch after the other. If the
+    /// threads wrote each follower at once to its place among all pairs, nearly each of these writes would wait for
+    /// memory.
     pub(super) fn invert(&mut self, users: usize) {
         let threads = available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let share = self.following.len().div_ceil(threads).max(1);
@@ -174,8 +191,9 @@ impl Graph {
         let (parts, next) = (&parts, &next);
         let made: Vec<(usize, Vec<Arc<Followers>>)> = scope(|scope| {
             let lists = || {
+                let mut buffers = Buffers::default();
                 let stretch = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|stretch| *stretch < stretches);
-                std::iter::from_fn(stretch).map(|stretch| (stretch, followers_of(parts, stretch))).collect()
+                std::iter::from_fn(stretch).map(|stretch| (stretch, buffers.followers_of(parts, stretch))).collect()
             };
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(lists)).collect();
             let joined = running.into_iter().map(|made| made.join().unwrap_or_else(|panic| resume_unwind(panic)));
@@ -189,7 +207,7 @@ impl Graph {
         self.follows = parts.iter().flatten().map(Vec::len).sum();
     }
 
-    /// The pairs of some chunks of [`Graph::following`], by stretches of followees.
+    /// Returns the pairs of some chunks of [`Graph::following`], divided by stretches of followees.
     fn pairs(&self, chunks: Range<usize>, stretches: usize) -> Vec<Pairs> {
         let chunks = || chunks.clone().filter_map(|chunk| self.following.get(chunk).zip(Some(chunk * USERS)));
         let lists = || chunks().flat_map(|(following, first)| following.lists.iter().zip(first as u32..));
@@ -202,7 +220,7 @@ impl Graph {
         pairs
     }
 
-    /// The number of pairs.
+    /// The number of pairs of a user and a followee.
     pub fn follows_len(&self) -> usize {
         self.follows
     }
@@ -212,7 +230,7 @@ impl Graph {
         Some(&self.following.get(chunk)?.lists[at])
     }
 
-    /// The user's followees, sorted by number.
+    /// Returns the user's followees, sorted by their numbers.
     pub fn followees(&self, user: UserNo) -> impl Iterator<Item = Followee> {
         let list = self.list(user).into_iter().flat_map(Blocks::numbers);
         list.map(|(user, since_us)| Followee { user: UserNo::of(user), since_us })
@@ -232,7 +250,7 @@ impl Graph {
         Some(&self.followers.get(chunk)?.lists[at])
     }
 
-    /// The user's followers, sorted by number.
+    /// Returns the user's followers, sorted by their numbers.
     pub fn followers(&self, user: UserNo) -> impl Iterator<Item = UserNo> {
         self.fans(user).into_iter().flat_map(Blocks::numbers).map(|(user, _)| UserNo::of(user))
     }
@@ -242,7 +260,7 @@ impl Graph {
         self.fans(user).map_or(0, Blocks::len)
     }
 
-    /// A number that changes with the user's set of followees.
+    /// Returns a number that changes when the user's set of followees changes.
     pub fn version(&self, user: UserNo) -> u32 {
         let (chunk, at) = place(user);
         self.following.get(chunk).map_or(0, |following| following.versions[at])

@@ -1,19 +1,20 @@
-//! A histogram that can be added to another one. It has eight buckets for each power of two, so a percentile is wrong
-//! by at most an eighth of its value (the log-linear buckets of HdrHistogram, with fixed precision).
+//! A histogram that can be added to another histogram. The histogram has eight buckets for each power of two, so a
+//! percentile is wrong by at most an eighth of its value (the log-linear buckets of HdrHistogram, with fixed
+//! precision).
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
-/// Each value below this has a bucket of its own.
+/// Each value below this number has a bucket of its own.
 const LINEAR: u32 = 16;
-/// The binary logarithm of the number of buckets for a power of two.
+/// The binary logarithm of the number of buckets for each power of two.
 const SUB_BITS: u32 = 3;
 /// The number of buckets for all `u32` values.
 const BUCKETS: usize = (LINEAR + (32 - LINEAR.ilog2()) * (1 << SUB_BITS)) as usize;
 
-/// Counts of `u32` values in the caller's unit.
+/// Counts of `u32` values. The caller chooses the unit of the values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// The counts by bucket, without empty buckets at the end.
+    /// The count of each bucket, without the empty buckets at the end.
     counts: Vec<u64>,
 }
 
@@ -26,7 +27,7 @@ fn bucket(value: u32) -> usize {
     (LINEAR + (power - LINEAR.ilog2()) * (1 << SUB_BITS) + sub) as usize
 }
 
-/// The largest value of a bucket.
+/// Returns the largest value that belongs to a bucket.
 fn upper(bucket: usize) -> u32 {
     let bucket = bucket as u32;
     if bucket < LINEAR {
@@ -54,12 +55,12 @@ impl Histogram {
         self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
     }
 
-    /// The number of values that do not exceed this one, to the precision of the buckets.
+    /// Returns how many values are at most `value`, to the precision of the buckets.
     pub fn up_to(&self, value: u32) -> u64 {
         self.counts.iter().take(bucket(value) + 1).sum()
     }
 
-    /// The sum of all values, each taken at the upper end of its bucket.
+    /// Returns the sum of all values, in which each value counts as the upper end of its bucket.
     pub fn sum(&self) -> u64 {
         self.counts.iter().enumerate().map(|(bucket, count)| u64::from(upper(bucket)) * count).sum()
     }
@@ -68,8 +69,8 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// The value that `percent` (1 to 100) of all values do not exceed, at the upper end of its bucket. `None` if there
-    /// are no values.
+    /// Returns the value that `percent` (1 to 100) of all values do not exceed, rounded up to the end of its bucket.
+    /// Returns `None` if the histogram has no values.
     pub fn percentile(&self, percent: u64) -> Option<u32> {
         let rank = (self.count() * percent).div_ceil(100).max(1);
         let mut seen = 0;
@@ -85,7 +86,7 @@ impl Histogram {
         self.counts.iter().for_each(|count| out.put_varint(*count));
     }
 
-    /// Reads what [`Histogram::save`] wrote.
+    /// Reads a histogram that [`Histogram::save`] wrote.
     pub fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Histogram, CodecError> {
         let len = reader.varint()?;
         if len > BUCKETS as u64 {

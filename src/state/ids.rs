@@ -1,5 +1,5 @@
-//! Gives 128-bit ids dense numbers, in the order of their first use. Each id is stored once: the tables that find a
-//! number have only numbers.
+//! Gives dense numbers to 128-bit ids, in the order of their first use. Each id is stored once, because the tables that
+//! find the number of an id hold only numbers.
 
 use std::hash::BuildHasher;
 use std::marker::PhantomData;
@@ -13,14 +13,16 @@ use crate::event::Id;
 use super::chunks::{ALLOCATED_BYTES, ARC_BYTES, Chunks, insert};
 use super::dense::Dense;
 
-/// The number of tables, chosen by some bits of the hash. None is so large that its growth stops readers.
+/// The number of tables of ids. Some bits of an id's hash choose the table. No table is so large that readers have to
+/// wait while it grows.
 const SHARDS: usize = 512;
-/// The first of the hash's bits that choose a table. A table itself uses them only with millions of entries.
+/// The lowest of the bits of the hash that choose a table. A table itself uses the bits that choose a table only when
+/// it has millions of entries.
 const SHARD_SHIFT: u32 = 40;
 /// The number of ids in one chunk.
 pub(super) const IDS: usize = 4_096;
 
-/// The table of one kind of numbers.
+/// The ids of one kind of thing with their dense numbers.
 #[derive(Clone, Debug)]
 pub struct Ids<N> {
     numbers: Vec<Arc<HashTable<u32>>>,
@@ -44,7 +46,7 @@ fn hash(id: Id) -> u64 {
     FxBuildHasher.hash_one(id)
 }
 
-/// The id of an assigned number.
+/// Returns the id of a number that was assigned.
 fn id_in(ids: &Chunks<Vec<Id>>, number: u32) -> Id {
     let chunk = ids.get(number as usize / IDS);
     chunk.and_then(|chunk| chunk.get(number as usize % IDS)).copied().unwrap_or(Id([0; 16]))
@@ -76,7 +78,8 @@ impl<N: Dense> Ids<N> {
         N::of(number)
     }
 
-    /// The table for ids that were read back. `None` if one is repeated, or if a chunk before the last is not full.
+    /// Makes the table for ids that were read from the store. Returns `None` if an id is repeated, or if a chunk before
+    /// the last chunk is not full.
     pub(super) fn of(ids: Chunks<Vec<Id>>) -> Option<Ids<N>> {
         let mut all = Ids::<N>::default();
         let len: usize = ids.iter().map(Vec::len).sum();
@@ -104,22 +107,22 @@ impl<N: Dense> Ids<N> {
         self.numbers[shard(hashed)].find(hashed, |number| id_in(&self.ids, *number) == id).map(|number| N::of(*number))
     }
 
-    /// The id of an assigned number.
+    /// Returns the id of a number that was assigned.
     pub fn id(&self, number: N) -> Id {
         id_in(&self.ids, number.get())
     }
 
-    /// Every number that was given out, in order.
+    /// Returns every number that was assigned, in order.
     pub fn numbers(&self) -> impl Iterator<Item = N> + use<N> {
         (0..self.len as u32).map(N::of)
     }
 
-    /// All ids, in the order of the numbers.
+    /// Returns all ids, in the order of their numbers.
     pub fn all(&self) -> impl Iterator<Item = Id> {
         self.ids.iter().flatten().copied()
     }
 
-    /// The ids of the numbers from `start` to before `end`, as far as they were given out.
+    /// Returns the ids of the numbers from `start` up to `end`, without `end`, as far as these numbers were assigned.
     pub fn between(&self, start: u64, end: u64) -> impl Iterator<Item = Id> {
         (start..end.min(self.len as u64)).map(move |number| id_in(&self.ids, number as u32))
     }

@@ -1,6 +1,6 @@
-//! The parts of the state that belong to no single chunk.
+//! Holds the parts of the state that do not belong to a single chunk.
 
-/// The parts of the state that belong to no single chunk.
+/// The parts of the state that do not belong to a single chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) users: usize,

@@ -1,19 +1,21 @@
-//! The counts of a post by minute and action, in eight bytes each.
+//! Keeps the counts of a post by minute and action, in eight bytes for each count.
 
 use crate::event::Action;
 
 use super::blocks::{Blocks, Item};
 
-/// The bits of a count. A larger count has a second entry for the minute.
+/// The number of bits of a count in an entry. If a count has more bits, the minute has a second entry for the same
+/// action.
 const COUNT_BITS: u32 = 29;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
 
-/// An entry: minute, then action, then count. Deleted rows may make a count negative for a while.
+/// An entry of a post's minutes: the minute, the action and the count, in the order of their significance. Deleted rows
+/// may make a count negative for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry(u64);
 
 impl Entry {
-    /// Makes an entry. `None` if the count has too many bits.
+    /// Makes an entry of a minute. Returns `None` if the count has more than [`COUNT_BITS`] bits.
     pub(super) fn new(minute: i32, action: usize, count: i64) -> Option<Entry> {
         let count = u64::try_from(count.checked_add(COUNT_BIAS)?).ok().filter(|count| *count < 1 << COUNT_BITS)?;
         Some(Entry(Entry::first(minute).0 | (action as u64 & 7) << COUNT_BITS | count))
@@ -24,17 +26,17 @@ impl Entry {
         Entry(u64::from(minute as u32 ^ 1 << 31) << 32)
     }
 
-    /// The minute and the action as one number.
+    /// Returns the minute and the action as one number.
     fn place(self) -> u64 {
         self.0 >> COUNT_BITS
     }
 
-    /// The minute in epoch minutes.
+    /// Returns the minute of the entry, in minutes since the epoch.
     pub(super) fn minute(self) -> i32 {
         ((self.0 >> 32) as u32 ^ 1 << 31) as i32
     }
 
-    /// The number of an [`Action`].
+    /// Returns the number of the entry's [`Action`].
     pub(super) fn action(self) -> usize {
         (self.place() & 7) as usize
     }
@@ -52,18 +54,18 @@ impl Item for Entry {
 
 pub(super) type Minutes = Blocks<Vec<Entry>>;
 
-/// The first minute of a range, limited to what an entry can hold.
+/// Returns the first minute of a range, limited to the minutes that an entry can hold.
 fn bound(minute: i64) -> i32 {
     minute.clamp(i32::MIN.into(), i32::MAX.into()) as i32
 }
 
 impl Minutes {
-    /// Adds one to a count, or subtracts one.
+    /// Adds one to the count of an action in a minute, or subtracts one.
     pub(super) fn count(&mut self, minute: i32, action: Action, sign: i32) {
         let Some(new) = Entry::new(minute, action as usize, sign.into()) else { return };
         self.change(new.key(), |block| {
             let at = match block.last() {
-                // Mostly the entry belongs to the end.
+                // Most new entries belong to the end of the list.
                 Some(last) if last.place() < new.place() => block.len(),
                 _ => block.partition_point(|entry| entry.place() < new.place()),
             };
@@ -84,14 +86,14 @@ impl Minutes {
         self.last()?.last().map(|entry| entry.minute())
     }
 
-    /// The entries of a range of epoch minutes.
+    /// Returns the entries whose minutes are in a range of epoch minutes.
     pub(super) fn within(&self, minutes: &std::ops::Range<i64>) -> impl Iterator<Item = Entry> + use<'_> {
         let end = minutes.end;
         self.entries_from(Entry::first(bound(minutes.start))).take_while(move |entry| i64::from(entry.minute()) < end)
     }
 }
 
-/// Combines minutes before `fine` by the hour, and drops those before `kept`.
+/// Combines minutes before `fine` into hours, and drops minutes before `kept`.
 pub(super) fn folded(minutes: &Minutes, fine: i32, kept: i32) -> Option<Minutes> {
     let first = minutes.iter().next().and_then(|block| block.first()).map(|entry| entry.minute());
     if first.is_none_or(|first| first >= fine) {
@@ -109,7 +111,7 @@ pub(super) fn folded(minutes: &Minutes, fine: i32, kept: i32) -> Option<Minutes>
     Some(Minutes::sorted(&sums.flat_map(|(minute, action, sum)| entries_of(minute, action, sum)).collect::<Vec<_>>()))
 }
 
-/// The entries for a count. Mostly there is one.
+/// Returns the entries for a count. Most counts need one entry.
 pub(super) fn entries_of(minute: i32, action: usize, count: i64) -> impl Iterator<Item = Entry> {
     let mut rest = count;
     let parts = std::iter::from_fn(move || {

@@ -4,7 +4,7 @@ use super::blocks::{Block, Blocks, Span};
 use super::chunks::ALLOCATED_BYTES;
 use super::packed::{Entry, Iter, Packed};
 
-/// The entries of every block, in order.
+/// The entries of all blocks of a sequence, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Numbers<'a, const TIMED: bool> {
     front: Iter<'a>,
@@ -24,7 +24,7 @@ impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
         }
     }
 
-    /// Reads a block at a time, so that a reader of all entries does not check at each entry whether the block has
+    /// Reads one block at a time, so that a reader of all entries does not check at each entry whether the block has
     /// ended.
     fn fold<R, F: FnMut(R, Entry) -> R>(self, init: R, mut f: F) -> R {
         let folded = self.front.fold(init, &mut f);
@@ -33,7 +33,7 @@ impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
 }
 
 impl<const TIMED: bool> Blocks<Packed<TIMED>> {
-    /// Makes a sequence of sorted entries.
+    /// Makes a sequence from sorted entries.
     pub(super) fn packed(entries: &[Entry]) -> Blocks<Packed<TIMED>> {
         let max = <Packed<TIMED> as Block>::MAX;
         let part = if entries.len() <= max { max } else { max * 3 / 4 };
@@ -48,7 +48,7 @@ impl<const TIMED: bool> Blocks<Packed<TIMED>> {
         self.find(number)?.time(number)
     }
 
-    /// The numbers in order, without their times: each time is 0.
+    /// Returns the numbers of all blocks, in order. The time of each entry is 0.
     pub(super) fn untimed(&self) -> impl Iterator<Item = Entry> {
         self.iter().flat_map(Packed::untimed)
     }
@@ -59,5 +59,5 @@ impl<const TIMED: bool> Blocks<Packed<TIMED>> {
     }
 }
 
-/// There are many lists, and most are one block, so the size matters.
+/// The state has many lists, and most of them are one block, so the size of this type matters.
 const _: () = assert!(size_of::<Blocks<Packed<true>>>() == 32 && ALLOCATED_BYTES > 0);

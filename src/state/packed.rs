@@ -1,43 +1,45 @@
-//! Sorted numbers in few bytes: each is stored as the distance from the previous number, as a varint. If `TIMED`, each
-//! number has a time: its distance from the block's earliest time, in the largest unit that loses nothing, in as many
-//! bytes as the largest distance takes. If all times are equal, none are stored.
+//! Stores sorted numbers in few bytes: each number is stored as a varint of its distance from the previous number. If
+//! `TIMED` is set, each number has a time. The time is stored as its distance from the block's earliest time, in the
+//! largest unit that loses nothing, in as many bytes as the largest distance needs. If all times of a block are equal,
+//! no distance of a time is stored.
 
 use super::blocks::Block;
 use super::chunks::{allocated, give_back};
 use super::varint::{Small, replace, varint};
 
-/// The microseconds of the units of times.
+/// The units of times, in microseconds.
 pub(super) const UNITS_US: [u64; 3] = [1, 1_000, 1_000_000];
-/// The bytes of the earliest time, which follows the other times.
+/// The number of bytes of the block's earliest time, which is stored after the distances of the times.
 const BASE_BYTES: usize = size_of::<i64>();
 
-/// A number and its time, epoch microseconds.
+/// A number and its time in epoch microseconds.
 pub(super) type Entry = (u32, i64);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Packed<const TIMED: bool> {
-    /// The distances, the times, and the base.
+    /// The distances of the numbers, the distances of the times, and the earliest time.
     bytes: Vec<u8>,
     len: u16,
-    /// The bytes of one time.
+    /// The number of bytes that the distance of one time has.
     width: u8,
-    /// The index of the unit in [`UNITS_US`].
+    /// The index of the block's unit in [`UNITS_US`].
     unit: u8,
 }
 
-/// The place where a number is or would be.
+/// The place in a block where a number is, or where it would be inserted.
 struct Place {
     index: usize,
-    /// The bytes of the distance at this place.
+    /// The range of bytes that hold the distance at this place.
     at: std::ops::Range<usize>,
-    /// The number from which the distance counts.
+    /// The number from which the distance at this place is counted.
     floor: u64,
-    /// The number at this place, which is the first number that is not below the wanted number.
+    /// The number that the block has at this place: the first number that is not below the number which the caller
+    /// looks for.
     number: Option<u32>,
 }
 
 impl<const TIMED: bool> Packed<TIMED> {
-    /// Makes a block of sorted entries, at most [`Block::MAX`].
+    /// Makes a block from sorted entries, at most [`Block::MAX`].
     pub(super) fn of(entries: &[Entry]) -> Packed<TIMED> {
         let mut block = Packed { bytes: Vec::new(), len: entries.len() as u16, width: 0, unit: 0 };
         let mut bytes = Vec::with_capacity(entries.len() * 3 + BASE_BYTES);
@@ -56,7 +58,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         block
     }
 
-    /// Writes the times after the distances.
+    /// Writes the times after the distances of the numbers.
     fn put_times(&mut self, times: impl Iterator<Item = i64> + Clone) {
         let base_us = times.clone().min().unwrap_or_default();
         let after = |time: i64| time.wrapping_sub(base_us) as u64;
@@ -72,7 +74,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         self.bytes.extend_from_slice(&base_us.to_le_bytes());
     }
 
-    /// The position at which the times begin.
+    /// Returns the position in the bytes at which the times begin.
     fn times_at(&self) -> usize {
         if !TIMED || self.len == 0 {
             return self.bytes.len();
@@ -84,7 +86,8 @@ impl<const TIMED: bool> Packed<TIMED> {
         self.bytes.last_chunk().map_or(0, |base| i64::from_le_bytes(*base))
     }
 
-    /// The code of a time in this block, if it has one.
+    /// Returns the number with which a time is stored in this block, or `None` if the block's unit and width do not fit
+    /// the time.
     fn code(&self, since_us: i64) -> Option<u64> {
         let (base_us, unit) = (self.base_us(), UNITS_US[usize::from(self.unit)]);
         let after = since_us.wrapping_sub(base_us) as u64;
@@ -110,13 +113,13 @@ impl<const TIMED: bool> Packed<TIMED> {
         self.seek(number).number == Some(number)
     }
 
-    /// The time of a number that is in the block.
+    /// Returns the time of a number that is in the block.
     pub(super) fn time(&self, number: u32) -> Option<i64> {
         let place = self.seek(number);
         (place.number == Some(number)).then(|| self.entries_at(place.index).1)
     }
 
-    /// The index of the first byte and the time of the entry with this index.
+    /// Returns the index of the first byte and the time of the entry that has this index.
     fn entries_at(&self, index: usize) -> (usize, i64) {
         let width = usize::from(self.width);
         let at = self.times_at() + index * width;
@@ -128,7 +131,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         (at, self.base_us().wrapping_add(after as i64))
     }
 
-    /// Inserts a number. Returns false if it is already there.
+    /// Inserts a number into the block. Returns false if the number is already in the block.
     pub(super) fn insert(&mut self, number: u32, since_us: i64) -> bool {
         let place = self.seek(number);
         if place.number == Some(number) {
@@ -154,7 +157,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         true
     }
 
-    /// Removes a number. Returns false if it is not there.
+    /// Removes a number from the block. Returns false if the number is not in the block.
     pub(super) fn remove(&mut self, number: u32) -> bool {
         let place = self.seek(number);
         if place.number != Some(number) {
@@ -199,12 +202,12 @@ impl<const TIMED: bool> Packed<TIMED> {
         }
     }
 
-    /// The numbers in order, without their times: each time is 0.
+    /// Returns the numbers of the block, in order. The time of each entry is 0.
     pub(super) fn untimed(&self) -> Iter<'_> {
         Iter { distances: &self.bytes, left: self.len.into(), ..Iter::EMPTY }
     }
 
-    /// The entries in order. The time of an untimed one is 0.
+    /// Returns the entries of the block, in order. The time of each entry is 0 if the block has no times.
     pub(super) fn iter(&self) -> Iter<'_> {
         let times = if TIMED { &self.bytes[self.times_at()..] } else { &[] };
         Iter {
@@ -299,7 +302,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Times of three kinds: equal ones, whole seconds, and any.
+    /// Makes times of three kinds: equal times, whole seconds, and any times.
     fn time() -> impl Strategy<Value = i64> {
         prop_oneof![4 => Just(7i64), 4 => (0i64..1_000).prop_map(|s| s * 1_000_000), 2 => 0i64..1_000_000, 1 => any::<i64>()]
     }
@@ -310,7 +313,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Whatever is inserted, changed and removed, in one block or many, the list equals a map.
+        /// After any insertions, changes and removals, in one block or in many, the list equals a map.
         #[test]
         fn a_packed_list_is_what_a_map_is(
             first in proptest::collection::btree_map(number(), time(), 0..1_000),
@@ -321,7 +324,7 @@ mod tests {
             let mut timed = Blocks::<Packed<true>>::packed(&start);
             let mut plain = Blocks::<Packed<false>>::packed(&start);
             for (step, number, time) in steps {
-                // Half of the removed numbers are in the list.
+                // Half of the numbers that the test removes are in the list.
                 let there = naive.range(number..).next().map_or(number, |(number, _)| *number);
                 match step {
                     0 | 1 => {

@@ -1,4 +1,4 @@
-//! Posts: their rows, and their counts by minute.
+//! Keeps the rows of posts, and the counts of posts by minute.
 
 use parking_lot::Mutex;
 
@@ -11,25 +11,28 @@ use super::minutes::{Entry, Minutes, folded};
 use super::times::{MINUTE_MS, late};
 use super::totals::Totals;
 
-/// The number of minutes that are kept individually. Older ones are combined by the hour once there are too many.
+/// The number of latest minutes that are kept individually. When there are too many entries, older minutes are combined
+/// into hours.
 const FINE_MINUTES: i32 = 25 * 60;
-/// The number of entries over all posts from which on older ones are combined: 64 MiB.
+/// The number of entries over all posts above which nova combines older entries: 64 MiB.
 const ENTRIES_MAX: usize = (64 << 20) / size_of::<Entry>();
-/// Hours older than this are then dropped, because no window includes them.
+/// When nova combines entries, it drops hours that are older than this number of minutes, because no window includes
+/// them.
 const KEPT_MINUTES: i32 = 8 * 24 * 60;
-/// The most counts of a round that are reported individually. If there are more, only their posts are reported.
+/// The maximum number of counts in a round that are reported individually. If a round has more counts than this, nova
+/// reports only which posts have further counts.
 const LOG_MAX: usize = 1 << 16;
-/// The number of entries that are sampled to estimate the present minute.
+/// The number of entries from which nova estimates the present minute.
 const FOLD_SAMPLE_ENTRIES: usize = 1 << 16;
-/// The number of posts that are combined with each count, once there are too many entries. Combining all at once would
-/// stop every reader.
+/// The number of posts whose entries are combined with each count while there are too many entries. If nova combined
+/// the entries of all posts at once, every reader would have to wait.
 const FOLD_STEP: usize = 32;
 /// The number of posts in one chunk.
 pub(super) const POSTS: usize = 64;
 /// The number of authors in one chunk.
 pub(super) const AUTHORS: usize = 256;
 
-/// The served part of a post's row.
+/// The columns of a post's row that nova serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostRow {
     pub author: UserNo,
@@ -41,20 +44,20 @@ pub struct PostRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     pub post: PostNo,
-    /// The minute in epoch minutes.
+    /// The minute in which the action was counted, in minutes since the epoch.
     pub minute: i32,
     pub action: Action,
-    /// The change: 1 or −1.
+    /// The change of the count: 1 or −1.
     pub sign: i8,
-    /// The number of the post's counts up to this one: [`Posts::times_counted`].
+    /// The number of times that the post was counted, including this count (see [`Posts::times_counted`]).
     pub times: u32,
 }
 
-/// The changes of posts in a round.
+/// The changes of posts since the changes were last taken.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// The posts that must be counted again, each once, because their visibility changed, or because there are too many
-    /// changes to report.
+    /// The posts that a reader must count again. A post must be counted again if its visibility has changed, or if
+    /// there are too many changes to report each one. Each post is in the list once.
     pub posts: Vec<PostNo>,
     pub counted: Vec<Counted>,
 }
@@ -62,13 +65,13 @@ pub struct Changes {
 #[derive(Clone, Debug)]
 pub(super) struct Post {
     pub(super) row: Option<PostRow>,
-    /// The author. It is kept when the row is deleted, because the counts remain the author's.
+    /// The author. The author stays when the row is deleted, because the counts still belong to the author.
     pub(super) author: Option<UserNo>,
     pub(super) totals: Totals,
     pub(super) minutes: Minutes,
-    /// The round that already has this post among its changes.
+    /// The round in which this post is already among the changed posts.
     changed_in: u32,
-    /// The number of counts since the start of the process, modulo 2^32.
+    /// The number of times that the post was counted since the start of the process, modulo 2^32.
     times_counted: u32,
 }
 
@@ -79,7 +82,7 @@ impl Default for Post {
     }
 }
 
-/// A chunk of posts.
+/// The posts of one chunk, by their index in the chunk.
 #[derive(Clone, Debug)]
 pub(super) struct PostChunk {
     pub(super) list: [Post; POSTS],
@@ -91,12 +94,12 @@ impl Default for PostChunk {
     }
 }
 
-/// The posts of some users.
+/// The posts of the users of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Authors {
-    /// Each user's posts, newest first, then by id.
+    /// The posts of each user, sorted from the newest to the oldest, then by id.
     pub(super) lists: [Vec<PostNo>; AUTHORS],
-    /// The version of each author, raised when the author or one of the posts changes.
+    /// The version of each author, which rises when the author or one of the author's posts changes.
     pub(super) versions: [u32; AUTHORS],
 }
 
@@ -111,19 +114,22 @@ pub struct Posts {
     pub(super) chunks: Chunks<PostChunk>,
     pub(super) len: usize,
     pub(super) authors: Chunks<Authors>,
-    /// The number of entries of minutes over all posts.
+    /// The number of minute entries over all posts.
     pub(super) entries: usize,
-    /// The number of entries at which the next combination begins.
+    /// The number of entries at which nova begins to combine entries the next time.
     pub(super) fold_at: usize,
-    /// The next post of a running combination.
+    /// The index of the post with which a running combination of entries continues.
     pub(super) folding: Option<usize>,
-    /// The minute that counts as the latest in a running combination.
+    /// The minute that counts as the present minute for a running combination of entries.
     pub(super) fold_from: i32,
+    /// The counts of the present effect, or `None` if nobody wants to know what the effect does.
+    pub(super) told: Option<Vec<Counted>>,
     round: Round,
 }
 
-/// The changes since they were last taken. The changes have a lock of their own, so that taking them only needs a
-/// reader's lock of the state: a second writer would wait for a checkpoint, and every reader would wait behind it.
+/// The changes of posts since they were last taken. The changes have a lock of their own, so that taking them needs
+/// only a reader's lock of the state. A second writer of the state would wait for a checkpoint, and every reader would
+/// wait for that writer.
 #[derive(Debug, Default)]
 struct Round(Mutex<(u32, Changes)>);
 
@@ -137,7 +143,7 @@ impl Round {
     /// Notes that the post must be counted again.
     fn mark(&mut self, number: PostNo, post: &mut Post) {
         let (round, changes) = self.0.get_mut();
-        // Posts begin with round 0, so rounds begin with 1.
+        // New posts have the round 0, so rounds are counted from 1.
         if post.changed_in != *round + 1 {
             post.changed_in = *round + 1;
             changes.posts.push(number);
@@ -145,7 +151,7 @@ impl Round {
     }
 }
 
-/// The chunk of an author, and the index in the chunk.
+/// Returns the chunk of an author, and the author's index in the chunk.
 pub(super) fn author_place(user: UserNo) -> (usize, usize) {
     (user.index() / AUTHORS, user.index() % AUTHORS)
 }
@@ -162,20 +168,20 @@ impl Posts {
         self.chunks.get(post.index() / POSTS).map(|chunk| &chunk.list[post.index() % POSTS])
     }
 
-    /// The post with this number, for a change. The post must exist.
+    /// Returns the post with this number, so that the caller can change it. A post with this number must exist.
     pub(super) fn change(&mut self, post: PostNo) -> &mut Post {
         &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS]
     }
 
-    /// Takes the changes since the last call.
+    /// Takes the changes of posts since the last call.
     pub fn take_changes(&self) -> Changes {
         let (round, changes) = &mut *self.round.0.lock();
         *round = (*round + 1) % (u32::MAX - 1);
         std::mem::take(changes)
     }
 
-    /// The number of the post's counts, modulo 2^32. It shows which of [`Changes::counted`] are already contained in a
-    /// count of the post.
+    /// Returns the number of times that the post was counted, modulo 2^32. With this number a reader can tell which
+    /// entries of [`Changes::counted`] a count of the post already contains.
     pub fn times_counted(&self, post: PostNo) -> u32 {
         self.get(post).map_or(0, |post| post.times_counted)
     }
@@ -212,7 +218,8 @@ impl Posts {
         self.round.mark(post, changed);
     }
 
-    /// Notes that the author was activated, deactivated or renamed, so the visibility of the posts may have changed.
+    /// Notes that an author was activated, deactivated or renamed, so that the visibility of the author's posts may
+    /// have changed.
     pub(super) fn author_changed(&mut self, user: UserNo) {
         let (chunk, author) = author_place(user);
         let authors = self.authors.change(chunk);
@@ -228,9 +235,13 @@ impl Posts {
         let counted = &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS];
         let times = counted.times_counted.wrapping_add(1);
         counted.times_counted = times;
+        let count = Counted { post, minute, action, sign: sign as i8, times };
+        if let Some(told) = &mut self.told {
+            told.push(count);
+        }
         let (_, changes) = self.round.0.get_mut();
         if changes.counted.len() < LOG_MAX {
-            changes.counted.push(Counted { post, minute, action, sign: sign as i8, times });
+            changes.counted.push(count);
         } else {
             self.round.mark(post, counted);
         }
@@ -243,7 +254,7 @@ impl Posts {
         }
     }
 
-    /// Combines minutes of the next posts that no fine window needs, and drops minutes that no window needs.
+    /// For the next posts, combines the minutes that no fine window needs, and drops the minutes that no window needs.
     pub(super) fn fold(&mut self) {
         let from = self.folding.unwrap_or_else(|| {
             self.fold_from = self.late_minute();
@@ -260,12 +271,12 @@ impl Posts {
         }
         self.folding = (to < self.len).then_some(to);
         if self.folding.is_none() {
-            // The next combination begins only after the entries have grown by a quarter.
+            // nova combines entries again only after their number has grown by a quarter.
             self.fold_at = self.entries + self.entries / 4;
         }
     }
 
-    /// An estimate of the present minute, which some entries have reached and few exceed; see [`late`].
+    /// Estimates the present minute: some entries have reached it, and few are later (see [`late`]).
     pub(super) fn late_minute(&self) -> i32 {
         let step = (self.entries / FOLD_SAMPLE_ENTRIES).max(1);
         let posts = self.chunks.iter().flat_map(|chunk| &chunk.list);
@@ -280,7 +291,7 @@ impl Posts {
         late(&mut minutes).unwrap_or(i32::MIN)
     }
 
-    /// Counts the entries and lists each author's posts, from the posts.
+    /// Counts the entries of all posts, and makes the list of each author's posts.
     pub(super) fn index(&mut self, ids: &Ids<PostNo>) {
         let mut rows = Vec::new();
         self.entries = 0;
@@ -303,7 +314,8 @@ impl Posts {
         self.row(post).map_or(i64::MIN, |row| row.created_at_us)
     }
 
-    /// The author of the post, also after its row was deleted. `None` before the row came.
+    /// Returns the author of the post, even if the post's row was deleted. Returns `None` if the post's row has never
+    /// come.
     pub fn author(&self, post: PostNo) -> Option<UserNo> {
         self.get(post)?.author
     }
@@ -312,7 +324,7 @@ impl Posts {
         self.get(post).map_or([0; 5], |post| post.totals.counts())
     }
 
-    /// The counts of the post in the minutes of the range.
+    /// Returns the counts of the post in a range of epoch minutes.
     pub fn counted(&self, post: PostNo, minutes: std::ops::Range<i64>) -> [i64; 5] {
         let mut sum = [0; 5];
         for entry in self.get(post).into_iter().flat_map(|post| post.minutes.within(&minutes)) {
@@ -321,7 +333,7 @@ impl Posts {
         sum
     }
 
-    /// The weighted counts of the post in the minutes of each range, in one pass over its minutes.
+    /// Returns the weighted counts of the post in each range of minutes, in one pass over the post's minutes.
     pub(super) fn weighed<const N: usize>(
         &self,
         post: PostNo,
@@ -340,18 +352,18 @@ impl Posts {
         sums
     }
 
-    /// The latest epoch minute with a count of the post.
+    /// Returns the latest epoch minute in which the post was counted.
     pub fn last_minute(&self, post: PostNo) -> Option<i64> {
         self.get(post)?.minutes.last_minute().map(i64::from)
     }
 
-    /// The author's posts, newest first, then by id.
+    /// Returns the author's posts, sorted from the newest to the oldest, then by id.
     pub fn of_author(&self, user: UserNo) -> &[PostNo] {
         let (chunk, at) = author_place(user);
         self.authors.get(chunk).map_or(&[], |authors| &authors.lists[at])
     }
 
-    /// A number that changes with the author and with each of the author's posts.
+    /// Returns a number that changes when the author or one of the author's posts changes.
     pub fn version(&self, user: UserNo) -> u32 {
         let (chunk, at) = author_place(user);
         self.authors.get(chunk).map_or(0, |authors| authors.versions[at])

@@ -1,8 +1,8 @@
-//! The configurable numbers with which lists are made: `config` names them as keys, and `docs/feed.md` describes each.
-//! The settings are plain numbers that a state has from its start. All are integers, so that equal settings compare
-//! equal and have the same fingerprint.
+//! Holds the configurable numbers with which lists are made. `config` names these numbers as keys, and `docs/feed.md`
+//! describes each number. A state has these numbers from its start on, as plain values. All of the numbers are
+//! integers, so that equal settings compare equal and have the same fingerprint.
 
-/// A number with three decimals, in thousandths.
+/// A number with three decimals, stored in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thousandths(pub u32);
 
@@ -12,64 +12,64 @@ impl Thousandths {
     }
 }
 
-/// The numbers for feeds.
+/// The numbers with which feeds are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedNumbers {
     pub recency_weight: Thousandths,
-    /// The decay of recency for each hour of a post's age.
+    /// The decay of the recency term for each hour of a post's age.
     pub recency_decay: Thousandths,
     pub engagement_weight: Thousandths,
     pub affinity_weight: Thousandths,
-    /// The highest ages of candidates, hours.
+    /// The maximum age of candidates from followed authors and from authors with affinity, hours.
     pub followed_max_age_h: u32,
     pub affinity_max_age_h: u32,
-    /// The most posts of each source.
+    /// The maximum number of candidates that each source gives.
     pub followed_max: u32,
     pub affinity_max: u32,
     pub trending_max: u32,
-    /// An author has at most one post in this many first places.
+    /// The number of first places of a feed among which an author has at most one post.
     pub top_places: u32,
-    /// An author has at most `head_per_author` posts in this many first places.
+    /// The number of first places of a feed among which an author has at most `head_per_author` posts.
     pub head_places: u32,
     pub head_per_author: u32,
-    /// The least distance between two posts of the same author.
+    /// The minimum distance in a feed between two posts of the same author.
     pub author_distance: u32,
-    /// The most posts of one feed.
+    /// The maximum number of posts in one feed.
     pub length: u32,
-    /// A feed is made again after this time within a tenth, seconds.
+    /// The time after which nova makes a feed again, seconds. The time varies by up to a tenth.
     pub lifetime_s: u32,
-    /// How long after that it is still served while a new one is made, seconds.
+    /// How long nova still serves a feed after the end of its lifetime, while it makes a new feed, seconds.
     pub stale_s: u32,
 }
 
-/// The numbers for trending lists.
+/// The numbers with which trending lists are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrendingNumbers {
-    /// The most posts of a list.
+    /// The maximum number of posts in a trending list.
     pub list_max: u32,
-    /// Which of the windows 1 h, 6 h, 24 h and 7 d are kept.
+    /// For each of the windows 1 h, 6 h, 24 h and 7 d, whether nova keeps a trending list.
     pub windows: [bool; 4],
 }
 
-/// The numbers for suggestions.
+/// The numbers with which suggestions are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuggestionNumbers {
-    /// The most followees that are read.
+    /// The maximum number of a user's followees that nova reads for suggestions.
     pub followees_max: u32,
-    /// The most follows that are read of each followee.
+    /// The maximum number of follows that nova reads of each followee.
     pub follows_max: u32,
-    /// The most followees that are named as evidence.
+    /// The maximum number of followees that a suggestion names as evidence.
     pub evidence_max: u32,
-    /// The most suggestions in one answer.
+    /// The maximum number of suggestions in one answer.
     pub list_max: u32,
-    /// The days over which gained followers are counted.
+    /// The number of days over which nova counts how many followers somebody gained.
     pub rising_days: u32,
 }
 
-/// All numbers with which lists are made.
+/// All configurable numbers with which lists are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranking {
-    /// The weights of actions, times ten, by [`crate::event::Action`]. The weight of an impression is 0.
+    /// The weight of each action (see [`crate::event::Action`]), times ten. The weight of an impression is always 0.
     pub weights: [i64; 5],
     pub feed: FeedNumbers,
     pub trending: TrendingNumbers,
@@ -107,7 +107,8 @@ impl Ranking {
         },
     };
 
-    /// The fingerprint of the numbers. Equal numbers have the same fingerprint on every node and after every start.
+    /// Returns the fingerprint of all numbers. Equal numbers have the same fingerprint on every node and after every
+    /// start.
     pub fn fingerprint(&self) -> u64 {
         let mut text = String::new();
         for number in NUMBERS {
@@ -124,29 +125,30 @@ impl Default for Ranking {
     }
 }
 
-/// One of the numbers: its key, its meaning, and its range.
+/// The description of a configurable number: its key, its meaning, and its range.
 pub struct Number {
     pub section: &'static str,
     pub key: &'static str,
-    /// What the number does, with its unit, its default and, last, its range.
+    /// What the number does, with its unit, its default and, at the end, its range.
     pub help: &'static str,
-    /// The smallest and the largest value, in units of the last decimal.
+    /// The minimum and the maximum of the number, in units of the last decimal.
     pub range: (u32, u32),
-    /// The number of decimals.
+    /// The number of decimals that the number has.
     pub places: u32,
     pub get: fn(&Ranking) -> u32,
     pub set: fn(&mut Ranking, u32),
 }
 
 impl Number {
-    /// Parses a text such as `0.25`.
+    /// Parses the text of a number, such as `0.25`.
     ///
     /// # Errors
-    /// The text is no number within the range. The error says what is expected.
+    /// The function returns an error if the text is not a number within the range. The error says which range the
+    /// function expected.
     pub fn parse(&self, text: &str) -> Result<u32, String> {
         let unit = 10u32.pow(self.places);
         let scaled = text.parse::<f64>().ok().map(|value| value * f64::from(unit));
-        // The tolerance is half of the largest error of a number's shortest text.
+        // The tolerance is half of the maximum error that the shortest text of a number can have.
         let whole = scaled.filter(|scaled| (scaled - scaled.round()).abs() < 1e-6).map(f64::round);
         let (least, most) = self.range;
         let known = whole.filter(|value| (f64::from(least)..=f64::from(most)).contains(value));
@@ -159,7 +161,7 @@ impl Number {
         })
     }
 
-    /// The text that [`Number::parse`] reads.
+    /// Returns the text of a number, which [`Number::parse`] reads.
     pub fn text(&self, value: u32) -> String {
         match self.places {
             0 => value.to_string(),
@@ -168,7 +170,7 @@ impl Number {
     }
 }
 
-/// A number of a section of [`Ranking`].
+/// Describes a number in a section of [`Ranking`].
 macro_rules! number {
     ($section:literal, $key:literal, $($member:ident).+, $range:expr, $help:literal) => {
         Number {
@@ -183,7 +185,7 @@ macro_rules! number {
     };
 }
 
-/// A weight of a feed's terms, or the decay.
+/// Describes a weight in the score of feeds, or the decay of recency.
 macro_rules! term {
     ($key:literal, $member:ident, $most:literal, $help:literal) => {
         Number {
@@ -198,7 +200,7 @@ macro_rules! term {
     };
 }
 
-/// The weight of an action.
+/// Describes the weight of an action.
 macro_rules! weight {
     ($key:literal, $action:ident, $help:literal) => {
         Number {
@@ -213,10 +215,10 @@ macro_rules! weight {
     };
 }
 
-/// The largest weight of an action, times ten.
+/// The maximum weight of an action, times ten.
 const WEIGHT_MAX: u32 = 10_000;
 
-/// Every number. The numbers of a section are adjacent.
+/// Every number. Numbers of the same section are adjacent in the list.
 pub const NUMBERS: &[Number] = &[
     term!(
         "recency_weight",

@@ -1,8 +1,8 @@
-//! Writes the state as bytes and reads it, chunk by chunk. Equal states give equal bytes.
+//! Writes the state as bytes and reads it, one chunk at a time. Equal states give equal bytes.
 //!
-//! A chunk is stored in one piece. A long chunk is stored in several pieces, so that none exceeds a page of the store.
-//! Each piece can be read alone, on any thread. The references between pieces are checked once all
-//! pieces are read.
+//! Most chunks are stored in one piece. A long chunk is stored in several pieces, so that no piece is larger than a
+//! page of the store. Each piece of a chunk can be read alone, on any thread. The references between pieces are checked
+//! after all pieces were read.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -28,11 +28,11 @@ use self::codec::Piece;
 use self::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION};
 pub use self::load::Loader;
 
-/// The content of a chunk of any structure.
+/// The content of a chunk of any structure of the state.
 trait Content: Send + Sync {
-    /// The number of its pieces.
+    /// Returns the number of pieces in which the content is stored.
     fn pieces(&self) -> u32;
-    /// Writes one piece. `slots` is the number of the chunk's places in use.
+    /// Writes one piece of the content. `slots` is the number of places of the chunk that are in use.
     fn put_piece(&self, slots: usize, piece: u32, out: &mut Vec<u8>);
 }
 
@@ -48,7 +48,7 @@ impl<C: Piece> Content for C {
     }
 }
 
-/// The number of entries in one piece.
+/// Returns the number of entries that each piece of a chunk has.
 fn each<C: Piece>(content: &C) -> usize {
     C::ENTRIES.max(content.entries().div_ceil(PIECES_MAX))
 }
@@ -63,24 +63,24 @@ impl Content for Meta {
     }
 }
 
-/// A chunk at the time when the state was frozen. A later change of the state copies the chunk first, unless this was
-/// dropped before.
+/// A chunk as it was when the state was frozen. A later change of the state copies the chunk before it changes it,
+/// unless the frozen chunk was dropped before.
 pub struct Frozen {
     pub structure: &'static str,
     chunk: u32,
-    /// The number of the chunk's places in use, if each thing has a place.
+    /// The number of places of the chunk that are in use, if the chunk has a place for each thing.
     slots: usize,
     content: Arc<dyn Content>,
 }
 
 impl Frozen {
-    /// The number of values in which the chunk is stored.
+    /// Returns the number of pieces in which the chunk is stored.
     pub fn pieces(&self) -> u32 {
         self.content.pieces()
     }
 
-    /// Writes one of its pieces to `out`. Returns the number under which it is stored. The numbers of one structure
-    /// grow, with gaps.
+    /// Writes one piece of the chunk to `out`. Returns the number under which the piece is stored. The numbers of the
+    /// pieces of one structure rise, with gaps.
     pub fn encode(&self, piece: u32, out: &mut Vec<u8>) -> u32 {
         out.put_u8(STATE_VERSION);
         out.put_varint(Action::ALL.len() as u64);
@@ -97,8 +97,8 @@ struct Freeze {
 }
 
 impl Freeze {
-    /// Adds the chunks of a structure. `all` is the number of things, if each thing has a place, and `size` is the
-    /// number of things in one chunk.
+    /// Adds the chunks of one structure. `all` is the number of things, if the structure has a place for each thing,
+    /// and `size` is the number of things in one chunk.
     fn add<C: Piece + 'static>(&mut self, structure: &'static str, chunks: &Chunks<C>, all: usize, size: usize) {
         for (number, content) in chunks.changed_after(self.since) {
             let slots = all.saturating_sub(number * size).min(size);
@@ -108,9 +108,9 @@ impl Freeze {
 }
 
 impl State {
-    /// The chunks that changed after [`State::changes`] was `since`, or all, in their present state and in a fixed
-    /// order. It costs one reference count for each chunk. A piece that is no longer named may stay stored, because
-    /// [`State::load`] ignores it.
+    /// Returns the chunks that changed after [`State::changes`] was `since`, or all chunks, as they are now and in a
+    /// fixed order. To freeze the state costs one reference count for each chunk. A stored piece that no longer belongs
+    /// to its chunk may stay stored, because [`State::load`] ignores it.
     pub fn freeze(&self, since: Option<u64>) -> Vec<Frozen> {
         let (users, posts) = (self.users.len(), self.post_ids.len());
         let mut all = Freeze { since, frozen: Vec::new() };
@@ -132,7 +132,7 @@ impl State {
         all.frozen
     }
 
-    /// Calls `put` for every chunk with structure, number and bytes.
+    /// Calls `put` for every chunk with the name of its structure, its number and its bytes.
     pub fn save(&self, put: &mut dyn FnMut(&'static str, u32, &[u8])) {
         let mut out = Vec::new();
         for chunk in self.freeze(None) {

@@ -1,4 +1,4 @@
-//! Structures that only some worlds use: likes from client events, and rows dated ahead of the clock.
+//! Keeps structures that only some installations use: likes from client events, and rows dated ahead of the clock.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use super::chunks::Chunks;
 use super::dense::{PostNo, UserNo};
 use super::packed::Packed;
 
-/// The number of posts in one chunk of likes.
+/// The number of posts whose likes are in one chunk.
 pub(super) const POSTS: usize = 64;
-/// The number of chunks of dated rows, chosen by the last byte of their keys.
+/// The number of chunks of dated rows. The last byte of a row's key chooses its chunk.
 pub(super) const DATED_CHUNKS: usize = 256;
-/// The most rows dated ahead of the clock that count at another time than their own. Further rows count at their own
-/// time.
+/// The maximum number of rows dated ahead of the clock that count at another time than their own. Rows above this
+/// number count at their own time.
 const DATED_MAX: usize = 1 << 20;
-/// The bytes of a dated row in a tree whose nodes are two thirds full.
+/// The number of bytes of a dated row in a tree whose nodes are two thirds full.
 const DATED_BYTES: usize = size_of::<((u8, Id), i64)>() * 3 / 2;
 
-/// The users who like some posts.
+/// The users who like the posts of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Likers {
     pub(super) lists: [Blocks<Packed<false>>; POSTS],
@@ -31,14 +31,14 @@ impl Default for Likers {
     }
 }
 
-/// The likes from client events, by post.
+/// The likes from client events, by their posts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Liked {
     pub(super) chunks: Chunks<Likers>,
 }
 
 impl Liked {
-    /// Adds a like. Returns false if the pair was already there.
+    /// Adds a like of a user for a post. Returns false if the user already likes the post.
     pub(super) fn insert(&mut self, post: PostNo, user: UserNo) -> bool {
         let (chunk, at) = (post.index() / POSTS, post.index() % POSTS);
         let user = user.get();
@@ -55,8 +55,8 @@ impl Liked {
     }
 }
 
-/// Likes and comments whose rows are dated ahead of the clock, by action and key, with the time at which they count in
-/// epoch milliseconds.
+/// The likes and comments whose rows are dated ahead of the clock, by action and key. The value is the time at which
+/// the row counts, in epoch milliseconds.
 pub(super) type DatedRows = BTreeMap<(u8, Id), i64>;
 
 #[derive(Clone, Debug, Default)]

@@ -1,20 +1,21 @@
-//! The settings of what is counted, and from which source.
+//! Holds the settings of what nova counts, and from which source.
 
 use crate::event::Action;
 
 use super::ranking::Ranking;
 
-/// The source of likes or comments. There is only one, so that nothing counts twice.
+/// The source from which nova counts likes or comments. nova uses only one source for each action, so that nothing
+/// counts twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CountedFrom {
-    /// The rows of the source table. A count ends with its row.
+    /// nova counts the rows of the source table. A deleted row no longer counts.
     #[default]
     Cdc,
-    /// Client events: one like per user and post, one comment per event.
+    /// nova counts client events: one like for each user and post, and one comment for each event.
     Events,
 }
 
-/// The settings of what is counted, and of what readers get from it.
+/// The settings of what nova counts, and of what readers get from the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSettings {
     pub ranking: Ranking,
@@ -23,7 +24,7 @@ pub struct StateSettings {
 }
 
 impl StateSettings {
-    /// The source from which an action is counted.
+    /// Returns the source from which an action is counted.
     pub(super) fn source(&self, action: Action) -> CountedFrom {
         match action {
             Action::Like => self.likes,

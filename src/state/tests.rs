@@ -8,14 +8,14 @@ use super::*;
 use crate::event::{Action, Effect, Facts, Id};
 
 const T0_MS: i64 = 1_795_000_000_000;
-/// The post that a test mentions first.
+/// The post that a test uses first.
 const POST: PostNo = PostNo::of(0);
 
 fn id(kind: u8, number: u8) -> Id {
     Id::from_u128(u128::from(kind) << 64 | u128::from(number))
 }
 
-/// Rows of a small world. A key has at most one version at a time, as the writer guarantees.
+/// Makes rows of a small world of users and posts. A key has at most one row at a time, as the writer guarantees.
 fn facts() -> impl Strategy<Value = (Id, Option<Facts>)> {
     let times = || (0i64..3_000).prop_map(|minutes| (T0_MS + minutes * MINUTE_MS) * 1_000);
     let live = |facts: BoxedStrategy<Facts>| proptest::option::weighted(0.7, facts);
@@ -85,7 +85,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..120)
 }
 
-/// Turns steps into effects as the writer would.
+/// Turns steps into effects in the same way as the writer.
 pub(super) fn effects(steps: &[Step], rows: &mut BTreeMap<Id, Facts>) -> Vec<Effect> {
     let mut out = Vec::new();
     for step in steps {
@@ -107,7 +107,7 @@ pub(super) fn effects(steps: &[Step], rows: &mut BTreeMap<Id, Facts>) -> Vec<Eff
     out
 }
 
-/// Settings in which likes and comments are counted from either source.
+/// Makes settings in which likes and comments are counted from either source.
 pub(super) fn settings() -> impl Strategy<Value = StateSettings> {
     let from = || any::<bool>().prop_map(|events| if events { CountedFrom::Events } else { CountedFrom::Cdc });
     (from(), from()).prop_map(|(likes, comments)| StateSettings { likes, comments, ..StateSettings::default() })
@@ -120,8 +120,8 @@ pub(super) fn bytes(state: &State) -> Vec<(String, u32, Vec<u8>)> {
 }
 
 proptest! {
-    /// N7: counters, lists and visibility equal a count over the live rows, whatever the history is. Likes and comments
-    /// from events count by the events alone, and a like counts once per user and post.
+    /// Rule N7: counters, lists and visibility equal a count over the live rows, whatever the history of the rows is.
+    /// Likes and comments from events are counted by the events alone, and a like counts once for each user and post.
     #[test]
     fn n7_counters_come_from_row_transitions(steps in steps(), settings in settings()) {
         let (mut state, mut rows) = (State::new(settings.clone()), BTreeMap::new());
@@ -175,7 +175,7 @@ proptest! {
         }
     }
 
-    /// N13: a state that was saved and loaded continues as if nothing had happened, byte for byte.
+    /// Rule N13: a state that was saved and loaded continues as if it had never been saved, byte for byte.
     #[test]
     fn n13_a_loaded_state_goes_on_byte_for_byte(before in steps(), after in steps(), settings in settings()) {
         let (mut state, mut rows) = (State::new(settings.clone()), BTreeMap::new());
@@ -189,8 +189,8 @@ proptest! {
         prop_assert_eq!(bytes(&loaded), bytes(&state));
     }
 
-    /// A state that was stored under some weights and loaded under others equals one that always had the others, byte
-    /// for byte.
+    /// If a state is stored with some weights and loaded with new weights, it equals a state that always had the new
+    /// weights, byte for byte.
     #[test]
     fn a_start_with_other_weights_is_as_if_they_had_always_been(
         before in steps(), after in steps(), settings in settings(),
@@ -233,8 +233,8 @@ proptest! {
         check_values(&valid[at].2, seed, read, encode);
     }
 
-    /// A build with one more action reads what this build wrote, and this build reports that it cannot read the
-    /// other's.
+    /// A build with one more action reads what this build wrote, and this build reports that it cannot read what that
+    /// build wrote.
     #[test]
     fn a_checkpoint_with_an_unknown_action_names_the_way_out(steps in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -246,8 +246,8 @@ proptest! {
         prop_assert_eq!(error, nova_storage::codec::CodecError::Unknown { what: "action", number: 5 });
     }
 
-    /// Old minutes are combined a few posts at a time. No window of `now` shows the folding, and a restart continues
-    /// the folding.
+    /// Old minutes are combined for a few posts at a time. The combination does not change the counts of any window up
+    /// to `now`, and it continues after a restart.
     #[test]
     fn n13_folding_goes_on_after_a_restart_and_changes_no_window(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -271,8 +271,8 @@ proptest! {
         }
     }
 
-    /// A reader who follows the reported changes is up to date: there are counts one by one, and posts to count again
-    /// for everything else.
+    /// A reader who applies the reported changes has the present counts: the state reports single counts, and it names
+    /// the posts that must be counted again after any other change.
     #[test]
     fn changes_tell_every_count_and_every_post_whose_visibility_changed(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -300,7 +300,7 @@ proptest! {
         prop_assert!(rest.posts.is_empty() && rest.counted.is_empty());
     }
 
-    /// A view counts exactly if no counted view lies in the 24 hours up to it.
+    /// A view counts exactly if the user has no counted view of the post in the 24 hours before it.
     #[test]
     fn views_count_once_in_24_hours(times in proptest::collection::vec(0i64..2_880, 1..30)) {
         let mut state = State::new(StateSettings::default());
@@ -326,7 +326,7 @@ fn a_post_is_seen_for_exactly_24_hours_after_its_view() {
     assert!(!state.touches.seen(user, PostNo::of(1), T0_MS));
 }
 
-/// If a user has more authors than allowed, those with the least weight at that time are dropped.
+/// If a user has more authors than allowed, the authors with the least weight at that time are dropped.
 #[test]
 fn authors_that_made_room_stay_away_after_a_start_with_other_weights() {
     let by = |weights| StateSettings { ranking: Ranking { weights, ..Ranking::DEFAULT }, ..StateSettings::default() };
@@ -336,7 +336,7 @@ fn authors_that_made_room_stay_away_after_a_start_with_other_weights() {
         let (author, post) = (Id::from_u128(9 << 64 | n), Id::from_u128(2 << 64 | n));
         let row = Facts::Post { author, created_at_us: T0_MS * 1_000, published: true };
         state.apply(&Effect::Row { key: post, old: None, new: Some(row) });
-        // The first author's posts are viewed, and those of the others are shared.
+        // The user views the posts of the first author, and shares the posts of all further authors.
         let action = if n == 1 { Action::View } else { Action::Share };
         state.apply(&Effect::Event { user: fan, post, action, at_ms: T0_MS, dwell_ms: 0 });
     }
@@ -369,7 +369,8 @@ fn view(user: u8, post: u8, at_ms: i64) -> Effect {
     Effect::Event { user: id(1, user), post: id(2, post), action: Action::View, at_ms, dwell_ms: 0 }
 }
 
-/// In an earlier version one like dated 2099 made old minutes be combined and dropped as if it were 2099.
+/// In an earlier version one like dated 2099 had the effect that old minutes were combined and dropped as if the year
+/// were 2099.
 #[test]
 fn n14_a_few_minutes_of_the_future_fold_nothing_that_a_window_needs() {
     let mut state = State::new(StateSettings::default());
@@ -410,7 +411,8 @@ fn n14_a_row_dated_ahead_leaves_again_from_where_it_counted() {
     }
 }
 
-/// A clock that was ahead by months counted future days. The days ahead make room first.
+/// A clock that was ahead by months has counted days of the future. The days of the future are the first that are
+/// dropped.
 #[test]
 fn days_of_a_wrong_clock_make_room_for_those_that_come() {
     let mut state = State::new(StateSettings::default());
@@ -426,7 +428,7 @@ fn days_of_a_wrong_clock_make_room_for_those_that_come() {
     assert!((10..100).all(|later| day(&state, later)) && !day(&state, 9));
 }
 
-/// A copy is a snapshot: later changes do not show in it, and only changed chunks are noted as changed.
+/// A copy of the state is a snapshot: later changes do not appear in it, and only changed chunks are noted as changed.
 #[test]
 fn a_copy_stays_and_only_chunks_that_changed_say_so() {
     let mut state = State::new(StateSettings::default());
@@ -449,14 +451,14 @@ fn a_copy_stays_and_only_chunks_that_changed_say_so() {
     for chunk in same {
         assert!(saved.contains(&chunk), "{} {}", chunk.0, chunk.1);
     }
-    // A frozen chunk stays as it was.
+    // A frozen chunk stays as it was when it was frozen.
     let frozen = state.freeze(Some(changes));
     state.apply(&view(far(3), far(901)));
     assert_eq!(frozen.iter().map(encoded).collect::<Vec<_>>(), changed);
 }
 
-/// One user has 100 000 views and 50 000 follows, and all users like one post. The pieces fit into a page and can be
-/// read back, and obsolete pieces are ignored.
+/// In this test one user has 100 000 views and 50 000 follows, and all users like one post. Each piece fits into a page
+/// and can be read, and obsolete pieces are ignored.
 #[test]
 fn a_long_chunk_is_stored_in_pieces_that_fit_a_page() {
     let settings = StateSettings { likes: CountedFrom::Events, ..StateSettings::default() };
@@ -496,7 +498,7 @@ fn a_chunk_that_is_missing_or_refers_to_nobody_is_an_error() {
         let name = chunks[missing].0.clone();
         let rest = chunks.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, chunk)| chunk.clone());
         let loaded = State::load(StateSettings::default(), rest.collect::<Vec<_>>().into_iter());
-        // If the last chunk of a structure that only some posts need is missing, this cannot be detected.
+        // nova cannot detect that the last chunk is missing in a structure that only some posts need.
         assert!(loaded.is_err() || name == "pending", "{name} {}", chunks[missing].1);
     }
 }

@@ -1,8 +1,8 @@
-//! The total counts of a post.
+//! The total counts of a post, by action.
 
 use crate::event::Action;
 
-/// The counts by [`Action`], in 32 bits as long as that is enough.
+/// The count of each [`Action`] has 32 bits as long as that is enough.
 #[derive(Clone, Debug)]
 pub(super) enum Totals {
     Small([i32; 5]),

@@ -1,8 +1,8 @@
-//! What a user did to a post, and when. It decides whether an impression, a view or a share counts, and whether a post
-//! was viewed.
+//! Keeps what a user did to a post, and when. The touches of a user decide whether an impression, a view or a share
+//! counts, and whether the user has viewed a post.
 //!
-//! Each user has a sorted sequence with ten bytes per entry. The chunks of users are swept one by one, because sweeping
-//! all at once would stop every reader for 100 ms (`docs/performance.md`).
+//! Each user has a sorted sequence of touches with ten bytes for each entry. nova sweeps the chunks of users one by
+//! one, because a sweep of all chunks at once would stop every reader for 100 ms (`docs/performance.md`).
 
 use crate::event::Action;
 
@@ -11,24 +11,25 @@ use super::chunks::Chunks;
 use super::dense::{PostNo, UserNo};
 use super::times::{DAY_MS, late};
 
-/// The time within which only one impression, one view and one share of a post by a user count.
+/// The time within which only one impression, one view and one share of a post by the same user count.
 pub const REPEAT_MS: i64 = DAY_MS;
-/// No accepted event is older than a day at its arrival, so a counted one older than this does not matter.
+/// Accepted events are at most a day old when they arrive, so a counted touch that is older than `KEPT_MS` does not
+/// matter.
 const KEPT_MS: i64 = 3 * DAY_MS;
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// The number of a chunk's touches from which on old ones are swept. There is a sweep each time that the number of
-/// touches has doubled.
+/// The number of touches in a chunk at which nova first sweeps old touches. nova sweeps a chunk each time that its
+/// number of touches has doubled.
 const SWEEP_MIN_ENTRIES: u32 = 256;
-/// The largest stored time: 46 bits are 1 100 years to either side of 1970. No clock accepts an event beyond it; if one
-/// came nevertheless, it would count at this time.
+/// The largest time that is stored: 46 bits are 1 100 years before and after 1970. No clock accepts an event beyond the
+/// largest stored time. If an event beyond the largest stored time came nevertheless, it would count at that time.
 pub(super) const AT_MAX_MS: i64 = (1 << 45) - 1;
 pub(super) const AT_MIN_MS: i64 = -(1 << 45);
 
-/// The kind of a touch. A counted view is also the latest view.
+/// The kind of a touch, which is what the user did to the post. A counted view is also the latest view of the post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// The latest view, if no counted one is as late.
+    /// The latest view of the post, if no counted view is as late.
     Viewed,
     Impression,
     View,
@@ -38,7 +39,7 @@ pub(super) enum Kind {
 impl Kind {
     const ALL: [Kind; 4] = [Kind::Viewed, Kind::Impression, Kind::View, Kind::Share];
 
-    /// The kind of a counted action. Likes and comments are not stored here.
+    /// Returns the kind of a counted action. The touches have no likes and no comments.
     pub(super) fn of(action: Action) -> Option<Kind> {
         match action {
             Action::Impression => Some(Kind::Impression),
@@ -53,7 +54,7 @@ impl Kind {
     }
 }
 
-/// A post, a time and a kind, in the order of significance.
+/// A touch has a post, a time and a kind, in the order of their significance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touch {
     post: [u16; 2],
@@ -70,7 +71,7 @@ impl Touch {
         }
     }
 
-    /// Reads what [`Touch::word`] wrote. `None` if it has more than 48 bits.
+    /// Reads a touch that [`Touch::word`] wrote. Returns `None` if the word has more than 48 bits.
     pub(super) fn of_word(post: u32, word: u64) -> Option<Touch> {
         let at_ms = i64::try_from(word >> 2).ok()? + AT_MIN_MS;
         (at_ms <= AT_MAX_MS).then(|| Touch::new(post, at_ms, Kind::ALL[(word & 3) as usize]))
@@ -80,7 +81,7 @@ impl Touch {
         u32::from(self.post[0]) << 16 | u32::from(self.post[1])
     }
 
-    /// The time and the kind in 48 bits.
+    /// Returns the time and the kind of the touch in 48 bits.
     pub(super) fn word(self) -> u64 {
         self.word.iter().fold(0, |word, part| word << 16 | u64::from(*part))
     }
@@ -98,11 +99,11 @@ impl Item for Touch {}
 
 pub(super) type List = Blocks<Vec<Touch>>;
 
-/// The touches of some users.
+/// The touches of the users of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Users {
     pub(super) lists: [List; USERS],
-    /// The number of touches of all these users.
+    /// The number of touches that all users of the chunk have.
     pub(super) len: u32,
     pub(super) sweep_at: u32,
 }
@@ -118,17 +119,17 @@ pub struct Touches {
     pub(super) chunks: Chunks<Users>,
 }
 
-/// The touches of a post.
+/// Returns the touches of one post.
 fn of_post(list: &List, post: u32) -> impl Iterator<Item = Touch> {
     list.entries_from(Touch::new(post, AT_MIN_MS, Kind::Viewed)).take_while(move |touch| touch.post() == post)
 }
 
-/// When the user last viewed the post, epoch milliseconds.
+/// Returns the time at which the user last viewed the post, epoch milliseconds.
 fn viewed_ms(list: &List, post: u32) -> Option<i64> {
     of_post(list, post).filter(|touch| touch.kind().is_view()).last().map(Touch::at_ms)
 }
 
-/// The chunk of a user, and the index in the chunk.
+/// Returns the chunk of a user, and the user's index in the chunk.
 pub(super) fn place(user: UserNo) -> (usize, usize) {
     (user.index() / USERS, user.index() % USERS)
 }
@@ -138,8 +139,8 @@ impl Touches {
         self.chunks.grow(users.div_ceil(USERS));
     }
 
-    /// Notes an impression, a view or a share. Returns true if it counts, because the user has no counted one of the
-    /// post in the 24 hours up to it.
+    /// Notes an impression, a view or a share of a post. Returns true if the touch counts, which means that the user
+    /// has no counted touch of the same action and post in the 24 hours before it.
     pub(super) fn counts(&mut self, user: UserNo, post: PostNo, action: Action, at_ms: i64) -> bool {
         let Some(kind) = Kind::of(action) else { return false };
         let (chunk, at) = place(user);
@@ -164,7 +165,8 @@ impl Touches {
         let list = &mut users.lists[at];
         let len = list.len();
         if !repeated {
-            // The user's own time decides, because a lagging partition may be days behind the latest time.
+            // The time of the user's own touch decides what is old, because a lagging partition may be days behind the
+            // latest time.
             forget(list, post, at_ms.saturating_sub(KEPT_MS));
             list.insert(new);
         }
@@ -174,12 +176,12 @@ impl Touches {
         !repeated
     }
 
-    /// Whether the user viewed the post in the 24 hours up to `now_ms`, to the second.
+    /// Whether the user viewed the post in the 24 hours before `now_ms`, to the second.
     pub fn seen(&self, user: UserNo, post: PostNo, now_ms: i64) -> bool {
         self.seen_until_ms(user, post, now_ms).is_some()
     }
 
-    /// If the user has viewed the post within 24 hours before `now_ms`, the time at which that ends.
+    /// If the user viewed the post within the 24 hours before `now_ms`, returns the time at which these 24 hours end.
     pub fn seen_until_ms(&self, user: UserNo, post: PostNo, now_ms: i64) -> Option<i64> {
         let (chunk, at) = place(user);
         let viewed_s = viewed_ms(&self.chunks.get(chunk)?.lists[at], post.get())?.div_euclid(1_000);
@@ -193,7 +195,7 @@ impl Touches {
     }
 }
 
-/// Forgets the counted touches of a post before `oldest_ms`.
+/// Forgets the counted touches of a post that are older than `oldest_ms`.
 fn forget(list: &mut List, post: u32, oldest_ms: i64) {
     loop {
         let old = of_post(list, post)
@@ -225,7 +227,7 @@ fn tell_viewed(list: &mut List, post: u32, viewed_ms: Option<i64>) {
 }
 
 impl Users {
-    /// Adds to the number of touches.
+    /// Adds to the number of touches in the chunk.
     fn grown(&mut self, touches: i32) {
         self.len = self.len.saturating_add_signed(touches);
         if self.len >= self.sweep_at.max(SWEEP_MIN_ENTRIES) {
@@ -233,7 +235,7 @@ impl Users {
         }
     }
 
-    /// Forgets touches that are old by the chunk's own times; see [`late`].
+    /// Forgets touches that are old by the chunk's own times (see [`late`]).
     fn sweep(&mut self) {
         let touches = self.lists.iter().flat_map(Blocks::entries);
         let mut times: Vec<i64> = touches.map(Touch::at_ms).collect();
@@ -260,7 +262,7 @@ mod tests {
     const HOUR_MS: i64 = DAY_MS / 24;
     const FIRST: UserNo = UserNo::of(0);
 
-    /// What a user did to a post, in plain lists.
+    /// Keeps what a user did to a post in plain lists, for comparison.
     #[derive(Default)]
     struct Plain {
         viewed_ms: Option<i64>,
@@ -269,7 +271,7 @@ mod tests {
 
     proptest! {
         /// The test has two users, enough posts for several blocks, every action, and times in any order within two
-        /// days, so nothing is old enough to be forgotten.
+        /// days, so that nothing is old enough to be forgotten.
         #[test]
         fn touches_are_what_plain_lists_say(
             many in 0u32..3_000,
@@ -282,7 +284,8 @@ mod tests {
             }
             let actions = [Action::Impression, Action::View, Action::Share];
             for (user, post, action, minutes) in steps {
-                // Some of these posts are among the many, and some are before and after them.
+                // Some posts of the test lie among the many posts that the list has, and some lie before or after all
+                // of them.
                 let (post, at_ms, action) = (post * 2_000, minutes * 60_000, actions[action]);
                 let known = plain.entry((user, post)).or_default();
                 if (100..100 + many * 7).contains(&post) && user == 0 && (post - 100) % 7 == 0 && known.counted.is_empty() {

@@ -1,6 +1,6 @@
-//! The rows of users.
+//! Keeps the rows of users.
 
-/// The served part of a user's row.
+/// The columns of a user's row that nova serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserRow {
     pub username: Box<str>,
@@ -10,7 +10,7 @@ pub struct UserRow {
 /// The number of users whose rows are in one chunk.
 pub(super) const ROWS: usize = 256;
 
-/// The rows of some users.
+/// The rows of the users of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct UserRows(pub(super) [Option<UserRow>; ROWS]);
 

@@ -1,14 +1,14 @@
-//! Varints in the bytes of a block, read and replaced in place.
+//! Reads and replaces varints in the bytes of a block, in place.
 
 use super::chunks::SPARE_PART;
 
-/// The least growth of a block in bytes.
+/// The minimum number of bytes by which a block grows.
 const SPARE_MIN_BYTES: usize = 8;
 
-/// Reads a varint that [`Small`] wrote.
+/// Reads a varint that [`Small`] has written.
 #[inline]
 pub(super) fn varint(bytes: &[u8], at: &mut usize) -> u64 {
-    // Most distances take one or two bytes.
+    // Most distances need one or two bytes.
     if let Some([first, second, ..]) = bytes.get(*at..) {
         if *first < 0x80 {
             *at += 1;
@@ -31,7 +31,7 @@ pub(super) fn varint(bytes: &[u8], at: &mut usize) -> u64 {
     value
 }
 
-/// The bytes of a varint, made on the stack.
+/// A varint of one number, which is made on the stack.
 #[derive(Default)]
 pub(super) struct Small {
     bytes: [u8; 10],
@@ -56,7 +56,7 @@ impl Small {
     }
 }
 
-/// Replaces a range by `new`.
+/// Replaces a range of the bytes by `new`.
 pub(super) fn replace(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, new: &[u8]) {
     let (old_len, len) = (bytes.len(), bytes.len() + new.len() - range.len());
     let behind = range.start + new.len();

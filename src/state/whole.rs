@@ -1,4 +1,4 @@
-//! All structures together, and the effect of each [`Effect`] on them.
+//! Holds all structures of the state, and applies each [`Effect`] to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use super::times::DAY_MS;
 use super::touches::Touches;
 use super::users::{ROWS, UserRow, UserRows};
 
-/// The state that is served.
+/// The state from which nova answers requests.
 #[derive(Clone, Debug)]
 pub struct State {
     settings: StateSettings,
@@ -34,11 +34,11 @@ pub struct State {
     pub daily: Daily,
     pub(super) liked: Liked,
     pub(super) dated: Dated,
-    /// The value of `changes` when [`State::meta`] last changed.
+    /// The value that `changes` had when [`State::meta`] last changed.
     pub(super) meta_changed: u64,
-    /// The number of effects so far; see [`State::changes`].
+    /// The number of effects that were applied so far (see [`State::changes`]).
     changes: u64,
-    /// The number of retractions, read without a lock on the state; see [`State::retractions`].
+    /// The number of retractions, which readers read without a lock on the state (see [`State::retractions`]).
     retractions: Arc<AtomicU64>,
 }
 
@@ -63,20 +63,21 @@ impl State {
         }
     }
 
-    /// An independent copy of the state. Chunks are shared until one of the two states changes them.
+    /// Returns an independent copy of the state. The two states share each chunk until one of them changes it.
     pub fn copy(&self) -> State {
         let retractions = AtomicU64::new(self.retractions.load(Ordering::Acquire));
         State { retractions: Arc::new(retractions), ..self.clone() }
     }
 
-    /// A number that every effect raises. While it is the same, only time can change what follows from the state. It is
-    /// not stored.
+    /// Returns a number that every effect raises. While `changes` stays the same, only the passing of time can change
+    /// the results of the state. The number of effects is not stored.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// A number that is raised when a post, a like or a comment is deleted or changed, or a user is deactivated. A list
-    /// published under an older number may contain something deleted, hidden or retracted (N11).
+    /// Returns a number that rises when a post, a like or a comment is deleted or changed, or when a user is
+    /// deactivated. A list that was published under a lower number may contain something that was deleted, hidden or
+    /// retracted since (rule N11).
     pub fn retractions(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.retractions)
     }
@@ -101,7 +102,7 @@ impl State {
         user
     }
 
-    /// A user's row. `None` before it came and after it was deleted.
+    /// Returns the row of a user. Returns `None` if the row has not come yet, or if it was deleted.
     pub fn user_row(&self, user: UserNo) -> Option<&UserRow> {
         self.user_rows.get(user.index() / ROWS)?.0[user.index() % ROWS].as_ref()
     }
@@ -127,7 +128,7 @@ impl State {
         }
     }
 
-    /// Notes later changes of chunks with the present number.
+    /// Sets the number that is noted at every later change of a chunk to the present number of effects.
     fn stamp(&mut self) {
         let now = self.changes;
         self.users.ids.stamp(now);
@@ -144,7 +145,7 @@ impl State {
         self.dated.chunks.stamp(now);
     }
 
-    /// The parts that belong to no single chunk.
+    /// Returns the parts of the state that do not belong to a single chunk.
     pub(super) fn meta(&self) -> Meta {
         Meta {
             users: self.users.len(),
@@ -233,7 +234,7 @@ impl State {
                 let (post, author) = (self.post(key), self.user(*author));
                 let row = PostRow { author, created_at_us: *created_at_us, published: *published };
                 self.posts.put(post, row, &self.post_ids);
-                // These actions came before the post's own row.
+                // The pending actions of a post came before the post's own row.
                 for Pended { user, day, kind, count } in self.affinity.take_pending(post) {
                     self.affinity.add(user, Cell { author, day, kind, count: count.into() });
                 }
@@ -252,9 +253,9 @@ impl State {
         }
     }
 
-    /// Handles a like's or comment's row that came (+1) or was deleted (−1).
+    /// Handles the row of a like or a comment. The sign is +1 if the row came and −1 if it was deleted.
     fn row(&mut self, (user, post): (Id, Id), (action, key): (Action, Id), created_at_us: i64, sign: i32) {
-        // A deleted row takes its date along.
+        // When a row is deleted, the time at which a dated row counts is removed as well.
         let dated_ms = match sign {
             1 => self.dated.get(action, key),
             _ => self.dated.remove(action, key),
@@ -268,7 +269,7 @@ impl State {
         self.attribute(user, post, action, at_ms, sign);
     }
 
-    /// Counts an action of a user on the posts of an author, even if its present weight is 0.
+    /// Counts an action of a user on the posts of an author, even if the present weight of the action is 0.
     fn attribute(&mut self, user: UserNo, post: PostNo, action: Action, at_ms: i64, sign: i32) {
         if action == Action::Impression {
             return;
@@ -281,7 +282,7 @@ impl State {
     }
 
     /// Whether a post may be shown: it is published and not deleted, and its author is neither deactivated nor deleted.
-    /// An author without a row so far counts as active.
+    /// If nova has no row of the author yet, the author counts as active.
     pub fn visible(&self, post: PostNo) -> bool {
         let Some(row) = self.posts.row(post) else { return false };
         row.published && self.user_row(row.author).is_none_or(|user| user.active)
@@ -292,7 +293,7 @@ impl State {
         self.weighed(&self.posts.totals(post))
     }
 
-    /// The weighted counts of a post in the epoch minutes of each range, times ten.
+    /// Returns the weighted counts of a post in each range of epoch minutes, times ten.
     pub fn scores<const N: usize>(&self, post: PostNo, ranges: &[std::ops::Range<i64>; N]) -> [i64; N] {
         self.posts.weighed(post, ranges, &self.settings.ranking.weights)
     }
@@ -308,11 +309,11 @@ impl State {
     }
 }
 
-/// A function that returns the bytes of a structure.
+/// A function that returns the number of bytes of one structure of a state.
 pub type BytesOf = fn(&State) -> usize;
 
-/// The structures of a state. Each is measured under a lock of its own, because measuring all at once would delay the
-/// writer, and every reader behind it.
+/// The structures of a state with their names. Each structure is measured under a lock of its own, because measuring
+/// all structures under one lock would delay the writer, and every reader who waits for the writer.
 pub const STRUCTURES: [(&str, BytesOf); 8] = [
     ("ids", |state| state.users.mem_bytes() + state.post_ids.mem_bytes()),
     ("users", State::users_bytes),

@@ -1,5 +1,5 @@
-//! A blocking client of one server on this machine, so that it can be used within any runtime: HTTP/1.1 over one
-//! connection.
+//! A blocking HTTP/1.1 client of one server on this machine, with one connection. A test can use this client within any
+//! runtime. `http_client` would need a runtime of its own, which must not wait within another runtime.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// The longest wait for an answer.
+/// The timeout of an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The most bytes of an answer.
+/// The maximum number of bytes of an answer's body.
 const ANSWER_MAX_BYTES: usize = 256 << 20;
-/// The most bytes of an answer's head.
+/// The maximum number of bytes of an answer's head.
 const HEAD_MAX_BYTES: u64 = 64 << 10;
 
-/// The status and the body of an answer.
+/// The status and the body of an HTTP answer.
 pub(super) struct Answer {
     pub status: u16,
     pub body: String,
 }
 
-/// A blocking client of one server.
+/// A blocking HTTP client of one server.
 pub(super) struct Client {
     addr: SocketAddr,
     kept: Mutex<Option<BufReader<TcpStream>>>,

@@ -1,13 +1,13 @@
-//! The outcomes of records by partition.
+//! Counts the outcomes of records by partition.
 
 use crate::event::Outcome;
 use crate::http::testing::{Counted, PartitionCounted};
 use crate::pipeline::progress::PartitionStatus;
 
-/// The changes between two states of the partitions, for those that were touched or are held.
+/// Returns the changes between two states of the partitions, for the partitions that changed or are held.
 pub(super) fn between(before: &[PartitionStatus], after: &[PartitionStatus]) -> Vec<PartitionCounted> {
     let each = after.iter().enumerate().map(|(place, status)| {
-        // Partitions keep their indexes.
+        // A partition has the same index in both lists of partitions.
         let earlier = before.get(place);
         let count = |outcome| status.count(outcome) - earlier.map_or(0, |earlier| earlier.count(outcome));
         PartitionCounted {

@@ -1,22 +1,24 @@
-//! The effect of a fault of the stand-in for ClickHouse, which ends the waits for rows that the fault keeps back.
+//! The effect of a fault in the stand-in for ClickHouse. A wait for rows ends when the fault is the reason that they
+//! are not delivered.
 
 use crate::breaker::BreakerState;
 
-/// The number of requests that must meet a fault before it is certain that it keeps the rows from being delivered:
-/// those that open the breaker, one for each table that may be in progress, and one more.
+/// After this many requests have met a fault, it is certain that the fault keeps back the rows. `MET_ENOUGH` counts the
+/// requests that open the breaker, one request for each table that may be in progress, and one more.
 pub(super) const MET_ENOUGH: u64 = 12;
-/// The number of requests that must meet a fault before the state of the breaker tells about that fault. An open
-/// breaker lets one request through at a time, so the result of the first is known when the second comes.
+/// After this many requests have met a fault, the state of the breaker is a result of the fault. An open breaker lets
+/// one request through at a time, so the result of the first request is known when the second request comes.
 pub(super) const MET_JUDGED: u64 = 2;
 
-/// The effect of a fault since it was set. What an earlier fault caused, such as an open breaker, does not count.
+/// The effect of a fault since the fault was set. The effects of an earlier fault, such as an open breaker, do not
+/// count.
 #[derive(Clone, Debug)]
 pub(super) struct Felt {
     /// The number of requests that met the fault.
     pub met: u64,
-    /// Whether no request that meets the fault delivers rows. A server that is only slow takes them.
+    /// Whether no request that meets the fault delivers rows. A stand-in that is only slow accepts the rows.
     pub keeps_rows: bool,
-    /// The text of the fault's answers, if they have one.
+    /// The text of the fault's answers, if its answers have a text.
     pub words: Option<String>,
 }
 
@@ -27,7 +29,8 @@ impl Felt {
         opened || (self.keeps_rows && self.met >= MET_ENOUGH)
     }
 
-    /// Whether the fault is the reason of a table's stall. The reason then has the fault's words.
+    /// Whether the fault is the reason why a table is stalled. If the fault is the reason, the reason's text contains
+    /// the text of the fault's answers.
     pub fn stalls(&self, reason: Option<&str>) -> bool {
         let named = self.words.as_deref().zip(reason).is_some_and(|(words, reason)| reason.contains(words));
         self.met > 0 && named

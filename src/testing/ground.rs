@@ -1,6 +1,6 @@
-//! The server for tests: a node over a store in memory, behind a listener that outlives it. A reset to a snapshot
-//! starts another node over the snapshot's image of the store, so nothing of the previous test can be left in it,
-//! whatever that test did.
+//! The server for tests: a node over a store in memory, behind a listener that stays when the node is replaced. A reset
+//! to a snapshot starts another node over the snapshot's image of the store, so the new node contains nothing of the
+//! previous test.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,35 +32,35 @@ use super::retired::Retired;
 use super::stand_in::{self, StandIn};
 use super::waits::{barrier, delivered, hand_over, limit, prepared};
 
-/// The clock moves in steps of an hour, so that jobs see the hours pass. If there would be more than so many steps,
-/// they are longer.
+/// The clock moves in steps of an hour, so that jobs run for each hour that passes. If a movement of the clock would
+/// take more than `STEPS_MAX` steps of an hour, the steps are longer.
 const STEP_MS: i64 = 3_600_000;
 const STEPS_MAX: i64 = 48;
-/// The most snapshots that are kept.
+/// The maximum number of snapshots that a server keeps.
 const SNAPSHOTS_MAX: usize = 64;
-/// The size of redb's page cache. It is small, because the file is already in memory.
+/// The size of redb's page cache in bytes. The page cache is small, because the file of the store is already in memory.
 const CACHE_BYTES: usize = 1 << 20;
 /// The limit of the cache behind the Redis port, in bytes.
 const PORT_CACHE_BYTES: usize = 32 << 20;
-/// The name of the snapshot that exists from the beginning.
+/// The name of the snapshot that a server has from its start.
 pub(super) const SEED: &str = "seed";
-/// A path beneath a device, where nothing can be made. A write to the data directory thus fails.
+/// A path below a device, where no file can be made. A write to the data directory `NO_DIR` fails.
 const NO_DIR: &str = "/dev/null/nova-test";
 
 /// The settings of a server for tests.
 pub(crate) struct Ways {
-    /// The configuration, with the numbers of ranking and limits. The configuration's sources and targets of records
-    /// are ignored.
+    /// The configuration of the server, with the numbers of ranking and the limits. The server ignores the
+    /// configuration's sources and targets of records.
     pub config: Config,
-    /// The time at the beginning, epoch milliseconds. The default is the present.
+    /// The time at the start of the server, in epoch milliseconds. The default of the start time is the present time.
     pub now_ms: Option<i64>,
     /// Whether the clock moves only when a test moves it.
     pub manual: bool,
     /// Whether requests need no token.
     pub anyone: bool,
-    /// Whether a stand-in for ClickHouse gets the rows.
+    /// Whether the server has a stand-in for ClickHouse that gets the rows.
     pub clickhouse: bool,
-    /// The schemas of the seeds' records.
+    /// The schemas of the records in seeds.
     pub schemas: Arc<dyn Schemas>,
     pub listen: SocketAddr,
 }
@@ -68,19 +68,19 @@ pub(crate) struct Ways {
 #[derive(Clone)]
 struct Snapshot {
     image: Image,
-    /// The state in memory at that time.
+    /// The state in memory at the time of the snapshot.
     state: Arc<State>,
     now_ms: i64,
 }
 
-/// The current node.
+/// The current node with its memory and its listeners.
 struct Place {
     node: Node,
     memory: Memory,
     listening: Option<Listening>,
 }
 
-/// The listeners behind which a reset puts the new edge.
+/// The listeners whose edge a reset replaces.
 pub(crate) struct Listening {
     pub http: Replacer,
     pub redis: Option<redis_port::Replacer>,
@@ -92,13 +92,13 @@ pub(crate) struct Ground {
     clock: Clock,
     key: Arc<[u8]>,
     runtime: Handle,
-    /// The lock that each changing call holds, so that one ends before the next begins.
+    /// Each call that changes the server for tests holds this lock, so that one call ends before the next call begins.
     turn: Mutex<()>,
-    /// The current node. The lock is held only for a moment.
+    /// The current node of the server. A thread holds the lock of the current node only for a moment.
     place: Mutex<Option<Place>>,
     snapshots: Mutex<BTreeMap<String, Snapshot>>,
     log: Arc<Log>,
-    /// The number of the last node.
+    /// The number of nodes that were started, from which each node gets its own number.
     nodes: AtomicU64,
     slow_commit_ms: AtomicU64,
     behind_ms: AtomicI64,
@@ -141,24 +141,24 @@ impl Ground {
         Ok(ground)
     }
 
-    /// The edge for the beginning of a listener.
+    /// Returns the edge with which a listener begins.
     pub fn edge(&self) -> Result<Arc<Edge>, Refused> {
         self.at_hand().map(|(edge, _)| edge)
     }
 
-    /// Whether the current node runs.
+    /// Whether the current node of the server runs.
     pub fn alive(&self) -> bool {
         self.place.lock().as_ref().is_some_and(|place| place.node.running.alive())
     }
 
-    /// Sets the listeners behind which a reset puts its edge from now on.
+    /// Sets the listeners whose edge each later reset replaces.
     pub fn listens(&self, listening: Listening) {
         if let Some(place) = self.place.lock().as_mut() {
             place.listening = Some(listening);
         }
     }
 
-    /// Ends the node. Returns the problems of all nodes in words.
+    /// Ends the current node. Returns the problems of all nodes as texts.
     pub fn end(&self) -> Vec<String> {
         let _turn = self.turn.lock();
         let place = self.place.lock().take();
@@ -169,7 +169,7 @@ impl Ground {
         self.retired.end()
     }
 
-    /// The setup of the node with this number.
+    /// Returns the setup of the node with this number.
     fn setup(self: &Arc<Ground>, number: u64) -> Setup {
         let mut setup = Setup::configured(&self.ways.config, Arc::clone(&self.ways.schemas));
         setup.data_dir = NO_DIR.into();
@@ -188,7 +188,7 @@ impl Ground {
         setup
     }
 
-    /// Makes a node over a copy of a snapshot.
+    /// Makes a node from a copy of a snapshot.
     fn node(self: &Arc<Ground>, snapshot: &Snapshot) -> Result<(Node, Memory), AppError> {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed);
         let (setup, memory) = (self.setup(number), Memory::of(&snapshot.image));
@@ -212,25 +212,25 @@ impl Ground {
         self.turn.lock()
     }
 
-    /// Waits until everything that was accepted is applied and jobs have run at the present time.
+    /// Waits until the node has applied everything that it accepted and jobs have run at the present time.
     fn settled(&self) -> Result<(), Refused> {
         let limit = limit();
         self.applied(limit)?;
         self.jobs_ran()?;
-        // This waits for what jobs made durable.
+        // The barrier waits until the writer has committed what the jobs sent.
         let (edge, inbox) = self.at_hand()?;
         barrier(&inbox, Message::Barrier, limit)?;
         self.stand_in.as_ref().map_or(Ok(()), |stand_in| delivered(stand_in, &edge, &inbox, limit))
     }
 
-    /// Waits until everything that was accepted is applied.
+    /// Waits until the node has applied everything that it accepted.
     fn applied(&self, limit: Instant) -> Result<(), Refused> {
         let (edge, inbox) = self.at_hand()?;
         hand_over(&edge, Vec::new(), limit)?;
         barrier(&inbox, Message::Barrier, limit)
     }
 
-    /// Does everything that is due by the clock.
+    /// Runs all jobs and everything else that is due at the clock's time.
     fn jobs_ran(&self) -> Result<(), Refused> {
         let (edge, _) = self.at_hand()?;
         let ran = self.runtime.block_on(async {
@@ -258,13 +258,13 @@ impl Ground {
         })
     }
 
-    /// A snapshot of the present store, whose journal is empty.
+    /// Makes a snapshot of the present store. The journal of a new snapshot is empty.
     fn taken(&self) -> Result<Snapshot, Refused> {
         self.settled()?;
         let (edge, inbox) = self.at_hand()?;
         barrier(&inbox, Message::Checkpoint, limit())?;
-        // The state is taken before the image: a commit between the two is in the image's journal, and then the state
-        // is read from the image.
+        // The state is copied before the image of the store. If a commit happens between the copies of the state and
+        // the image, the journal of the image contains the commit, and the state is then recovered from the image.
         let state = Arc::new(edge.serving.state.read().copy());
         let raw = self.place.lock().as_ref().map(|place| place.memory.image());
         let raw = raw.ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
@@ -281,7 +281,7 @@ fn options() -> Options {
     Options { cache_bytes: CACHE_BYTES, ..Options::default() }
 }
 
-/// The image as a store that was closed in order, so that opening it needs no repair.
+/// Returns the image of a store that was closed in order, so that opening the store needs no repair.
 fn clean(image: &Image) -> Result<Image, AppError> {
     let memory = Memory::of(image);
     drop(Store::open_backend(memory.clone(), &options())?);
@@ -303,7 +303,7 @@ impl Testing for Arc<Ground> {
         let from_ms = self.clock.now_ms();
         let far_ms = to_ms.saturating_sub(from_ms).max(0);
         let steps = (far_ms / STEP_MS).clamp(1, STEPS_MAX);
-        // Records that were accepted before the clock moves belong to the time before.
+        // Records that the node accepted before the clock moves belong to the earlier time.
         self.applied(limit())?;
         for step in 1..steps {
             self.clock.set(from_ms + far_ms / steps * step);

@@ -1,4 +1,4 @@
-//! A server for tests on an address of this machine.
+//! A server for tests that listens on an address of this machine.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use crate::redis_port::{self, Strangers};
 use super::ground::{Ground, Listening, SEED, Ways};
 use super::seed::{self, Seed};
 
-/// The lifetime of the tokens that are printed at the start, seconds. It is longer than any movement of the clock.
+/// The lifetime in seconds of the tokens that the server prints at its start. The lifetime of the tokens is longer than
+/// any movement of the clock.
 const TOKEN_TTL_S: u64 = 1_000 * 365 * 86_400;
 
-/// Why a server for tests cannot start.
+/// The reason why a server for tests cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
@@ -39,7 +40,7 @@ pub(crate) struct Hosted {
     /// The address of the Redis port.
     redis: Option<SocketAddr>,
     pub ground: Arc<Ground>,
-    /// The tokens of the nil user: with the role service, and with the role admin.
+    /// A token of the nil user with the role service; `admin_token` has the role admin.
     pub token: String,
     pub admin_token: String,
     runtime: Runtime,
@@ -47,7 +48,7 @@ pub(crate) struct Hosted {
     stop: watch::Sender<bool>,
 }
 
-/// The Redis port on one thread, because many such servers share a machine.
+/// Makes the Redis port with one thread, because many servers for tests may share a machine.
 fn port(addr: SocketAddr, edge: &Arc<Edge>) -> Result<Option<redis_port::Server>, AppError> {
     let Some(watch) = &edge.watch.port else { return Ok(None) };
     let reserved = redis_port::Reserved::bind(addr)?;
@@ -110,7 +111,7 @@ impl Hosted {
         format!("http://{}", self.addr)
     }
 
-    /// Ends the server in order, and returns the problems in words. This call blocks, so it must not be made within a
+    /// Ends the server in order, and returns the problems as texts. `end` blocks, so it must not be called within a
     /// runtime.
     pub fn end(self) -> Vec<String> {
         let Hosted { ground, runtime, server, stop, .. } = self;

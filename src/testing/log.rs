@@ -1,4 +1,4 @@
-//! The log of a server for tests: committed records, and served pages.
+//! The log of a server for tests: committed records, and pages that were served.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::http::testing::{Logged, LoggedPage, TestLog};
 use crate::pipeline::tap::Tapped;
 use crate::schema::Uuid;
 
-/// The most entries that are kept. The oldest are forgotten and counted.
+/// The maximum number of entries that the log keeps. The log counts the oldest entries when it removes them.
 const ENTRIES_MAX: usize = 10_000;
 
 enum What {
@@ -29,21 +29,23 @@ struct Entry {
 #[derive(Default)]
 struct Inner {
     entries: VecDeque<Entry>,
-    /// The last number. Numbers continue after a reset.
+    /// The number of the last entry. The numbers of entries do not begin again after a reset.
     last: u64,
     left_out: u64,
 }
 
-/// The log of a server for tests. The writer's thread and the serving threads lock it for one entry at a time.
+/// The log of a server for tests. The writer's thread and the serving threads hold the log's lock for one entry at a
+/// time.
 #[derive(Default)]
 pub(super) struct Log {
     inner: Mutex<Inner>,
-    /// The number of the node whose entries are accepted. Late entries of a previous node belong to another world.
+    /// The number of the node whose entries the log accepts. The log refuses entries of a previous node that arrive
+    /// late.
     node: AtomicU64,
 }
 
 impl Log {
-    /// Forgets everything. From now on entries of the node with this number are accepted.
+    /// Forgets everything. After `begin`, the log accepts only entries of the node with this number.
     pub fn begin(&self, node: u64) {
         let mut inner = self.inner.lock();
         self.node.store(node, Ordering::SeqCst);
@@ -63,7 +65,7 @@ impl Log {
         self.inner.lock().put(at_ms, What::Page { what, user, answer });
     }
 
-    /// The entries after a number, at most `limit`.
+    /// Returns the entries with numbers above `since`, at most `limit` of them.
     pub fn since(&self, since: u64, limit: usize) -> TestLog {
         let inner = self.inner.lock();
         let later = inner.entries.iter().filter(|entry| entry.seq > since).take(limit);

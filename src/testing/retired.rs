@@ -1,4 +1,4 @@
-//! Ends the nodes that a reset has replaced on a separate thread, so that nobody waits for their last commits.
+//! Ends the nodes that a reset has replaced, on a separate thread, so that no test waits for their last commits.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,9 +11,10 @@ use crate::app::{AppError, Node};
 use crate::clock::monotonic_now;
 use crate::http::Edge;
 
-/// The most nodes that wait for their end. With more, a reset waits.
+/// The maximum number of replaced nodes that wait for their end. When more nodes would wait, a reset waits.
 const QUEUE_MAX: usize = 4;
-/// How long requests of a replaced node may take, and how often the thread checks whether they are answered.
+/// How long the requests of a replaced node may still take; `LOOK_EVERY` is how often the thread looks whether they
+/// have ended.
 const REQUESTS_WAIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
@@ -36,16 +37,16 @@ impl Retired {
         Ok(Retired { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), failed })
     }
 
-    /// Lets a node end soon.
+    /// Hands a replaced node to the thread that ends it.
     pub fn put(&self, node: Node) {
         let queue = self.queue.lock().clone();
-        // The thread lives until [`Retired::end`].
+        // The thread receives nodes until [`Retired::end`] is called.
         if let Some(queue) = queue {
             drop(queue.send(node));
         }
     }
 
-    /// Waits until all nodes have ended. Returns the problems of all nodes in words.
+    /// Waits until all replaced nodes have ended. Returns the problems of all nodes as texts.
     pub fn end(&self) -> Vec<String> {
         drop(self.queue.lock().take());
         if let Some(thread) = self.thread.lock().take()
@@ -57,7 +58,8 @@ impl Retired {
     }
 }
 
-/// Waits until no running request holds the edge, and ends the edge while the writer still takes what jobs leave.
+/// Waits until no running request holds the edge, and drops the edge while the writer still accepts the last messages
+/// of jobs.
 fn alone(mut edge: Arc<Edge>) {
     let (_nobody, tick) = bounded::<()>(0);
     let deadline = monotonic_now() + REQUESTS_WAIT;
@@ -69,12 +71,12 @@ fn alone(mut edge: Arc<Edge>) {
         if monotonic_now() >= deadline {
             return;
         }
-        // Nobody sends, so this waits for the given time.
+        // No thread sends on the channel, so the receive only waits for the given time.
         let _ = tick.recv_timeout(LOOK_EVERY);
     }
 }
 
-/// Ends a node in order. The node's counts of records must balance.
+/// Ends a node in order. Returns an error if the node's counts of records do not balance.
 fn end(node: Node) -> Result<(), String> {
     let Node { running, edge } = node;
     running.shared.stop();

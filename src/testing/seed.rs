@@ -1,4 +1,4 @@
-//! The initial content of a server for tests: plain rows, or captures.
+//! The initial content of a server for tests: rows or captures.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,18 @@ use crate::source::handed;
 
 use super::ground::Ground;
 
-/// The most bytes of a seed, after inflation.
+/// The maximum number of bytes of a seed after it was decompressed.
 const SEED_MAX_BYTES: u64 = 1 << 30;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// One seed.
 pub(crate) enum Seed {
-    /// Rows in the form of the body of `POST /_test/rows`.
+    /// The seed is JSON with rows, in the form of the body of `POST /_test/rows`.
     Rows(Value),
-    /// JSON lines with one record each.
+    /// The seed is JSON lines with one record each.
     Capture(Vec<u8>),
-    /// A file with rows or a capture, plain or gzip. The content decides which.
+    /// The seed is a file with rows or a capture, either plain or compressed with gzip. The content of the file decides
+    /// whether it has rows or a capture.
     File(PathBuf),
 }
 
@@ -49,7 +50,7 @@ fn file_in(ground: &Arc<Ground>, edge: &Arc<Edge>, runtime: &Runtime, path: &Pat
         }
         false => bytes,
     };
-    // A record of a capture is an object, too, but has a topic.
+    // A record of a capture is also a JSON object, but it has the member `topic`.
     match serde_json::from_slice::<Value>(&text) {
         Ok(given @ Value::Object(_)) if given.get("topic").is_none() => rows_in(edge, runtime, given),
         _ => capture_in(ground, &text),

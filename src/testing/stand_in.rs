@@ -1,5 +1,6 @@
-//! The stand-in for ClickHouse in a server for tests. The delivery's own client asks it over streams in memory. It
-//! accepts every insert, keeps no row, and answers that every table exists. A fault changes its answers.
+//! The stand-in for ClickHouse in a server for tests. The delivery of the node asks the stand-in with its own client,
+//! over streams in memory. The stand-in accepts every insert, keeps no row, and answers that every table exists. A
+//! fault changes the answers of the stand-in.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::app::Drain;
+use crate::backoff::Backoff;
 use crate::http::testing::{ClickHouseFault, Refused};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::layout::Layout;
@@ -30,44 +32,44 @@ use crate::warehouse::{Target, VIEW_TARGETS};
 
 use super::felt::Felt;
 
-/// How long nova waits for an answer. It is short, so that a test with slow answers need not wait as long as in
-/// production.
+/// How long the delivery waits for an answer of the stand-in. The timeout of the stand-in is short, so that a test with
+/// slow answers need not wait as long as in production.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// The bytes that one direction of a connection can hold.
+/// The number of bytes that one direction of a connection can hold.
 const PIPE_BYTES: usize = 64 << 10;
 
-/// The pace of the delivery. It is fast, because a test waits for the next attempt. A request without an answer was not
-/// accepted, so nothing arrives later.
+/// The pace of the delivery to the stand-in. The pace of the delivery is fast, because a test waits for the next
+/// attempt. The stand-in does not accept a request that gets no answer, so the rows of the request do not arrive later.
 pub(super) const PACE: Pace = Pace {
-    backoff_first_ms: 10,
-    backoff_last_ms: 100,
-    // This is longer than the failures that open the breaker take, so that a server that does not answer is reported as
-    // such.
+    backoff: Backoff { first: Duration::from_millis(10), last: Duration::from_millis(100) },
+    // A stall is longer than the failures that open the breaker take together, so that a server that does not answer is
+    // reported as out of reach.
     stall_ms: 1_000,
     safe_horizon_ms: SAFE_HORIZON_MS,
     held_max_ms: 0,
 };
-/// When a node ends, nobody needs its remaining rows, so the drain is short.
+/// The drain is short, because nobody needs the remaining rows of a node that ends.
 pub(super) const DRAIN: Drain = Drain { idle: Duration::ZERO, most: Duration::ZERO };
 
 #[derive(Default)]
 struct Inner {
-    /// The number of the node to which faults apply. Previous nodes are ending at the same time.
+    /// The number of the node to which faults apply. Requests of earlier nodes, which may still be ending, do not meet
+    /// faults.
     node: u64,
     fault: Option<ClickHouseFault>,
     /// The number of requests that met the fault.
     met: u64,
-    /// The content of `schema_migrations`: one line of name and checksum for each.
+    /// The content of the table `schema_migrations`: each line has the name and the checksum of one migration.
     migrations: String,
 }
 
-/// The stand-in for ClickHouse.
+/// The stand-in for ClickHouse in a server for tests.
 #[derive(Default)]
 pub(super) struct StandIn {
     inner: Mutex<Inner>,
 }
 
-/// Sets a fault, or ends the present one.
+/// Sets a fault of the stand-in, or ends the present fault.
 pub(super) fn put(stand_in: Option<&StandIn>, fault: Option<&ClickHouseFault>) -> Result<(), Refused> {
     const NOBODY: &str = "clickhouse: nothing stands for ClickHouse here: start the server with --clickhouse, or with \
         TestNova::builder().clickhouse()";
@@ -80,7 +82,7 @@ pub(super) fn put(stand_in: Option<&StandIn>, fault: Option<&ClickHouseFault>) -
 }
 
 impl StandIn {
-    /// Makes the node with this number the current one, without a fault.
+    /// Makes the node with this number the current node, and ends the present fault.
     pub fn begin(&self, node: u64) {
         let mut inner = self.inner.lock();
         (inner.node, inner.fault, inner.met) = (node, None, 0);
@@ -91,7 +93,7 @@ impl StandIn {
         (inner.fault, inner.met) = (fault, 0);
     }
 
-    /// The effect of the present fault until now. `None` if no fault is set.
+    /// Returns the effect that the present fault has had until now. Returns `None` if no fault of the stand-in is set.
     pub fn felt(&self) -> Option<Felt> {
         let inner = self.inner.lock();
         let fault = inner.fault.as_ref()?;
@@ -101,7 +103,7 @@ impl StandIn {
         Some(Felt { met: inner.met, keeps_rows, words: words.filter(|words| !words.is_empty()) })
     }
 
-    /// The client of a node.
+    /// Returns the client with which a node asks the stand-in.
     pub fn client(self: &Arc<StandIn>, node: u64) -> ClickHouse {
         let line = Line { stand_in: Arc::clone(self), node };
         let http = HttpClient::builder(TokioExecutor::new()).build(line);
@@ -117,7 +119,7 @@ impl StandIn {
         ClickHouse::over(Client::with_http_client(http), &settings)
     }
 
-    /// The fault for a request of a node, if the fault applies to it.
+    /// Returns the fault for a request of a node, if a fault applies to the request.
     fn meets(&self, node: u64, wanted: impl FnOnce(&ClickHouseFault) -> bool) -> Option<ClickHouseFault> {
         let mut inner = self.inner.lock();
         let fault = inner.fault.clone().filter(wanted).filter(|_| inner.node == node)?;
@@ -128,7 +130,7 @@ impl StandIn {
         Some(fault)
     }
 
-    /// The answer to a request that is no insert of rows, in the form that the delivery expects: tab-separated.
+    /// Returns the answer to a request that inserts no rows, tab-separated as the delivery expects it.
     fn told(&self, sql: &str) -> String {
         if sql.contains("FROM system.columns") {
             return columns(sql);
@@ -146,18 +148,18 @@ impl StandIn {
             return self.inner.lock().migrations.clone();
         }
         match sql.split_once("_nova_batch IN (") {
-            // Everything that was acknowledged counts as stored.
+            // Every batch that the query names counts as stored, because the stand-in has acknowledged it.
             Some((_, rest)) => {
                 let batches = rest.split(')').next().unwrap_or_default();
                 batches.split(", ").flat_map(|batch| [batch, "\n"]).collect()
             }
-            // The answer to every other query is empty, which is true, because no row is kept.
+            // The answer to every other query is empty, which is correct, because the stand-in keeps no row.
             None => String::new(),
         }
     }
 }
 
-/// The columns of all tables, or of the requested one.
+/// Returns the columns of all tables, or the columns of the requested table.
 fn columns(sql: &str) -> String {
     let whole = sql.contains("SELECT table, name, type");
     let mut out = String::new();
@@ -175,7 +177,7 @@ fn columns(sql: &str) -> String {
     out
 }
 
-/// Each table with its engine, its sorting key, and its settings.
+/// Returns each table with its engine, its sorting key, and its settings.
 fn tables() -> String {
     let ours = Target::ALL.iter().map(|target| match target {
         Target::Rows(_) => (target.name(), "ReplacingMergeTree"),
@@ -189,7 +191,7 @@ fn tables() -> String {
     ours.chain(views).map(row).collect()
 }
 
-/// The answer of a fault. `None` if the fault is only slow.
+/// Returns the answer that a fault gives. Returns `None` if the fault only makes the answer slow.
 fn refusal(fault: &ClickHouseFault) -> Option<(StatusCode, String)> {
     let words = fault.body.as_deref();
     let (status, text) = match (fault.code, fault.status) {
@@ -210,7 +212,7 @@ fn response(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-/// The connector of a node's client to the stand-in.
+/// The connector from a node's client to the stand-in.
 #[derive(Clone)]
 struct Line {
     stand_in: Arc<StandIn>,
@@ -226,7 +228,8 @@ impl Line {
         let line = self.clone();
         let service = service_fn(move |request| line.clone().answer(request));
         tokio::spawn(async move {
-            // The client sees how the connection ends, and reports it in its own words.
+            // The result of the connection is ignored, because the client also sees how the connection ends, and
+            // reports it.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(far), service).await;
         });
         Ok(TokioIo::new(Pipe(near)))
@@ -236,7 +239,8 @@ impl Line {
         let (head, body) = request.into_parts();
         let has_rows = head.uri.query().is_some_and(|query| query.contains("query=INSERT"));
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        // A code is the server's own answer to an insert. A fault without a code answers before the server does.
+        // A fault with a code is ClickHouse's own answer to an insert. A fault without a code applies to every request,
+        // before ClickHouse would answer.
         if let Some(fault) = self.stand_in.meets(self.node, |fault| has_rows || fault.code.is_none()) {
             if fault.refuses == Some(true) {
                 return Err(io::ErrorKind::ConnectionReset.into());
@@ -267,7 +271,7 @@ impl tower_service::Service<Uri> for Line {
     }
 }
 
-/// The client's end of a connection.
+/// The client's end of a connection to the stand-in.
 struct Pipe(DuplexStream);
 
 impl Connection for Pipe {

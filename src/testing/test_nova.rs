@@ -20,12 +20,12 @@ use super::ground::Ways;
 use super::hosted::Hosted;
 use super::seed::Seed;
 
-/// Why a [`TestNova`] cannot start, in words for a person.
+/// The reason why a [`TestNova`] cannot start, as a text for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartFailed(String);
 
-/// The settings of a new [`TestNova`]; [`TestNova::builder`] begins with them.
+/// The settings of a new [`TestNova`]. [`TestNova::builder`] makes a builder.
 #[derive(Default)]
 pub struct Builder {
     seeds: Vec<Seed>,
@@ -37,25 +37,25 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds rows in the form of [`TestNova::rows`]. A reset restores these rows.
+    /// Adds rows in the form of [`TestNova::rows`]. A reset restores the rows that a builder adds.
     pub fn rows(mut self, rows: Value) -> Builder {
         self.seeds.push(Seed::Rows(rows));
         self
     }
 
-    /// Adds a capture: JSON lines with a Kafka record each (`docs/decode.md`).
+    /// Adds a capture: JSON lines with one Kafka record each (`docs/decode.md`).
     pub fn captures(mut self, lines: &str) -> Builder {
         self.seeds.push(Seed::Capture(lines.as_bytes().to_vec()));
         self
     }
 
-    /// Adds the content of a file: rows or a capture, plain or gzip.
+    /// Adds the content of a file: rows or a capture, either plain or compressed with gzip.
     pub fn seed_file(mut self, path: impl Into<PathBuf>) -> Builder {
         self.seeds.push(Seed::File(path.into()));
         self
     }
 
-    /// Sets the time at the beginning in RFC 3339. The default is the present.
+    /// Sets the time at which the server starts, in RFC 3339. The default of the start time is the present time.
     pub fn now(self, time: &str) -> Builder {
         Builder { now: Some(time.to_owned()), ..self }
     }
@@ -66,17 +66,17 @@ impl Builder {
         self
     }
 
-    /// Lets the clock run by itself. It cannot be moved then.
+    /// Lets the clock run like a real clock. A test cannot move a clock that runs like a real clock.
     pub fn real_clock(self) -> Builder {
         Builder { real_clock: true, ..self }
     }
 
-    /// Turns tokens off: a user's UUID in the place of a token stands for that user.
+    /// Turns tokens off. Without tokens, a request has a user's UUID where its token would be.
     pub fn without_tokens(self) -> Builder {
         Builder { anyone: true, ..self }
     }
 
-    /// Adds a stand-in for ClickHouse, which gets the rows, so that [`TestNova::fault`] can set faults of it.
+    /// Adds a stand-in for ClickHouse that gets the rows, so that [`TestNova::fault`] can set faults of ClickHouse.
     pub fn clickhouse(self) -> Builder {
         Builder { clickhouse: true, ..self }
     }
@@ -85,7 +85,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Settings or seeds cannot be used. The error says why.
+    /// `start` fails if a setting or a seed cannot be used. The error of `start` says which setting or seed is wrong,
+    /// and why.
     pub fn start(self) -> Result<TestNova, StartFailed> {
         let mut config = Config::of(self.settings.into_iter()).map_err(|error| StartFailed(error.to_string()))?;
         config.edge.limits.enabled = false;
@@ -107,7 +108,7 @@ impl Builder {
     }
 }
 
-/// Runs work on a thread outside of any runtime, because a runtime refuses work that blocks.
+/// Runs work on a new thread outside of any runtime, because a runtime refuses work that blocks.
 fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match std::thread::spawn(work).join() {
         Ok(done) => done,
@@ -115,25 +116,26 @@ fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     }
 }
 
-/// The real server, for one test or for many: see [the module](super). Each call returns after its effect.
+/// The real server, for one test or for many (see [the module](super)). Each call of a `TestNova` returns only after
+/// its effect.
 ///
-/// If the server refuses a call, the call panics with the server's words, like an assertion. When a `TestNova` is
-/// dropped, it checks that the outcomes of all records add up, and that there is no dead letter that
-/// [`TestNova::expect_dead_letters`] did not announce.
+/// If the server refuses a call, the call panics with the server's error, like an assertion that fails. When a
+/// `TestNova` is dropped, it panics if the outcomes of all records do not add up, or if it has another number of dead
+/// letters than [`TestNova::expect_dead_letters`] announced.
 pub struct TestNova {
     url: String,
     client: Client,
-    /// The server, which is taken out at the end.
+    /// The running server, or `None` while the `TestNova` is dropped.
     hosted: Option<Hosted>,
     dead_letters: AtomicU64,
 }
 
 impl TestNova {
-    /// Starts an empty server.
+    /// Starts a server with an empty store.
     ///
     /// # Panics
     ///
-    /// If this machine has no free port.
+    /// `start` panics if this machine has no free port.
     #[track_caller]
     pub fn start() -> TestNova {
         match TestNova::builder().start() {
@@ -142,7 +144,7 @@ impl TestNova {
         }
     }
 
-    /// Begins to set up a server.
+    /// Returns a builder for a server with settings or seeds.
     ///
     /// ```
     /// use nova::testing::{TestNova, json};
@@ -161,38 +163,39 @@ impl TestNova {
         Builder::default()
     }
 
-    /// The URL of the API, such as `http://127.0.0.1:40213`.
+    /// Returns the URL of the API, such as `http://127.0.0.1:40213`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The URL of the Redis port (`redis://`). The port needs no token, and has feeds, suggestions and trending under
-    /// the keys of `docs/cache.md`. A reset ends its connections, and clients connect again.
+    /// Returns the URL of the Redis port (`redis://…`). The Redis port needs no token, and has feeds, suggestions and
+    /// trending under the keys of `docs/cache.md`. A reset ends the connections of the Redis port, so clients must
+    /// connect again.
     pub fn redis_url(&self) -> Option<String> {
         self.hosted.as_ref()?.redis_url()
     }
 
-    /// A token for a user (a UUID), valid for an hour of the server's clock.
+    /// Returns a token for a user, given as a UUID. The token is valid for an hour of the server's clock.
     #[track_caller]
     pub fn token(&self, user: &str) -> String {
         self.token_of(json!({ "sub": user }))
     }
 
-    /// A token as `POST /_test/token` makes it. The members are `sub`, `role` (`admin`, `service`), `ttl` (such as
-    /// `5m`), and `broken`: `expired`, `not-yet-valid`, `signature`, `issuer` or `audience`.
+    /// Returns a token that `POST /_test/token` makes. The members of `asked` are `sub`, `role` (`admin`, `service`),
+    /// `ttl` (such as `5m`), and `broken` (`expired`, `not-yet-valid`, `signature`, `issuer` or `audience`).
     #[track_caller]
     pub fn token_of(&self, asked: Value) -> String {
         text(&self.post("/_test/token", "", &asked)["token"])
     }
 
-    /// The server's clock in epoch milliseconds.
+    /// Returns the time of the server's clock in epoch milliseconds.
     #[track_caller]
     pub fn now_ms(&self) -> i64 {
         self.call("GET", "/_test/clock", "", None)["now_ms"].as_i64().unwrap_or_default()
     }
 
-    /// Moves the clock forward, and does everything that is due until then: windows of trending move, tokens and events
-    /// age, jobs run.
+    /// Moves the clock forward, and does everything that becomes due: windows of trending move, tokens and events age,
+    /// jobs run.
     #[track_caller]
     pub fn advance(&self, by: Duration) {
         self.post("/_test/clock/advance", "", &json!({ "ms": by.as_millis() as u64 }));
@@ -204,22 +207,22 @@ impl TestNova {
         self.call("PUT", "/_test/clock", "", Some(&json!({ "now": time }).to_string()));
     }
 
-    /// Inserts or deletes rows, given in lists under `users`, `posts`, `follows`, `comments` and `likes` with the
-    /// source's column names. Missing columns have defaults, and `"op": "delete"` deletes a row. The answer has the
-    /// outcome of each row.
+    /// Inserts or deletes rows, which are given in lists under `users`, `posts`, `follows`, `comments` and `likes` with
+    /// the source's column names. Missing columns of a row have defaults, and `"op": "delete"` deletes a row. Returns
+    /// the outcome of each row.
     #[track_caller]
     pub fn rows(&self, rows: Value) -> Value {
         self.post("/_test/rows", "", &rows)
     }
 
-    /// Sends a capture through the pipeline: JSON lines with a Kafka record each. The answer has the outcomes by
-    /// partition.
+    /// Sends a capture through the pipeline: JSON lines with one Kafka record each. Returns the outcomes of the records
+    /// by partition.
     #[track_caller]
     pub fn captures(&self, lines: &str) -> Value {
         self.call("POST", "/_test/captures", "", Some(lines))
     }
 
-    /// Sends client events of a user, at most 100, and publishes their effects.
+    /// Sends at most 100 client events of a user, and publishes the effects of the events.
     ///
     /// ```
     /// use nova::testing::{TestNova, json};
@@ -237,64 +240,66 @@ impl TestNova {
         taken
     }
 
-    /// The ids of the posts on the first page of a user's feed.
+    /// Returns the ids of the posts on the first page of a user's feed.
     #[track_caller]
     pub fn feed(&self, user: &str) -> Vec<String> {
         texts(&self.get("/api/v1/feed?limit=100", user)["posts"], None)
     }
 
-    /// The ids of the trending posts of a window: `1h`, `6h`, `24h` or `7d`.
+    /// Returns the ids of the trending posts of a window: `1h`, `6h`, `24h` or `7d`.
     #[track_caller]
     pub fn trending(&self, window: &str) -> Vec<String> {
         let page = self.call("GET", &format!("/api/v1/feed/trending?limit=200&window={window}"), "", None);
         texts(&page["posts"], Some("post_id"))
     }
 
-    /// The ids of the users who are suggested to a user.
+    /// Returns the ids of the users who are suggested to a user.
     #[track_caller]
     pub fn suggestions(&self, user: &str) -> Vec<String> {
         texts(&self.get("/api/v1/discover/suggested-users?limit=100", user)["users"], Some("user_id"))
     }
 
-    /// The JSON of any route, requested as a user.
+    /// Returns the JSON of any route, requested as a user.
     #[track_caller]
     pub fn get(&self, path: &str, user: &str) -> Value {
         self.call("GET", path, &self.token(user), None)
     }
 
-    /// Waits until everything that was accepted is applied and published.
+    /// Waits until the server has applied and published everything that it accepted.
     #[track_caller]
     pub fn settle(&self) -> Value {
         self.call("POST", "/_test/settle", "", None)
     }
 
-    /// Keeps the present state under a name, for [`TestNova::reset_to`].
+    /// Keeps the present state as a snapshot with a name, for [`TestNova::reset_to`].
     #[track_caller]
     pub fn snapshot(&self, name: &str) {
         self.post("/_test/snapshot", "", &json!({ "name": name }));
     }
 
-    /// Restores the beginning: the seeds, and the time at the beginning. Nothing else of the previous test is left.
+    /// Restores the initial state: the seeds and the start time. A reset leaves nothing else of the previous test.
     #[track_caller]
     pub fn reset(&self) {
         self.call("POST", "/_test/reset", "", None);
     }
 
-    /// Restores a snapshot.
+    /// Restores the snapshot with a name.
     #[track_caller]
     pub fn reset_to(&self, name: &str) {
         self.post("/_test/reset", "", &json!({ "name": name }));
     }
 
-    /// The entries of the log after a number: records with their outcomes, and pages with the reasons of their posts.
+    /// Returns the entries of the server's log with numbers above `since`: records with their outcomes, and pages with
+    /// the reasons of their posts.
     #[track_caller]
     pub fn log(&self, since: u64) -> Value {
         self.call("GET", &format!("/_test/log?limit=10000&since={since}"), "", None)
     }
 
-    /// Sets faults, such as `{"slow_commit_ms": 200}` or `{"source_lag_ms": 600000}`. Faults that are left out end.
-    /// `{"clickhouse": {"status": 503}}` needs [`Builder::clickhouse`]; in place of `{"status": 503}` it may have
-    /// `{"code": 241, "times": 3}`, `{"refuses": true}` or `{"slow_ms": 500}` (`docs/testing-with-nova.md`).
+    /// Sets faults, such as `{"slow_commit_ms": 200}` or `{"source_lag_ms": 600000}`. A fault that the argument does
+    /// not contain ends. The fault `{"clickhouse": {"status": 503}}` needs [`Builder::clickhouse`]. In place of
+    /// `{"status": 503}` the fault may have `{"code": 241, "times": 3}`, `{"refuses": true}` or `{"slow_ms": 500}`
+    /// (`docs/testing-with-nova.md`).
     ///
     /// ```
     /// use nova::testing::{TestNova, json};
@@ -313,7 +318,7 @@ impl TestNova {
         self.post("/_test/fault", "", &fault);
     }
 
-    /// Allows this many dead letters when this is dropped.
+    /// Announces how many dead letters there will be when the `TestNova` is dropped.
     pub fn expect_dead_letters(&self, count: u64) {
         self.dead_letters.store(count, Ordering::Relaxed);
     }
@@ -340,7 +345,7 @@ impl Drop for TestNova {
     fn drop(&mut self) {
         let Some(hosted) = self.hosted.take() else { return };
         let (settled, failed) = apart(move || (hosted.ground.settle(), hosted.end()));
-        // One failure of a test is enough, so a second panic is avoided.
+        // A test that already panics needs no second panic, which would abort the process.
         if std::thread::panicking() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Waits until everything on its way in a node has arrived.
+//! Waits until a node has applied, committed and delivered everything that it accepted.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,22 +16,22 @@ use crate::warehouse::status::TargetStatus;
 use super::felt::Felt;
 use super::stand_in::StandIn;
 
-/// How long a call waits for what is on its way. The edge gives a request up after 30 s, so a shorter wait lets the
-/// client get the reason.
+/// How long a call of the control routes waits at most. The edge gives up a request after 30 s. The wait of a call is
+/// shorter than 30 s, so that the client gets the reason and the edge does not give up.
 const SETTLE_WAIT: Duration = Duration::from_secs(20);
-/// How often a wait checks whether rows are delivered.
+/// How often a wait looks whether rows are delivered.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 fn late(what: &str) -> Refused {
     Refused::Late(format!("{what} within {} s", SETTLE_WAIT.as_secs()))
 }
 
-/// The end of the waits of a call that begins now.
+/// Returns the deadline for all waits of a call that begins now.
 pub(super) fn limit() -> Instant {
     monotonic_now() + SETTLE_WAIT
 }
 
-/// Hands records to the source, once earlier records have been taken.
+/// Hands records to the source after the source has taken all earlier records.
 pub(super) fn hand_over(edge: &Edge, records: Vec<Record>, limit: Instant) -> Result<(), Refused> {
     let captures = edge.intake.captures.as_ref().ok_or_else(|| Refused::No("takes no captures".to_owned()))?;
     let most = limit.saturating_duration_since(monotonic_now());
@@ -46,7 +46,7 @@ pub(super) fn barrier(inbox: &Sender<Message>, make: fn(Sender<()>) -> Message, 
 }
 
 /// Waits until the stand-in for ClickHouse has the rows that are committed now, or until it is certain that a fault
-/// prevents that.
+/// prevents their delivery.
 pub(super) fn delivered(
     stand_in: &StandIn,
     edge: &Edge,
@@ -54,19 +54,21 @@ pub(super) fn delivered(
     limit: Instant,
 ) -> Result<(), Refused> {
     let Some(status) = &edge.watch.warehouse else { return Ok(()) };
-    // Rows that others commit later may be in a batch that nobody seals while the clock stands still.
+    // The wait for deliveries does not include rows that other calls commit later, because their batch may stay open
+    // while the clock stands still.
     let before = status.targets();
     send(inbox, Message::Seal, limit)?;
     barrier(inbox, Message::Barrier, limit)?;
     until("rows are not delivered", limit, || {
-        // The requests are counted before the breaker is read, so that its state is not older than they are.
+        // The state of the breaker is read after the requests are counted, so the state is at least as new as the
+        // count.
         let felt = stand_in.felt();
         arrived(&before, &status.targets(), status.breaker_state(), felt.as_ref())
     })
 }
 
-/// Waits until rows can be delivered. A fault that is set earlier would be a fault of the start, which is reported
-/// differently.
+/// Waits until the delivery has prepared the tables and can deliver rows. A fault that was set earlier would be a fault
+/// of the start, which nova reports differently.
 pub(super) fn prepared(edge: &Edge) -> Result<(), Refused> {
     let Some(status) = &edge.watch.warehouse else { return Ok(()) };
     until("the stand-in for ClickHouse is not ready", limit(), || status.prepared.load(Ordering::Relaxed))
@@ -78,14 +80,14 @@ fn until(otherwise: &str, limit: Instant, done: impl Fn() -> bool) -> Result<(),
         if monotonic_now() >= limit {
             return Err(late(otherwise));
         }
-        // Nobody sends, so this waits for the given time.
+        // No thread sends on the channel, so the receive only waits for the given time.
         let _ = tick.recv_timeout(LOOK_EVERY);
     }
     Ok(())
 }
 
-/// Whether each table has the rows of `before`, or the present fault is the reason that it does not. A table's batches
-/// are delivered in their order, so later rows do not arrive first.
+/// Whether each table has the rows of `before`, or lacks them because of the present fault. A table gets its batches in
+/// their order, so later rows do not arrive before earlier rows.
 fn arrived(before: &[TargetStatus], now: &[TargetStatus], breaker: BreakerState, felt: Option<&Felt>) -> bool {
     let stalls = |now: &TargetStatus| felt.is_some_and(|felt| felt.stalls(now.stalled.as_deref()));
     let settled =

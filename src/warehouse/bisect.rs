@@ -1,23 +1,27 @@
-//! Finds the rows of a batch that a table refuses, by experiment. One bad row among n costs about log2 n inserts: the
-//! good halves are stored during the search, and the rows that were set aside are stored together at the end.
+//! Finds the rows of a batch that ClickHouse refuses, by trying parts of the batch. To find one bad row among n rows
+//! takes about log2 n inserts. The good halves are stored during the search, and the rows that the search set aside are
+//! stored together at the end.
 
-/// If a batch has more bad rows than this, the table is wrong, and not the rows.
+/// If a batch has more bad rows than this, the fault is in the table and not in the rows.
 pub const DEAD_ROWS_MAX: usize = 1_000;
-/// If this many rows were refused alone and none was stored, the table refuses everything.
+/// If the table has refused this many single rows and stored none, it refuses everything.
 const HOPELESS_AFTER: usize = 8;
 
-/// The result of the experiment.
+/// The result of the search for bad rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Isolated {
-    /// These rows are refused, each with the server's text, and all others are stored.
+    /// The table refuses the rows with these indexes, each with the text of an error, and has stored all other rows of
+    /// the batch.
     Dead(Vec<(usize, String)>),
-    /// The table refuses too much. The rows that it accepted are stored under their own tokens.
+    /// The table refuses too many rows. The rows that the table accepted during the search are stored under tokens of
+    /// their own.
     Hopeless(String),
 }
 
-/// `insert` stores the rows with these numbers together. It returns `None` if they are stored, or the server's text if
-/// it refuses them. A batch of `count` rows was refused as a whole before. `hint` is the row to which the refusal
-/// pointed. `taken` says that the table accepted other rows of the batch, so that it does not refuse everything.
+/// Finds the bad rows of a batch of `count` rows that the table refused as a whole. `insert` stores the rows with the
+/// given indexes together. `insert` returns `None` if the rows are stored, or the text of the error if the table
+/// refuses them. `hint` is the index of the row that the text of the refusal names. `taken` says that the table has
+/// stored other rows of the batch, so it does not refuse every row.
 pub async fn isolate<E>(
     count: usize,
     hint: Option<usize>,

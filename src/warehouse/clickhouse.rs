@@ -1,4 +1,4 @@
-//! The client of ClickHouse. Each insert sets all settings that it needs, and each answer is either success or a
+//! The client of ClickHouse. Each insert sets every setting that it needs, and each answer is either success or a
 //! [`Failure`].
 
 use std::path::PathBuf;
@@ -18,50 +18,54 @@ use super::layout::Layout;
 use super::target::Target;
 use super::verdict::{Failure, code, may_not};
 
-/// With these settings inserts are atomic and deduplicated. Defaults change between versions and profiles.
+/// These settings of an insert make inserts atomic and deduplicated. nova sets the settings of inserts explicitly,
+/// because the defaults of ClickHouse change between versions and profiles.
 const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("async_insert", "0"),
     ("wait_end_of_query", "1"),
     ("insert_deduplicate", "1"),
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
-    // Each insert is one block, so that it is stored as a whole or not at all.
+    // With the following settings each insert is one block, so ClickHouse stores the insert as a whole or not at all.
     ("input_format_parallel_parsing", "0"),
     ("max_insert_block_size", "1048576"),
     ("max_insert_threads", "1"),
     ("materialized_views_ignore_errors", "0"),
     ("insert_null_as_default", "0"),
 ];
-/// The most bytes of a refusal's text, which the client reads as a whole.
+/// The maximum number of bytes of an error's text. The client reads the whole text of an error.
 const REFUSAL_MAX_BYTES: usize = 1 << 20;
-/// The most bytes of an answer to one of nova's own queries, which is small.
+/// The maximum number of bytes of an answer to one of nova's own queries, whose answers are small.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
-/// ClickHouse closes a connection that is idle for 3 s. A request that is sent at this moment would break off.
+/// The client closes a connection that is idle for this long, because ClickHouse closes an idle connection after 3 s. A
+/// request that is sent just when ClickHouse closes the connection would break off.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
-/// The password of nova's user.
+/// The password of nova's user in ClickHouse.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Password {
     Text(String),
-    /// The file with the password in its first line. It is read for each request, so a new password needs no restart.
+    /// The path of the file with the password in its first line. nova reads the password file for each request, so a
+    /// new password needs no restart.
     File(PathBuf),
 }
 
-/// The address of ClickHouse and the credentials.
+/// The address of ClickHouse, the credentials and the options of the client.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClickHouseSettings {
-    /// The URL of the server, `http://host:port` or `https://host:port`.
+    /// The URL of ClickHouse: `http://host:port` or `https://host:port`.
     pub url: String,
     pub database: String,
     pub user: Option<String>,
     pub password: Option<Password>,
-    /// The PEM file with the authority of an `https://` address. `None` trusts the machine's authorities.
+    /// The PEM file with the certificate authority of an `https://` server. If `ca_file` is `None`, the client trusts
+    /// the machine's certificate authorities.
     pub ca_file: Option<PathBuf>,
     pub layout: Layout,
-    /// The limit for one request, from the first byte to the answer.
+    /// The timeout of one request.
     pub timeout: Duration,
 }
 
-/// Prints the settings without the password, which is secret.
+/// Prints the settings without the password.
 impl std::fmt::Debug for ClickHouseSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ClickHouseSettings({}, {})", self.url, self.database)
@@ -71,7 +75,7 @@ impl std::fmt::Debug for ClickHouseSettings {
 /// The client of ClickHouse.
 #[derive(Clone)]
 pub struct ClickHouse {
-    /// The client without a database, which may not exist yet.
+    /// A client that names no database, because the database may not exist yet.
     bare: Client,
     client: Client,
     password: Option<Password>,
@@ -81,13 +85,16 @@ pub struct ClickHouse {
 }
 
 impl ClickHouse {
+    /// Makes a client of ClickHouse. nova does not use `http_client` for ClickHouse, because `http_client` reads small
+    /// answers whole. The crate `clickhouse` sends and reads rows as a stream, and needs an HTTP client of hyper for
+    /// that.
     pub fn new(settings: &ClickHouseSettings) -> Result<ClickHouse, TlsError> {
         let connector = tls::connector(&settings.url, settings.ca_file.as_deref(), Bound::Refusals(REFUSAL_MAX_BYTES))?;
         let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
         Ok(ClickHouse::over(Client::with_http_client(http), settings))
     }
 
-    /// Makes a client over the caller's own, for example over one whose connections stay within the process.
+    /// Makes a client over an HTTP client of the caller, for example one whose connections stay within the process.
     pub fn over(client: Client, settings: &ClickHouseSettings) -> ClickHouse {
         let mut bare = client.with_url(&settings.url).with_compression(Compression::None);
         if let Some(user) = &settings.user {
@@ -98,7 +105,7 @@ impl ClickHouse {
         ClickHouse { bare, client, password, database, layout, timeout }
     }
 
-    /// The client with the present password.
+    /// Returns the client with the present password.
     fn authenticated(&self, client: &Client) -> Result<Client, Failure> {
         let client = client.clone();
         match &self.password {
@@ -106,7 +113,8 @@ impl ClickHouse {
             Some(Password::Text(password)) => Ok(client.with_password(password)),
             Some(Password::File(path)) => match std::fs::read_to_string(path) {
                 Ok(text) => Ok(client.with_password(text.lines().next().unwrap_or_default())),
-                // Nothing was sent. The request is repeated, and succeeds once the file exists.
+                // If the password file cannot be read, nothing was sent. nova repeats a request without a password
+                // until the password file exists, and then the request succeeds.
                 Err(error) => {
                     Err(Failure::Unreachable(format!("clickhouse.password_file {}: {error}", path.display())))
                 }
@@ -122,7 +130,7 @@ impl ClickHouse {
         &self.layout
     }
 
-    /// Stores rows (RowBinary) that were written for these columns, under a deduplication token.
+    /// Stores rows in RowBinary under a deduplication token. `columns` are the columns for which the rows were written.
     pub async fn insert(
         &self,
         target: Target,
@@ -144,12 +152,12 @@ impl ClickHouse {
         insert.end().await.map_err(failure)
     }
 
-    /// Runs a statement without an answer.
+    /// Runs a statement that has no answer.
     pub async fn run(&self, sql: &str) -> Result<(), Failure> {
         self.execute(&self.client, sql).await
     }
 
-    /// Runs a statement without a database.
+    /// Runs a statement that has no answer and needs no database.
     pub async fn run_bare(&self, sql: &str) -> Result<(), Failure> {
         self.execute(&self.bare, sql).await
     }
@@ -159,14 +167,14 @@ impl ClickHouse {
         done.map_err(|_| Failure::TimedOut)?.map_err(failure)
     }
 
-    /// The answer's rows as text fields. The function is for small answers without tabs in the fields.
+    /// Returns the rows of an answer as fields of text. `rows` is for small answers whose fields contain no tabs.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
         let bytes = self.answer(sql, "TabSeparatedRaw", ANSWER_MAX_BYTES).await?;
         let text = String::from_utf8_lossy(&bytes);
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
-    /// The answer's rows in the form for [`ClickHouse::insert`], at most `most_bytes`.
+    /// Returns the rows of an answer, at most `most_bytes` of them, in the format for [`ClickHouse::insert`].
     pub async fn row_binary(&self, sql: &str, most_bytes: usize) -> Result<Bytes, Failure> {
         self.answer(sql, "RowBinary", most_bytes).await.map(Bytes::from)
     }
@@ -187,7 +195,8 @@ impl ClickHouse {
         tokio::time::timeout(self.timeout, read).await.map_err(|_| Failure::TimedOut)?
     }
 
-    /// Calls `each` for every row of `width` bytes (RowBinary) while the answer arrives, however long it is.
+    /// Calls `each` for every row of `width` bytes (RowBinary) while the answer arrives, so the answer may have any
+    /// length.
     pub async fn fixed_rows<E: From<Failure>>(
         &self,
         sql: &str,
@@ -210,8 +219,8 @@ impl ClickHouse {
         }
     }
 
-    /// Ends this user's queries whose id has this prefix, and waits until they have ended. Without the right to do so
-    /// it leaves them running.
+    /// Kills this user's queries whose id begins with the prefix, and waits until they have ended. If nova's user has
+    /// no right to kill queries, the queries continue to run.
     pub async fn end_inserts(&self, id_prefix: &str) -> Result<(), Failure> {
         let kill = format!("KILL QUERY{} WHERE startsWith(query_id, '{id_prefix}') SYNC", self.layout.on_cluster());
         match self.run(&kill).await {
@@ -220,8 +229,8 @@ impl ClickHouse {
         }
     }
 
-    /// Lets a replicated table catch up before a query, because another replica may have the insert that the query
-    /// looks for.
+    /// Makes a replicated table fetch what it lacks before a query, because another replica may have the insert that
+    /// the query looks for.
     pub async fn catch_up(&self, target: Target) -> Result<(), Failure> {
         match self.layout.replicated {
             true => self.run(&format!("SYSTEM SYNC REPLICA {target}")).await,
@@ -229,7 +238,7 @@ impl ClickHouse {
         }
     }
 
-    /// The first field of the first row, as a number.
+    /// Returns the first field of the first row as a number.
     pub async fn number(&self, sql: &str) -> Result<u64, Failure> {
         let rows = self.rows(sql).await?;
         let field = rows.first().and_then(|row| row.first());
@@ -253,7 +262,7 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-/// Whether the error occurred before a connection was established.
+/// Whether an error occurred before a connection was established.
 fn connecting(error: &(dyn std::error::Error + 'static)) -> bool {
     let own = error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());
     own || error.source().is_some_and(connecting)

@@ -1,5 +1,5 @@
-//! The columns of an insert. A batch is sealed with the list of columns for which its rows were written, and is
-//! inserted with this list however much later, and by whichever build.
+//! The columns of an insert. A sealed batch has the list of columns for which its rows were written. A sealed batch is
+//! inserted with its own list of columns, even much later and by another build of nova.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -11,13 +11,13 @@ use crate::event::Table;
 use super::target::Target;
 use super::wire::Wire;
 
-/// The most columns in a list.
+/// The maximum number of columns in a list.
 pub const COLUMNS_MAX: usize = 1_000;
-/// The most bytes of a column's name, which consists of letters, digits and underscores.
+/// The maximum number of bytes of a column's name. The name of a column consists of letters, digits and underscores.
 pub const NAME_MAX_BYTES: usize = 200;
 const WHAT: &str = "column list";
 
-/// Columns with their types, in their order on the wire. Clones share one list.
+/// Columns with their types, in the order in which rows contain them. Clones of a list share its memory.
 #[derive(Clone, Debug, Eq)]
 pub struct Columns(Arc<[(Cow<'static, str>, Wire)]>);
 
@@ -32,17 +32,17 @@ impl Columns {
         Columns(list.map(|(name, wire)| (Cow::Borrowed(name), wire)).collect())
     }
 
-    /// The names and types in order.
+    /// Returns the names and types of the columns in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Wire)> {
         self.0.iter().map(|(name, wire)| (&**name, *wire))
     }
 
-    /// The names in the form for an insert.
+    /// Returns the names of the columns as an INSERT statement lists them.
     pub fn names(&self) -> String {
         self.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
     }
 
-    /// The columns that a list of names has, in the form of an insert.
+    /// Returns those columns whose names are in `names`. The argument `names` has the form of [`Columns::names`].
     pub fn only(&self, names: &str) -> Columns {
         let named: Vec<_> = names.split(", ").collect();
         Columns(self.0.iter().filter(|(name, _)| named.contains(&&**name)).cloned().collect())
@@ -56,7 +56,8 @@ impl Columns {
         }
     }
 
-    /// Reads a list. `None` for an empty list. The list of this build itself is shared.
+    /// Reads a list of columns. Returns `None` for an empty list. If the list equals that of this build, the result
+    /// shares the memory of this build's list.
     pub(super) fn decode(target: Target, reader: &mut Reader<'_>) -> Result<Option<Columns>, CodecError> {
         let count = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
         if count > COLUMNS_MAX {
@@ -75,7 +76,7 @@ impl Columns {
         Ok((count > 0).then(|| if found == *target.columns() { target.columns().clone() } else { found }))
     }
 
-    /// The columns of batches that version 0.1.0 began, which stored no list.
+    /// Returns the columns of a batch that version 0.1.0 began. Version 0.1.0 stored no list of columns.
     pub(super) fn first(target: Target) -> Columns {
         let version = FIRST_VERSION.iter().copied();
         match target {
@@ -96,7 +97,7 @@ static CURRENT: LazyLock<[Columns; Target::COUNT]> = LazyLock::new(|| {
 });
 
 impl Target {
-    /// The columns that this build writes, in their order on the wire.
+    /// The columns that this build writes, in the order in which rows contain them.
     pub fn columns(self) -> &'static Columns {
         &CURRENT[self.index()]
     }
@@ -129,7 +130,8 @@ const FIRST_VERSION: &[(&str, Wire)] = &[
     ("_extra", Wire::Text),
 ];
 
-/// The columns of the first version. The first columns never change, even if [`Table::columns`] does.
+/// The columns that version 0.1.0 wrote for a table. The list of version 0.1.0 never changes, even if
+/// [`Table::columns`] does.
 fn first_rows(table: Table) -> &'static [(&'static str, Wire)] {
     match table {
         Table::Users => &[
@@ -221,7 +223,7 @@ mod tests {
         assert!(Columns::decode(Target::Events, &mut Reader::new(WHAT, &out)).is_err());
     }
 
-    /// A new column comes after those that a stored row has, and is not in an older batch.
+    /// A new column comes after the columns that a stored row has, and an older batch does not have it.
     #[test]
     fn what_this_build_writes_begins_with_what_the_first_version_wrote() {
         for table in Table::ALL {

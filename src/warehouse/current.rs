@@ -1,4 +1,5 @@
-//! Reads from ClickHouse what it has of the source's tables, for a rebuild after which it must equal the source.
+//! Reads the present rows of the source's tables from ClickHouse, for a rebuild that makes ClickHouse equal to the
+//! source.
 
 use crate::event::{Id, Table};
 
@@ -10,7 +11,8 @@ use super::verdict::Failure;
 /// The bytes of a key in RowBinary.
 const WIDTH: usize = 16;
 
-/// The highest epoch in a table's versions (the upper 16 of 128 bits), or 0 if the table is empty.
+/// Returns the highest epoch among a table's versions, or 0 if the table is empty. The epoch is in the upper 16 bits of
+/// a version's 128 bits.
 pub async fn epoch(clickhouse: &ClickHouse, table: Table) -> Result<u16, Failure> {
     let target = Target::Rows(table);
     clickhouse.catch_up(target).await?;
@@ -19,7 +21,7 @@ pub async fn epoch(clickhouse: &ClickHouse, table: Table) -> Result<u16, Failure
     u16::try_from(epoch).map_err(|_| Failure::Refused { code: None, text: format!("expected 16 bits, got {epoch}") })
 }
 
-/// Calls `each` with the key of every live row of a table, in no order, while the answer arrives.
+/// Calls `each` with the key of every live row of a table, in any order, while the answer arrives.
 pub async fn keys<E: From<Failure>>(
     clickhouse: &ClickHouse,
     table: Table,

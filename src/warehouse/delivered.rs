@@ -1,4 +1,4 @@
-//! Reads from ClickHouse what `post_events` has of a store that does not know it.
+//! Reads from ClickHouse those events of `post_events` that belong to a store and that the store may not know.
 
 use crate::event::Id;
 
@@ -7,13 +7,14 @@ use super::rows;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// The numbers of rows of one store.
+/// The numbers of one store's rows in `post_events`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub rows: u64,
-    /// The highest batch number. `None` without rows.
+    /// The highest batch number among the store's rows. The highest batch number is `None` if the table has no rows of
+    /// the store.
     pub highest_batch: Option<u64>,
-    /// The number of rows in the requested batch and all later ones.
+    /// The number of rows in the requested batch and all later batches.
     pub later_rows: u64,
 }
 
@@ -22,14 +23,14 @@ pub struct Totals {
 pub struct Delivered {
     pub user: Id,
     pub event: Id,
-    /// The arrival in epoch milliseconds.
+    /// The arrival of the event in epoch milliseconds.
     pub arrival_ms: i64,
 }
 
 /// The bytes of one event in RowBinary.
 const WIDTH: usize = 40;
 
-/// Ends queries that an ended process may have left running, and then counts.
+/// Ends inserts that an earlier process may have left running, and then counts the rows of the store.
 pub async fn totals(clickhouse: &ClickHouse, store_id: u64, from_batch: u64) -> Result<Totals, Failure> {
     clickhouse.end_inserts(&format!("nova-{store_id:016x}-{}-", Target::Events)).await?;
     clickhouse.catch_up(Target::Events).await?;
@@ -46,7 +47,7 @@ pub async fn totals(clickhouse: &ClickHouse, store_id: u64, from_batch: u64) -> 
     }
 }
 
-/// Calls `each` with every event of the store's batches from `from_batch` on, in no order, while the answer arrives.
+/// Calls `each` with every event of the store's batches from `from_batch` on, in any order, while the answer arrives.
 pub async fn delivered<E: From<Failure>>(
     clickhouse: &ClickHouse,
     store_id: u64,

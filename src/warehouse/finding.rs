@@ -1,10 +1,10 @@
-//! A problem in ClickHouse, and the tables that take no rows because of it.
+//! A problem in ClickHouse, and the tables that get no rows because of it.
 
 use std::fmt;
 
 use super::target::Target;
 
-/// The tables that take no rows until a finding is repaired.
+/// The tables that get no rows until the problem of a finding is repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stops {
     Table(Target),
@@ -23,11 +23,11 @@ impl Stops {
     }
 }
 
-/// A problem, and the way out.
+/// A problem in ClickHouse, and how to repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub stops: Stops,
-    /// A short stable code.
+    /// A short code of the problem that never changes.
     pub code: &'static str,
     pub detail: String,
     pub remedy: String,
@@ -39,5 +39,5 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The code of the finding that a table is missing.
+/// The code of the finding that a table does not exist.
 pub const TABLE_MISSING: &str = "table-missing";

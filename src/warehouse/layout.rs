@@ -1,32 +1,32 @@
-//! The layout of the tables: on one server, or as replicas of a cluster. The migrations are written for one server, and
-//! this module converts their statements for replicated tables.
+//! The layout of ClickHouse's tables: on one server, or as replicas in a cluster. The migrations are written for one
+//! server, and this module changes their statements for replicated tables.
 
 use super::pace::SAFE_HORIZON_MS;
 
-/// The path and the name of a replica in Keeper. The server fills in its own macros.
+/// The path and the name of a replica in ClickHouse Keeper. ClickHouse replaces the macros in braces by its own values.
 const REPLICA: &str = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
-/// The setting in the migrations, and the equivalent for a replicated table. Keeper forgets tokens by number and by
-/// time, and the time is well above the horizon on which nova relies.
+/// The setting `WINDOW` in the migrations becomes `REPLICATED_WINDOW` for a replicated table. Keeper forgets tokens by
+/// number and by time. The time `WINDOW_S` is well above the time for which nova relies on a token.
 const WINDOW: &str = "non_replicated_deduplication_window = ";
 const REPLICATED_WINDOW: &str = "replicated_deduplication_window = ";
 const WINDOW_S: i64 = 4 * SAFE_HORIZON_MS / 1_000;
 
-/// The layout of the tables. The default is one server.
+/// The layout of ClickHouse's tables. The default layout has one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Whether tables have `Replicated…MergeTree` engines.
+    /// Whether the tables have `Replicated…MergeTree` engines.
     pub replicated: bool,
-    /// The name of the cluster if DDL runs `ON CLUSTER`.
+    /// The name of the cluster, if DDL statements have ` ON CLUSTER`.
     pub cluster: Option<String>,
 }
 
 impl Layout {
-    /// The text ` ON CLUSTER '…'`, or an empty text.
+    /// Returns the text ` ON CLUSTER '…'`, or an empty text if no cluster is set.
     pub fn on_cluster(&self) -> String {
         self.cluster.as_ref().map(|name| format!(" ON CLUSTER '{name}'")).unwrap_or_default()
     }
 
-    /// A statement of a migration in the form in which it is run.
+    /// Returns a statement of a migration in the form in which nova runs it.
     pub fn statement(&self, sql: &str) -> String {
         let lines: Vec<_> = sql.lines().map(|line| self.line(line)).collect();
         lines.join("\n")
@@ -55,7 +55,7 @@ impl Layout {
     }
 }
 
-/// The first line of a statement, cut after the name of its object.
+/// Splits the first line of a statement before the name of the object that the statement makes or changes.
 fn named(line: &str) -> Option<(&str, &str)> {
     let marks: &[&str] = match line.split(' ').next() {
         Some("ALTER") => &["ALTER TABLE "],
@@ -104,7 +104,7 @@ mod tests {
             assert!(run.ends_with(windows), "{run}");
         }
         assert_eq!(tables, 9);
-        // The test compares a whole file, as it is printed.
+        // The test compares a whole migration file with its printed form.
         for migration in MIGRATIONS {
             let printed = Migration { sql: layout.statement(migration.sql).leak(), ..*migration };
             let run: Vec<_> = migration.statements().map(|statement| layout.statement(statement)).collect();

@@ -1,5 +1,5 @@
-//! Finds settings of ClickHouse that would lose or double rows. Findings are reported at the start, every hour, and by
-//! `nova check`.
+//! Finds settings of ClickHouse with which rows would be lost or stored twice. nova reports the findings at its start,
+//! every hour, and in `nova check`.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use super::wire::Wire;
 
 pub use super::finding::{Finding, Stops, TABLE_MISSING};
 
-/// A smaller window could forget a token before its batch is confirmed.
+/// With a smaller deduplication window, ClickHouse could forget a token before its batch is acknowledged.
 pub const WINDOW_MIN: u64 = 1_000;
-/// A replicated table also forgets tokens by time. This must not be before nova stops relying on them, with the same
-/// time again for the insert itself and for differences of clocks.
+/// A replicated table also forgets tokens by time. A token must be remembered for twice the time for which nova relies
+/// on it, to allow for the insert itself and for differences of clocks.
 pub const WINDOW_MIN_S: u64 = 2 * SAFE_HORIZON_MS as u64 / 1_000;
-/// Settings of an insert that a profile may forbid to change.
+/// Settings of an insert that a settings profile may forbid to change.
 const NEEDED: [(&str, &str); 3] =
     [("async_insert", "0"), ("insert_deduplicate", "1"), ("deduplicate_blocks_in_dependent_materialized_views", "1")];
 
-/// Checks every table that receives inserts.
+/// Checks every table that gets inserts, and the settings of nova's user.
 pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     let database = clickhouse.database().replace('\'', "");
     let tables = clickhouse
@@ -70,12 +70,13 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// Whether none of nova's tables exists, and there is no other problem.
+/// Whether none of nova's tables exists, and the check found no other problem.
 pub fn nothing_is_there(findings: &[Finding]) -> bool {
     findings.len() == Target::ALL.len() + VIEW_TARGETS.len() && findings.iter().all(|one| one.code == TABLE_MISSING)
 }
 
-/// Compares the columns of a table with those for which rows were written. `None` if every column exists with its type.
+/// Compares the columns of a table in ClickHouse with the columns for which rows were written. Returns `None` if every
+/// column exists with its type.
 pub async fn schema_of(clickhouse: &ClickHouse, target: Target, written: &Columns) -> Result<Option<Finding>, Failure> {
     let (database, table) = (clickhouse.database().replace('\'', ""), target.name());
     let sql = format!("SELECT name, type FROM system.columns WHERE database = '{database}' AND table = '{table}'");
@@ -84,8 +85,9 @@ pub async fn schema_of(clickhouse: &ClickHouse, target: Target, written: &Column
     Ok(schema(target, written, &columns))
 }
 
-/// Checks that the table still has batches that it acknowledged: one of every hour of the last two days. ClickHouse's
-/// highest batch number would not show a loss, because the next insert is higher than all before.
+/// Checks that `post_events` still has the marked batches, which it acknowledged: one batch of every hour of the last
+/// two days. The highest batch number in ClickHouse would not show a loss, because the next insert has a higher number
+/// than the lost batches.
 pub async fn missing_batches(
     clickhouse: &ClickHouse,
     store_id: u64,
@@ -148,8 +150,8 @@ fn window(target: Target, table: &[String], findings: &mut Vec<Finding>) {
         }
     };
     if engine.starts_with("Replicated") || engine.starts_with("Shared") {
-        // Replicated tables have both windows unless somebody removes them, and no version's default is below these
-        // values.
+        // A replicated table has both windows unless somebody removed them, and every version of ClickHouse has
+        // defaults of at least these values.
         least("replicated_deduplication_window", WINDOW_MIN, 10_000, Some(WINDOW_MIN));
         least("replicated_deduplication_window_seconds", WINDOW_MIN_S, 2 * WINDOW_MIN_S, Some(WINDOW_MIN_S));
     } else {
@@ -160,7 +162,7 @@ fn window(target: Target, table: &[String], findings: &mut Vec<Finding>) {
 fn engine(target: Target, table: &[String], findings: &mut Vec<Finding>) {
     let [name, engine, sorting_key, full] = table else { return };
     let replacing = engine.contains("ReplacingMergeTree") && full.contains("(_version, _deleted)");
-    // A replicated engine has its path and replica before the columns.
+    // A replicated engine lists its path and its replica before the columns.
     let replacing = replacing || (engine.contains("ReplacingMergeTree") && full.contains("_version, _deleted)"));
     let (fits, wanted) = match target {
         Target::Events => (engine.contains("MergeTree"), "MergeTree"),
@@ -242,7 +244,7 @@ mod tests {
             let full = format!("{replicated} SETTINGS index_granularity = 8192, {taken}");
             assert_eq!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &full]), ["dedup-window"]);
         }
-        // The window of the other kind of table has no effect here.
+        // The window for tables of the other kind has no effect on a table of this kind.
         let other = format!("{replicated} SETTINGS non_replicated_deduplication_window = 0");
         assert!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &other]).is_empty());
     }

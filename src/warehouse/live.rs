@@ -1,4 +1,4 @@
-//! Reads from ClickHouse what it has of a store, in numbers that can be compared with the store's own.
+//! Reads from ClickHouse the rows of a store as numbers that can be compared with the store's own numbers.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,16 @@ use super::clickhouse::ClickHouse;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// The microseconds of an hour.
+/// The number of microseconds in an hour.
 pub const HOUR_US: i64 = 3_600_000_000;
 
-/// The number of live rows, and the exclusive or of the low halves of their versions.
+/// The number of live rows, and the exclusive or of the lower halves of their versions.
 pub type Sum = (u64, u64);
-/// The sums by hours since the epoch, rounded towards the epoch. `None` is for rows without a time.
+/// The sums of the live rows by hours since the epoch, where an hour is rounded towards the epoch. The key `None` of
+/// the sums is for rows that have no time.
 pub type Hours = BTreeMap<Option<i64>, Sum>;
 
-/// The live rows of a table by the hour in which they were created.
+/// Returns the sums of a table's live rows by the hour in which the rows were created.
 pub async fn live_rows(clickhouse: &ClickHouse, table: Table) -> Result<Hours, Failure> {
     let sql = format!(
         "SELECT intDiv(toUnixTimestamp64Micro(created_at), {HOUR_US}) AS hour, count(), \
@@ -29,7 +30,7 @@ pub async fn live_rows(clickhouse: &ClickHouse, table: Table) -> Result<Hours, F
     Ok(rows.iter().map(|row| (hour(row), (number(row, 1), number(row, 2)))).collect())
 }
 
-/// The number of a store's events.
+/// Returns the number of a store's events in ClickHouse.
 pub async fn event_rows(clickhouse: &ClickHouse, store_id: u64) -> Result<u64, Failure> {
     clickhouse.number(&format!("SELECT count() FROM {} WHERE _nova_store = {store_id}", Target::Events)).await
 }

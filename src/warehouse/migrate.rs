@@ -1,4 +1,4 @@
-//! Applies `clickhouse/NNNN_*.sql` in order, each once, and records it in `schema_migrations`.
+//! Applies each `clickhouse/NNNN_*.sql` once, in order, and records it in the table `schema_migrations`.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -6,7 +6,7 @@ use super::clickhouse::ClickHouse;
 use super::target::{Target, VIEW_TARGETS};
 use super::verdict::Failure;
 
-/// A numbered file of DDL. Applied files never change, and every change is a new file.
+/// A numbered file of DDL statements. An applied file never changes, and every change is a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
     pub name: &'static str,
@@ -19,15 +19,15 @@ macro_rules! migrations {
     };
 }
 
-/// All migrations, in order.
+/// All migrations in the order in which they are applied.
 pub const MIGRATIONS: &[Migration] = migrations!["0001_post_events", "0002_cdc_tables", "0003_metrics"];
 
-/// The table of applied migrations. Each server has its own, replicated or not, which says what was applied on that
-/// server.
+/// The statement that makes the table of applied migrations. Each server has its own table of applied migrations, even
+/// in a replicated layout, because the table says what was applied on that server.
 const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (name String, checksum String, \
     applied_at DateTime('UTC') DEFAULT now('UTC')) ENGINE = ReplacingMergeTree ORDER BY name";
 
-/// Why the migration stopped. The migrations before stay applied.
+/// The reason why the migration stopped. Migrations that were applied before an error stay applied.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("{migration}: {failure}")]
@@ -50,7 +50,7 @@ pub enum MigrateError {
 }
 
 impl Migration {
-    /// The statements of the migration.
+    /// Returns the statements of the migration.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
         let code = |part: &&str| part.lines().any(|line| !line.trim().is_empty() && !line.starts_with("--"));
         self.sql.split(";\n").map(str::trim).filter(code).map(|statement| statement.trim_end_matches(';'))
@@ -61,7 +61,7 @@ impl Migration {
     }
 }
 
-/// Makes the database and everything that is missing in it. Returns the names of the applied migrations.
+/// Makes the database and everything that it lacks. Returns the names of the migrations that this call has applied.
 pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, MigrateError> {
     let failed = |migration| move |failure| MigrateError::Failed { migration, failure };
     let database = clickhouse.database().replace('`', "");
@@ -90,7 +90,7 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Migra
     Ok(applied)
 }
 
-/// Refuses tables that were made in another layout, because a mixture of replicated and other tables is neither layout.
+/// Refuses tables that were made in another layout, because nova supports no mixture of replicated and other tables.
 async fn same_layout(clickhouse: &ClickHouse) -> Result<(), MigrateError> {
     let database = clickhouse.database().replace('\'', "");
     let sql = format!("SELECT name, engine FROM system.tables WHERE database = '{database}'");
@@ -101,7 +101,7 @@ async fn same_layout(clickhouse: &ClickHouse) -> Result<(), MigrateError> {
     let replicated = clickhouse.layout().replicated;
     for row in rows {
         let [table, engine, ..] = row.as_slice() else { continue };
-        // ClickHouse Cloud turns both kinds into Shared… engines.
+        // ClickHouse Cloud replaces replicated and other engines by `Shared…` engines.
         if ours(table) && !engine.starts_with("Shared") && engine.starts_with("Replicated") != replicated {
             return Err(MigrateError::OtherLayout { table: table.clone(), engine: engine.clone(), replicated });
         }
@@ -125,7 +125,7 @@ mod tests {
         for migration in MIGRATIONS {
             for statement in migration.statements() {
                 let code: Vec<_> = statement.lines().filter(|line| !line.starts_with("--")).collect();
-                // A replica may get the statement a second time.
+                // A replica may run a statement of a migration a second time, so each statement must allow that.
                 let again = code[0].starts_with("CREATE OR REPLACE VIEW ") || code[0].contains(" IF NOT EXISTS ");
                 let known = code[0].starts_with("CREATE ") || code[0].starts_with("ALTER TABLE ");
                 assert!(known && again, "{}: {statement}", migration.name);

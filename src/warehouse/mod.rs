@@ -1,17 +1,18 @@
-//! Delivers every row to ClickHouse with the effect of exactly once.
+//! Delivers every row to ClickHouse, so that each row has its effect exactly once.
 //!
-//! `rows` writes rows as RowBinary. The `outbox` collects them in the writer's own commits and seals batches: their
-//! bytes never change again, and their token contains a hash of the bytes (N8). The `sender` delivers sealed batches,
-//! with one `task` for each table. `clickhouse` is the client with its fixed settings, `verdict` says what an answer
-//! means, `bisect` finds the rows that a table refuses, and the `breaker` stops requests to a server that does not
-//! answer. `status` is shared by all of them and by everyone who watches. `migrate` applies `clickhouse/*.sql` in the
-//! `layout` of one server or of a cluster, `columns` has the columns for which the rows of a batch were written, `lint`
-//! reports settings that would lose or double rows, and `delivered` reads what a table has of a store.
+//! `rows` writes rows as RowBinary. The `outbox` collects rows in the writer's own commits and seals batches. The bytes
+//! of a sealed batch never change, and its token contains a hash of its bytes (N8). The `sender` delivers sealed
+//! batches, with one `task` for each table. `clickhouse` is the client with its fixed settings, `verdict` decides what
+//! an answer means, and `bisect` finds the rows that a table refuses. All parts of the delivery and everyone who
+//! watches the delivery share the `status`. The breaker in the `status` stops requests to a server that does not
+//! answer. `migrate` applies `clickhouse/*.sql` in the `layout` of one server or of a cluster, and `columns` has the
+//! columns for which the rows of a batch were written. `lint` reports settings with which rows would be lost or stored
+//! twice, and `delivered` reads which rows of a store a table has.
 //!
-//! `target` and `wire` are at the bottom: they give each table and each type of column a number that never changes.
+//! The modules `target` and `wire` are below all other modules: they give each table and each type of column a number
+//! that never changes.
 
 pub mod bisect;
-pub mod breaker;
 pub mod clickhouse;
 pub mod columns;
 pub mod current;

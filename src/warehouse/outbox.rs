@@ -1,6 +1,7 @@
-//! The writer's side of the warehouse. Rows are collected, as chunks of batches, in the commits that cause them. A full
-//! or old batch is sealed, and its bytes never change again (N8). A `ledger` balances at every commit (N3). After a
-//! restore, `reconcile` removes what ClickHouse already has.
+//! The outbox: the part of the delivery that runs on the writer's thread. Each commit adds the rows that it causes to
+//! batches, as chunks. A full or old batch is sealed, and its bytes never change again (N8). The counts in a `ledger`
+//! balance at every commit (N3). After a restore of the store, `reconcile` removes the rows that ClickHouse already
+//! has.
 
 mod chunks;
 mod error;
@@ -34,12 +35,14 @@ pub use super::mark::Mark;
 
 /// A batch of this age is sealed, even if it is not full.
 pub const BATCH_MAX_AGE_MS: i64 = 1_000;
-/// A table that is behind gets fewer and larger batches: a batch that is not full is sealed only at this age.
+/// A table that is behind gets fewer and larger batches. If a table is behind, its batches that are not full are sealed
+/// only at this age.
 pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
-/// The number of a table's batches after the durable acknowledgement that may be in delivery. With more batches the
-/// table is behind.
+/// The number of a table's batches that may be reported as delivered before a commit removes them. A table with more
+/// sealed batches than this is behind.
 pub const AHEAD_MAX_BATCHES: usize = 4;
-/// The most growing batches of all tables and partition values. If there are more, all are sealed.
+/// The maximum number of open batches of all tables and partition values. If the maximum number of open batches is
+/// exceeded, a commit seals all of them.
 pub(super) const OPEN_MAX: usize = 16;
 const KEY: &str = "outbox";
 
@@ -50,7 +53,7 @@ struct Sealed {
     began_ms: i64,
 }
 
-/// The outbox as the writer holds it.
+/// The outbox as the writer keeps it in memory.
 pub struct Outbox {
     store_id: u64,
     ledgers: Ledgers,
@@ -62,7 +65,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Loads the outbox of the last commit.
+    /// Loads the outbox as of the last commit.
     pub fn load(read: &ReadTxn, store_id: u64, status: Arc<Status>) -> Result<Outbox, OutboxError> {
         let (ledgers, unsealed) = read.get_with(META, KEY, ledger::decode)?.transpose()?.unwrap_or_default();
         let (open, sealed, pieces) = (Vec::new(), BTreeMap::new(), pieces::pieces(read)?);
@@ -90,7 +93,8 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Adds the row of an accepted client event. The post's author is given if known.
+    /// Adds the row of an accepted client event to a batch. `row.author` is the post's author, or
+    /// [`crate::event::Id::NIL`] if the author is unknown.
     pub fn event(&mut self, row: &EventRow<'_>, now_ms: i64) {
         let store = self.store_id;
         let open = self.open(Target::Events, Target::Events.columns(), rows::month(row.at_ms), now_ms);
@@ -99,14 +103,14 @@ impl Outbox {
         self.pushed(Target::Events);
     }
 
-    /// Adds the row of an applied change.
+    /// Adds the row of an applied change to a batch.
     pub fn change(&mut self, change: &RowChange<'_>, now_ms: i64) {
         let target = Target::Rows(change.table);
         rows::put_change(&mut self.open(target, target.columns(), 0, now_ms).pending, change);
         self.pushed(target);
     }
 
-    /// The batch for the next row with these columns, moved to the end.
+    /// Returns the open batch for the next row with the given columns, and moves this batch to the end of the list.
     fn open(&mut self, target: Target, columns: &Columns, partition: u32, now_ms: i64) -> &mut Open {
         let fits = |(of, open): &(Target, Open)| {
             *of == target && open.partition == partition && open.columns == *columns && !open.full()
@@ -130,7 +134,7 @@ impl Outbox {
         self.changed = true;
     }
 
-    /// Whether a commit is due although no record came.
+    /// Whether a commit is due to seal a batch, even if no record came.
     pub fn due(&self, now_ms: i64) -> bool {
         self.open.iter().any(|(target, open)| self.ripe(*target, open, now_ms))
     }
@@ -138,11 +142,12 @@ impl Outbox {
     fn ripe(&self, target: Target, open: &Open, now_ms: i64) -> bool {
         let behind = self.sealed.range((target, 0)..=(target, u64::MAX)).take(AHEAD_MAX_BATCHES).count();
         let age_ms = if behind < AHEAD_MAX_BATCHES { BATCH_MAX_AGE_MS } else { BATCH_MAX_AGE_BEHIND_MS };
-        // If the clock was set back, no batch waits for it.
+        // If the clock was set back, a batch would have a negative age, so it is sealed at once.
         open.full() || !(0..age_ms).contains(&(now_ms - open.began_ms))
     }
 
-    /// Puts new rows into the present commit, and seals batches that are full or old, or all of them.
+    /// Writes the new rows in the present commit, and seals batches that are full or old. If `seal_all` is set, `write`
+    /// seals all batches.
     pub fn write(&mut self, write: &WriteTxn, now_ms: i64, seal_all: bool) -> Result<(), WriteError> {
         for (target, open) in &mut self.open {
             open.flush(*target, write)?;
@@ -173,7 +178,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Removes a delivered batch in the present commit. Returns false if the batch is already gone.
+    /// Removes a delivered batch in the present commit. Returns false if the batch was already removed.
     pub fn settle(&mut self, settled: &Settled, write: &WriteTxn, now_ms: i64) -> Result<bool, WriteError> {
         let Settled { target, batch, dead } = settled;
         let Some(sealed) = self.remove(*target, *batch, write)? else { return Ok(false) };
@@ -188,7 +193,7 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Notes that a batch of client events is sent in pieces.
+    /// Notes in the present commit that a batch of client events is sent in pieces.
     pub fn in_pieces(&mut self, batch: u64, write: &WriteTxn) -> Result<(), WriteError> {
         if self.sealed.contains_key(&(Target::Events, batch)) && self.pieces.insert(batch) {
             pieces::save(&self.pieces, write)?;
@@ -219,7 +224,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Notifies the sender and everyone who watches, after the commit.
+    /// Tells the sender and everyone who watches about the last commit.
     pub fn publish(&self) {
         self.status.committed(self.counts(), self.ledgers.marks());
     }
@@ -246,7 +251,7 @@ impl Outbox {
     }
 }
 
-/// The first sealed batches of a table, at most `limit`.
+/// Returns the first sealed batches of a table, at most `limit` batches.
 pub fn sealed(read: &ReadTxn, target: Target, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, OutboxError> {
     let number = target.number();
     let (mut found, mut failed) = (Vec::new(), None);

@@ -1,5 +1,14 @@
 //! How fast the sender tries again, and how long it relies on earlier attempts.
 
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::breaker::BreakerSettings;
+
+/// After five failures in a row, nova makes one attempt a second until ClickHouse answers.
+pub(super) const BREAKER: BreakerSettings =
+    BreakerSettings { failures_to_open: 5, failures_to_pause: 5, pauses: Backoff::always(Duration::from_secs(1)) };
+
 /// If the end of an insert is unknown and its batch is older than this, nova looks for its rows before it sends them
 /// again, because the server may have forgotten the token.
 pub const SAFE_HORIZON_MS: i64 = 30 * 60_000;
@@ -12,10 +21,8 @@ pub const HELD_MAX_MS: u64 = 15 * 60_000;
 /// The pace at which the sender tries again.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The first and the last limit of the backoff. The wait is random between zero and a limit that doubles (full
-    /// jitter).
-    pub backoff_first_ms: u64,
-    pub backoff_last_ms: u64,
+    /// The waits between attempts on a batch, with full jitter.
+    pub backoff: Backoff,
     /// The pause between attempts on a table that stalls.
     pub stall_ms: u64,
     /// The age from which on nova looks for rows before it sends them again; see [`SAFE_HORIZON_MS`].
@@ -27,8 +34,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
-            backoff_first_ms: 200,
-            backoff_last_ms: 30_000,
+            backoff: Backoff { first: Duration::from_millis(200), last: Duration::from_secs(30) },
             stall_ms: 5_000,
             safe_horizon_ms: SAFE_HORIZON_MS,
             held_max_ms: HELD_MAX_MS,

@@ -1,4 +1,4 @@
-//! Asks ClickHouse which rows of a batch a table has, for an insert whose end is unknown.
+//! Asks ClickHouse which rows of a batch a table has, if it is unknown how the insert ended.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +13,23 @@ use super::shared::SenderParts;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// Rows of one batch that are sent together.
+/// Rows of one batch that one insert sends together.
 pub(super) struct Piece {
     pub batch: u64,
     pub columns: Columns,
     pub rows: Bytes,
 }
 
-/// Which of these rows are in the table.
+/// Says which rows of a piece are in the table.
 pub(super) enum Present {
     None,
     All,
-    /// These rows are missing.
+    /// Only these rows of the piece are missing in the table.
     Some(Bytes),
 }
 
-/// Ends queries that still run for a batch, because rows that arrive after their token was forgotten would be stored
-/// twice.
+/// Kills inserts of a batch that still run, because ClickHouse would store their rows twice if they arrived after the
+/// token was forgotten.
 pub(super) async fn end_attempts(parts: &SenderParts, target: Target, batch: u64) -> Result<(), Failure> {
     if mutant::is(Mutant::LeaveRunning) {
         return Ok(());
@@ -39,11 +39,12 @@ pub(super) async fn end_attempts(parts: &SenderParts, target: Target, batch: u64
     Ok(())
 }
 
-/// Asks once, after queries that still run for the batch were ended.
+/// Asks ClickHouse once which rows of the piece are in the table, after it has killed inserts of the batch that still
+/// run.
 pub(super) async fn present(parts: &SenderParts, target: Target, piece: &Piece) -> Result<Present, Failure> {
     end_attempts(parts, target, piece.batch).await?;
     parts.clickhouse.catch_up(target).await?;
-    // An event's id is unique only for its user.
+    // The id of an event is unique only for one user.
     let sql = format!(
         "SELECT DISTINCT toString(event_id), toString(user_id) FROM {target} WHERE _nova_store = {} AND _nova_batch = {}",
         parts.store_id, piece.batch

@@ -1,4 +1,4 @@
-//! Rows as RowBinary: they are written into a batch, and separated again if a table refuses one of them.
+//! Rows as RowBinary: they are written into a batch, and split again if a table refuses one of them.
 
 use std::ops::Range;
 
@@ -10,40 +10,41 @@ use super::columns::Columns;
 use super::target::Target;
 use super::wire::Wire;
 
-/// The range of DateTime64, epoch microseconds: 1900-01-01 to 2299-12-31. Infinities and times beyond it become the
-/// nearest limit.
+/// The range of ClickHouse's DateTime64 in epoch microseconds: 1900-01-01 to 2299-12-31. A time outside of the range of
+/// DateTime64, or an infinity, becomes the nearest limit.
 const MICROS_MIN: i64 = -2_208_988_800_000_000;
 const MICROS_MAX: i64 = 10_413_791_999_999_999;
 
-/// A change of a source row.
+/// A change of a row of the source, which becomes a row of ClickHouse.
 #[derive(Clone, Copy, Debug)]
 pub struct RowChange<'a> {
     pub table: Table,
     pub key: Id,
-    /// The row after the change. For a delete it is the row before the change, if known.
+    /// The row after the change. For a delete, `row` is the row before the change, if nova knows it.
     pub row: Option<&'a Row>,
     pub deleted: bool,
     pub op: Op,
     pub version: u128,
     pub lsn: u64,
-    /// The time of the source's commit, epoch microseconds, or 0 if it is unknown.
+    /// The time of the source's commit in epoch microseconds, or 0 if the time is unknown.
     pub source_ts_us: i64,
 }
 
-/// An accepted client event.
+/// An accepted client event, which becomes a row of ClickHouse.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRow<'a> {
     pub event: &'a ClientEvent,
-    /// The author of the post, or [`Id::NIL`] if unknown.
+    /// The author of the post, or [`Id::NIL`] if the author is unknown.
     pub author: Id,
-    /// The event's time clamped to its arrival, and the arrival, epoch milliseconds.
+    /// The event's time, limited by its arrival; `arrival_ms` is the arrival. `at_ms` and `arrival_ms` are in epoch
+    /// milliseconds.
     pub at_ms: i64,
     pub arrival_ms: i64,
     pub store: u64,
     pub batch: u64,
 }
 
-/// Appends a row of `{table}_cdc`.
+/// Appends a row of the table `{table}_cdc`.
 pub fn put_change(out: &mut Vec<u8>, change: &RowChange<'_>) {
     put_uuid(out, change.key);
     for (index, (_, wire)) in
@@ -59,7 +60,7 @@ pub fn put_change(out: &mut Vec<u8>, change: &RowChange<'_>) {
     out.put_bytes(change.row.and_then(|row| row.extra.as_deref()).unwrap_or_default().as_bytes());
 }
 
-/// Appends a row of `post_events`.
+/// Appends a row of the table `post_events`.
 pub fn put_event(out: &mut Vec<u8>, row: &EventRow<'_>) {
     let event = row.event;
     put_uuid(out, event.event_id);
@@ -76,9 +77,9 @@ pub fn put_event(out: &mut Vec<u8>, row: &EventRow<'_>) {
     out.put_fixed(&row.batch.to_le_bytes());
 }
 
-/// The value of `toYYYYMM` (UTC) for a time in epoch milliseconds, which is the partition of `post_events`.
+/// Returns `toYYYYMM` (UTC) of a time in epoch milliseconds, which is the partition key of `post_events`.
 pub fn month(at_ms: i64) -> u32 {
-    // Converts days to a date, after Howard Hinnant's "chrono-compatible low-level date algorithms".
+    // The calculation converts days to a date as in Howard Hinnant's "chrono-compatible low-level date algorithms".
     let days = at_ms.div_euclid(86_400_000) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -90,14 +91,14 @@ pub fn month(at_ms: i64) -> u32 {
     u32::try_from(year * 100 + month).unwrap_or(0)
 }
 
-/// Writes ClickHouse's UUID: two little-endian halves, the high half first.
+/// Writes a UUID as ClickHouse stores it: two little-endian halves, the high half first.
 fn put_uuid(out: &mut Vec<u8>, id: Id) {
     let value = u128::from_be_bytes(id.0);
     out.put_fixed(&((value >> 64) as u64).to_le_bytes());
     out.put_fixed(&(value as u64).to_le_bytes());
 }
 
-/// A time within ClickHouse's range, epoch microseconds.
+/// Returns the time in epoch microseconds that ClickHouse stores for a time.
 pub fn stored_micros(micros: i64) -> i64 {
     micros.clamp(MICROS_MIN, MICROS_MAX)
 }
@@ -106,7 +107,7 @@ fn put_micros(out: &mut Vec<u8>, micros: i64) {
     out.put_fixed(&stored_micros(micros).to_le_bytes());
 }
 
-/// Writes a cell. A cell that the stream did not have is null, or the default of its type.
+/// Writes a cell of a row. A cell that the stream did not have becomes null, or the default value of its type.
 fn put_cell(out: &mut Vec<u8>, wire: Wire, cell: &Cell) {
     let nullable = matches!(wire, Wire::NullableUuid | Wire::NullableText | Wire::NullableMicros);
     let known = !matches!(cell, Cell::Missing | Cell::Null | Cell::Unavailable);
@@ -127,12 +128,13 @@ fn put_cell(out: &mut Vec<u8>, wire: Wire, cell: &Cell) {
     }
 }
 
-/// The error that bytes are no rows of the table, so the store is damaged.
+/// The error for a batch whose bytes are not rows of the table. A store with a batch whose bytes are not rows is
+/// damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the batch's bytes are not rows of the table")]
 pub struct NotRows;
 
-/// The range of each row in a batch that was written for these columns.
+/// Returns the range of each row in a batch. `columns` are the columns for which the rows were written.
 pub fn split(columns: &Columns, bytes: &[u8]) -> Result<Vec<Range<usize>>, NotRows> {
     let (mut rows, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
@@ -148,7 +150,7 @@ pub fn split(columns: &Columns, bytes: &[u8]) -> Result<Vec<Range<usize>>, NotRo
     Ok(rows)
 }
 
-/// The range of a column in a row. `None` if the row has no such column.
+/// Returns the range of a column's value in a row. Returns `None` if the row has no column of the given name.
 pub fn column(columns: &Columns, name: &str, row: &[u8]) -> Result<Option<Range<usize>>, NotRows> {
     let mut at = 0;
     for (known, wire) in columns.iter() {
@@ -190,15 +192,16 @@ fn text_width(bytes: &[u8]) -> Result<usize, NotRows> {
     Err(NotRows)
 }
 
-/// The key under which nova accepts an event once, from a row of `post_events`: event id and user id.
+/// Returns the event id and the user id in a row of `post_events`. nova accepts an event with this event id and user id
+/// only once.
 pub fn event_key(row: &[u8]) -> (Id, Id) {
     (id(row), id(row.get(EVENT_USER_AT..).unwrap_or_default()))
 }
 
-/// The position of the user's id: after the event's id and its time.
+/// The position of the user's id in a row, after the event's id and the event's time.
 const EVENT_USER_AT: usize = 24;
 
-/// The id at the beginning of a row: the primary key, or the event's id.
+/// Returns the id at the beginning of a row: the primary key, or the id of an event.
 pub fn id(row: &[u8]) -> Id {
     let half = |at: usize| row.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
     Id::from_u128(u128::from(half(0)) << 64 | u128::from(half(8)))

@@ -1,7 +1,7 @@
-//! Delivers sealed batches: one task for each table sends them in the order of their numbers, with the same bytes under
-//! the same token until the table has them. The outcome is reported to the writer, who removes the batch from the
-//! outbox in a commit. After a crash between the two the batch is sent again, and ClickHouse drops it because of its
-//! token.
+//! Delivers sealed batches. One task for each table sends the sealed batches in the order of their numbers. It repeats
+//! a batch with the same bytes and the same token until the table has the batch. The task reports the outcome of a
+//! batch to the writer, which removes the batch from the outbox in a commit. After a crash between a delivery and the
+//! commit that removes the batch, the batch is sent a second time, and ClickHouse drops it because of its token.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,9 +38,9 @@ impl Sender {
         Ok(Sender { thread, stop, status })
     }
 
-    /// Waits until the outbox is empty, as long as rows are acknowledged within `idle` and for no longer than `most`,
-    /// and then ends the delivery. The writer must still run. Returns false if rows are left; they are sent after the
-    /// next start.
+    /// Waits until the outbox is empty, and then ends the delivery. The wait for an empty outbox ends early if no row
+    /// is acknowledged within `idle`, or after `most`. The writer must still run while `finish` waits. Returns false if
+    /// rows are left in the outbox. nova sends the rows that are left in the outbox after the next start.
     pub fn finish(self, idle: Duration, most: Duration) -> bool {
         let empty = self.status.wait_empty(idle, most);
         let _ = self.stop.send(true);
@@ -60,7 +60,7 @@ pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
     }
     let looking = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
-        // Even if there is nothing to deliver, problems must be reported at the start.
+        // The server is prepared even if no batch is waiting, because problems must be reported at the start.
         shared.prepare().await;
         loop {
             tokio::time::sleep(LINT_EVERY).await;
@@ -73,6 +73,7 @@ pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
             looking.look_at_views().await;
         }
     });
-    // Dropping the set ends the tasks. Inserts in progress are sent again with their tokens.
+    // The tasks end when the `LocalSet` is dropped. The next process sends interrupted inserts again with the same
+    // tokens.
     let _ = stopped.wait_for(|stop| *stop).await;
 }

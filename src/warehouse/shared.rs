@@ -1,9 +1,8 @@
-//! The shared part of the delivery's tasks: their inputs, the preparation of the server, the checks of its tables, and
-//! the wait between two attempts.
+//! What the delivery's tasks share: their inputs, the preparation of the server, the checks of its tables, and the wait
+//! between two attempts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use nova_storage::Store;
 use tokio::sync::OnceCell;
@@ -21,20 +20,20 @@ use super::status::Status;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// The inputs of the sender.
+/// The inputs of the delivery.
 pub struct SenderParts {
     pub store: Arc<Store>,
     pub clickhouse: ClickHouse,
     pub status: Arc<Status>,
     pub clock: Clock,
     pub pace: Pace,
-    /// The id of the store, which is part of every token.
+    /// The id of the store, which every token contains.
     pub store_id: u64,
     /// Sends a report to the writer. Returns false if the writer has ended.
     pub report: Box<dyn Fn(Report) -> bool + Send>,
 }
 
-/// The shared part of the tasks.
+/// What the tasks of the delivery share.
 pub(super) struct Shared {
     pub parts: SenderParts,
     prepared: OnceCell<()>,
@@ -45,7 +44,7 @@ impl Shared {
         Shared { parts, prepared: OnceCell::new() }
     }
 
-    /// Migrates the server before the first batch, and tries as long as it takes.
+    /// Migrates the server before the first batch is sent, and repeats the migration until it succeeds.
     pub async fn prepare(&self) {
         let prepare = async || {
             let mut attempt = 0;
@@ -59,7 +58,8 @@ impl Shared {
             }
             self.parts.status.set_unprepared(None);
             self.parts.status.answered();
-            // No row is sent before the check. A server that became unreachable has not answered about its tables.
+            // No row is sent before the first check has an answer. A server that became unreachable during the check
+            // has not answered about its tables, so the check is repeated.
             while matches!(self.lint().await, Err(Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) {
                 self.back_off(1, attempt).await;
                 attempt += 1;
@@ -69,9 +69,10 @@ impl Shared {
         self.prepared.get_or_init(prepare).await;
     }
 
-    /// Checks everything, at the start and every hour.
+    /// Checks the tables and the marked batches, at the start and every hour.
     pub async fn lint(&self) -> Result<(), Failure> {
-        // The marks are taken before the check, so batches that are acknowledged during the check are not expected.
+        // The marks are read before the check, so the check does not expect batches that are acknowledged while it
+        // runs.
         let (store_id, marks) = (self.parts.store_id, self.parts.status.marks());
         self.found(async |clickhouse| {
             let mut findings = lint::lint(clickhouse).await?;
@@ -83,14 +84,14 @@ impl Shared {
         .await
     }
 
-    /// Checks only the tables, every few seconds while one of them stalls.
+    /// Checks only the tables, every few seconds while one of them is stalled.
     pub async fn lint_tables(&self) {
         let lasting = self.parts.status.findings().into_iter().filter(|finding| finding.stops == Stops::Nothing);
         let look = async |clickhouse: &_| Ok(lint::lint(clickhouse).await?.into_iter().chain(lasting).collect());
         let _ = self.found(look).await;
     }
 
-    /// Reports the findings of a check. If the check failed, the last findings stay.
+    /// Runs a check and reports its findings. If the check failed, the findings of the last check stay.
     async fn found(&self, look: impl AsyncFnOnce(&ClickHouse) -> Result<Vec<Finding>, Failure>) -> Result<(), Failure> {
         let findings = look(&self.parts.clickhouse).await.inspect_err(|failure| {
             tracing::warn!("ClickHouse could not be looked at: {failure}");
@@ -102,7 +103,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Measures how far the newest minute of the materialised views is behind that of their table.
+    /// Measures how far the newest minute of the materialised views is behind the newest minute of `post_events`.
     pub async fn look_at_views(&self) {
         const SQL: &str = "SELECT toUnixTimestamp(toStartOfMinute((SELECT max(event_time) FROM post_events \
             WHERE event_time > now() - INTERVAL 1 DAY))) - toUnixTimestamp((SELECT max(bucket) FROM post_metrics_1m \
@@ -117,7 +118,7 @@ impl Shared {
         }
     }
 
-    /// Why a table must not take rows, if that is so.
+    /// Returns the reason why a table must not get rows, if there is a reason.
     pub fn refusal(&self, target: Target) -> Option<String> {
         let findings = self.parts.status.findings();
         findings.into_iter().find(|finding| finding.stops.stops(target)).map(|finding| finding.to_string())
@@ -127,14 +128,12 @@ impl Shared {
         self.parts.clock.now_ms()
     }
 
-    /// Waits with full jitter (M. Brooker, "Exponential Backoff and Jitter").
+    /// Waits between two attempts with full jitter (M. Brooker, "Exponential Backoff and Jitter").
     pub async fn back_off(&self, seed: u64, attempt: u32) {
-        let Pace { backoff_first_ms, backoff_last_ms, .. } = self.parts.pace;
-        let bound = backoff_first_ms.saturating_mul(1 << attempt.min(16)).min(backoff_last_ms).max(1);
         let mut draw = [0; 24];
         draw[..8].copy_from_slice(&self.parts.store_id.to_le_bytes());
         draw[8..16].copy_from_slice(&seed.to_le_bytes());
         draw[16..].copy_from_slice(&(self.now_ms() as u64).to_le_bytes());
-        tokio::time::sleep(Duration::from_millis(xxh3_64(&draw) % bound + 1)).await;
+        tokio::time::sleep(self.parts.pace.backoff.full_jitter(attempt, xxh3_64(&draw))).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The state shared by the outbox, the sender and everyone who watches them.
+//! The state of the delivery, which the outbox, the sender and everyone who watches them share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -11,12 +11,12 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::breaker::BreakerState;
+use crate::breaker::{Breaker, BreakerState};
 use crate::clock::monotonic_now;
 
-use super::breaker::Breaker;
 use super::finding::Finding;
 use super::mark::Mark;
+use super::pace::BREAKER;
 use super::target::Target;
 use super::verdict::Failure;
 
@@ -29,16 +29,16 @@ pub struct TargetStatus {
     pub dead: u64,
     pub waiting_rows: u64,
     pub waiting_bytes: u64,
-    /// When the oldest waiting batch was begun, epoch milliseconds.
+    /// The time at which the oldest waiting batch was begun, in epoch milliseconds.
     pub oldest_ms: Option<i64>,
-    /// Why the table takes no rows, in words for a person.
+    /// The reason why the table gets no rows, as a text for a person.
     pub stalled: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     targets: [TargetStatus; Target::COUNT],
-    /// Why nothing at all is delivered: the server is not reachable or not migrated.
+    /// The reason why nova delivers nothing at all: the server is not reachable or not migrated.
     unprepared: Option<Arc<str>>,
     /// The findings of the last check of the tables.
     findings: Vec<Finding>,
@@ -51,22 +51,25 @@ struct Inner {
 pub struct Status {
     inner: Mutex<Inner>,
     changed: Condvar,
-    /// Wakes waiters in the order of their waiting, so that a simulation is repeatable.
+    /// Wakes waiting tasks in the order in which they began to wait, so that a simulation is repeatable.
     commits: Notify,
     breaker: Mutex<Breaker>,
-    /// Since when the breaker allows only trials, by its clock. There is one log line for each such time.
+    /// The time, by the breaker's clock, since which the breaker has allowed only trials. nova logs one line each time
+    /// when the breaker opens.
     away_ms: Mutex<Option<i64>>,
-    /// The origin of the breaker's clock. Wall time could stand still or be set back.
+    /// The origin of the breaker's clock. The breaker has its own clock, because wall time could stand still or be set
+    /// back.
     born: tokio::time::Instant,
-    /// Whether the server was migrated and checked, so that rows are sent.
+    /// Whether the server is migrated and checked, so that nova sends rows.
     pub prepared: AtomicBool,
     pub query_seconds: Histogram,
     pub query_errors: Counter,
-    /// The last check of the materialised views: how long it took, and how far they are behind.
+    /// The seconds that the last check of the materialised views took; `views_staleness` is how far the views were
+    /// behind.
     pub views_seconds: Gauge<f64, AtomicU64>,
     pub views_staleness: Gauge<f64, AtomicU64>,
-    /// The number of batches that were found in the base table without an acknowledgement, so that it is unknown
-    /// whether the views have them.
+    /// The number of batches that nova found in the base table without an acknowledgement. It is unknown whether the
+    /// views have the rows of the batches that nova found without an acknowledgement.
     pub uncertain_batches: AtomicU64,
 }
 
@@ -76,7 +79,7 @@ impl Default for Status {
             inner: Mutex::default(),
             changed: Condvar::new(),
             commits: Notify::new(),
-            breaker: Mutex::default(),
+            breaker: Mutex::new(Breaker::new(BREAKER)),
             away_ms: Mutex::default(),
             born: tokio::time::Instant::now(),
             prepared: AtomicBool::new(false),
@@ -90,7 +93,7 @@ impl Default for Status {
 }
 
 impl Status {
-    /// All tables, in the order of [`Target::ALL`].
+    /// Returns the state of all tables, in the order of [`Target::ALL`].
     pub fn targets(&self) -> [TargetStatus; Target::COUNT] {
         self.inner.lock().targets.clone()
     }
@@ -103,13 +106,13 @@ impl Status {
         self.inner.lock().findings.clone()
     }
 
-    /// The batches that `post_events` must have.
+    /// Returns the batches that `post_events` must have.
     pub fn marks(&self) -> Vec<Mark> {
         self.inner.lock().marks.clone()
     }
 
-    /// The problems for a person, for anyone to read. The server's own texts, which may contain rows, are only in the
-    /// log.
+    /// Returns the problems of the delivery as texts that anybody may read. ClickHouse's own texts, which may contain
+    /// rows, are only in the log.
     pub fn complaints(&self) -> Vec<String> {
         let inner = self.inner.lock();
         let unprepared =
@@ -130,7 +133,7 @@ impl Status {
         complaints
     }
 
-    /// The bytes of rows that wait for ClickHouse.
+    /// Returns the bytes of all rows that wait for ClickHouse.
     pub fn waiting_bytes(&self) -> u64 {
         self.inner.lock().targets.iter().map(|target| target.waiting_bytes).sum()
     }
@@ -147,12 +150,12 @@ impl Status {
         self.born.elapsed().as_millis() as i64
     }
 
-    /// How long to wait before an attempt, in milliseconds. 0 allows the attempt.
+    /// Returns how many milliseconds an attempt must wait because of the breaker. 0 allows the attempt.
     pub(super) fn admit(&self) -> i64 {
         self.breaker.lock().admit(self.age_ms())
     }
 
-    /// Notes that the server answered, whatever the answer is.
+    /// Notes that the server answered, whatever its answer is.
     pub(super) fn answered(&self) {
         self.breaker.lock().answered();
         if let Some(since_ms) = self.away_ms.lock().take() {
@@ -165,16 +168,11 @@ impl Status {
         }
     }
 
-    /// Notes that there was no reliable answer.
+    /// Notes that the server gave no reliable answer.
     pub(super) fn failed(&self, failure: &Failure) {
         let now_ms = self.age_ms();
-        self.breaker.lock().failed(now_ms);
-        if self.breaker_state() == BreakerState::Closed {
-            return;
-        }
-        let mut away_ms = self.away_ms.lock();
-        if away_ms.is_none() {
-            *away_ms = Some(now_ms);
+        if self.breaker.lock().failed(now_ms) {
+            *self.away_ms.lock() = Some(now_ms);
             tracing::error!(
                 "ClickHouse does not answer: {failure}: rows wait in the outbox, nothing is lost, and it is tried again every \
                  second; start it, or correct clickhouse.url"
@@ -182,7 +180,7 @@ impl Status {
         }
     }
 
-    /// Sets the counts of every table after a commit. Stalls stay.
+    /// Sets the counts of every table after a commit, and keeps the reasons of stalled tables. Stalls stay.
     pub(super) fn committed(&self, counts: [TargetStatus; Target::COUNT], marks: &[Mark]) {
         let mut inner = self.inner.lock();
         if inner.marks != marks {
@@ -196,7 +194,7 @@ impl Status {
         self.commits.notify_waiters();
     }
 
-    /// Ends with the first commit after the future is enabled.
+    /// Returns a future that ends at the first commit after it is enabled.
     pub(super) fn next_commit(&self) -> Notified<'_> {
         self.commits.notified()
     }
@@ -231,7 +229,8 @@ impl Status {
         self.query_errors.inc_by(u64::from(failed));
     }
 
-    /// Waits until no row waits, as long as some are acknowledged within `idle` and for no longer than `most`.
+    /// Waits until no row waits for ClickHouse. The wait ends early if ClickHouse acknowledges no row within `idle`, or
+    /// after `most`.
     pub fn wait_empty(&self, idle: Duration, most: Duration) -> bool {
         let end = monotonic_now() + most;
         let waiting = |inner: &Inner| inner.targets.iter().map(|target| target.waiting_rows).sum::<u64>();

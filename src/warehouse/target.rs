@@ -1,4 +1,4 @@
-//! The tables of ClickHouse that receive rows.
+//! The tables of ClickHouse that nova fills.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ pub const VIEW_TARGETS: [&str; 3] = ["post_metrics_1m", "post_metrics_1h", "user
 /// A table of ClickHouse that nova fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// The table `{table}_cdc`.
+    /// The ClickHouse table `{table}_cdc`.
     Rows(Table),
-    /// The table `post_events`.
+    /// The ClickHouse table `post_events`.
     Events,
 }
 
@@ -29,8 +29,8 @@ impl Target {
         Target::Events,
     ];
 
-    /// The number in the store. A number never changes and is never used again. The source tables' own numbers continue
-    /// at 6.
+    /// Returns the table's number in the store. The number of a table never changes and is never used for another
+    /// table. New tables of the source get numbers from 6 on.
     pub const fn number(self) -> u8 {
         match self {
             Target::Rows(Table::Users) => 0,
@@ -42,13 +42,13 @@ impl Target {
         }
     }
 
-    /// The table of a stored number.
+    /// Returns the table with a stored number.
     pub fn numbered(number: u8) -> Result<Target, CodecError> {
         let unknown = CodecError::Unknown { what: "ClickHouse table", number: number.into() };
         Target::ALL.into_iter().find(|target| target.number() == number).ok_or(unknown)
     }
 
-    /// The index in [`Target::ALL`], in memory.
+    /// Returns the table's index in [`Target::ALL`], which is used only in memory.
     pub const fn index(self) -> usize {
         match self {
             Target::Rows(table) => table as usize,

@@ -1,4 +1,4 @@
-//! Delivers one table's sealed batches.
+//! Delivers the sealed batches of one table.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -22,29 +22,30 @@ use super::target::Target;
 use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
 use super::{lint, rows};
 
-/// The number of attempts with an unknown error code before the rows are suspected.
+/// After this many attempts with an unknown error code, nova suspects the rows.
 const UNKNOWN_MAX_ATTEMPTS: u32 = 5;
 
-/// The delivery of one table.
+/// The delivery of one table's batches.
 pub(super) struct Task {
     shared: Rc<Shared>,
     target: Target,
-    /// The batches that were reported to the writer and that it has not removed yet.
+    /// The batches that the task has reported to the writer and that the writer has not removed yet.
     reported: BTreeSet<u64>,
-    /// The batches that an earlier process may have sent, whole or in pieces.
+    /// The batches that an earlier process may have sent, as a whole or in pieces.
     inherited: BTreeSet<u64>,
     began: Instant,
-    /// The last attempt on the present batch without an answer. It may still arrive.
+    /// The time of the last attempt on the present batch that got no answer. The rows of an attempt without an answer
+    /// may still arrive.
     silent: Cell<Option<Instant>>,
 }
 
-/// The most batches, among those sealed now, that an earlier process can have sent: those ahead, the one in progress,
-/// and as many as were open before it and sealed after it.
+/// The maximum number of sealed batches that an earlier process can have sent: the reported batches, the batch that it
+/// was sending, and as many as were open before that batch and sealed after it.
 const INHERITED_MAX: usize = AHEAD_MAX_BATCHES + 1 + OPEN_MAX;
 
-/// Why a batch is left for now.
+/// The reason why a task leaves a batch for now.
 enum Left {
-    /// The writer has ended, or the store cannot be read: the process ends.
+    /// The process ends, because the writer has ended or the store cannot be read.
     Ended,
 }
 
@@ -62,7 +63,7 @@ impl Task {
             Err(error) => return self.unreadable(&error),
         }
         loop {
-            // The wait is enabled before the check, so that a commit after the check wakes the task.
+            // The wait for a commit is enabled before the check, so that a commit after the check wakes the task.
             let mut commit = std::pin::pin!(status.next_commit());
             commit.as_mut().enable();
             match self.next() {
@@ -88,7 +89,7 @@ impl Task {
         outbox::sealed(&self.shared.parts.store.read()?, self.target, limit)
     }
 
-    /// The first batch that was not reported, if no more than [`AHEAD_MAX_BATCHES`] are reported.
+    /// Returns the first batch that was not reported yet, or `None` if [`AHEAD_MAX_BATCHES`] batches are reported.
     fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, outbox::OutboxError> {
         let found = self.sealed(AHEAD_MAX_BATCHES + 1)?;
         self.reported.retain(|batch| found.iter().any(|(known, _)| known == batch));
@@ -133,11 +134,11 @@ impl Task {
         }
     }
 
-    /// Finds the bad rows of a refused batch. The other rows are stored when this returns. `taken` says that some of
-    /// the batch were stored before.
+    /// Finds the bad rows of a refused batch. When `find_dead` returns, the table has the other rows of the batch.
+    /// `taken` says that the table already had some rows of the batch.
     async fn find_dead(&self, mut whole: Piece, mut taken: bool, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
-        // Rows that were sent under another token have arrived by now, if they ever do.
+        // Rows that were sent under another token have arrived by now, or will never arrive.
         if self.silent.get().is_some() {
             match self.look(&whole).await {
                 Present::None => {}
@@ -172,7 +173,8 @@ impl Task {
                     self.stall(Some(format!("it refuses every row: {words}")));
                     hint = None;
                     self.rest().await;
-                    // Rows that were accepted are stored under the tokens of pieces that may not come again.
+                    // The rows that a search stored have the tokens of its pieces, and the next search may not make the
+                    // same pieces.
                     if self.target == Target::Events {
                         match self.look(&whole).await {
                             Present::All => return Ok(Vec::new()),
@@ -190,7 +192,7 @@ impl Task {
         Ok(outbox::pieces(&read).map_err(|_| Left::Ended)?.contains(&batch))
     }
 
-    /// Returns once it is durable that the batch is sent in pieces.
+    /// Returns when a commit contains the note that the batch is sent in pieces.
     async fn mark_pieces(&self, batch: u64) -> Result<(), Left> {
         let parts = &self.shared.parts;
         if self.in_pieces(batch)? {
@@ -209,13 +211,15 @@ impl Task {
         }
     }
 
-    /// Sends a piece until it is stored (`None`) or refused because of its content (the server's text).
+    /// Sends a piece until it is stored, which returns `None`, or refused because of its rows, which returns the text
+    /// of the error.
     async fn store(&self, piece: &Piece) -> Result<Option<String>, Left> {
         let parts = &self.shared.parts;
         let token =
             format!("nova:{:016x}:{}:{}:{:032x}", parts.store_id, self.target, piece.batch, xxh3_128(&piece.rows));
         let (mut attempt, mut unknown) = (0u32, 0u32);
-        // The time since when the end of an attempt is unknown, and whether it may still run.
+        // `doubt` is the time since which it has been unknown how an attempt ended; `running` says whether the attempt
+        // may still run.
         let (mut doubt, mut running) = (None::<Instant>, false);
         loop {
             if doubt.is_some_and(|since| since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms) {
@@ -270,14 +274,15 @@ impl Task {
         }
     }
 
-    /// Waits until no attempt without an answer can arrive any more.
+    /// Waits until no attempt that got no answer can arrive any more.
     async fn outlast(&self) {
         if let Some(last) = self.silent.get() {
             tokio::time::sleep_until(last + Duration::from_millis(self.shared.parts.pace.held_max_ms)).await;
         }
     }
 
-    /// Decides about a piece that may be stored. `None` if no row of it is.
+    /// Asks which rows of a piece are stored, and stores the missing rows if only some are stored. Returns `None` if no
+    /// row of the piece is stored.
     async fn settle(&self, piece: &Piece) -> Option<Result<Option<String>, Left>> {
         let present = self.look(piece).await;
         if !matches!(present, Present::None) {
@@ -293,8 +298,8 @@ impl Task {
         }
     }
 
-    /// Waits as long as `lint` refuses the table or the breaker is open. The caller asks the server next; for a
-    /// half-open breaker this is the one trial.
+    /// Waits while a finding stops the table or the breaker is open. The caller must ask the server next, because its
+    /// request is the only trial of a half-open breaker.
     async fn wait_for_leave(&self) {
         loop {
             if let Some(reason) = self.shared.refusal(self.target) {
@@ -311,7 +316,8 @@ impl Task {
         }
     }
 
-    /// The text of a refusal that rows may have caused. `None` if the table itself is the cause.
+    /// Returns the text of a refusal that rows may have caused. Returns `None` if the table itself is the cause of the
+    /// refusal.
     async fn suspect(&self, columns: &Columns, failure: &Failure) -> Option<String> {
         let parts = &self.shared.parts;
         parts.status.answered();
@@ -329,7 +335,7 @@ impl Task {
         }
     }
 
-    /// Waits as the failure requires.
+    /// Waits as long as the failure requires.
     async fn failed(&self, failure: &Failure, seed: u64, attempt: u32) {
         let parts = &self.shared.parts;
         tracing::debug!(table = self.target.name(), attempt, "ClickHouse: {failure}");
@@ -350,9 +356,10 @@ impl Task {
         }
     }
 
-    /// Finds which of the rows are in the table, after queries that still run for the batch were ended. It asks until
-    /// there is an answer. Even if all rows are there, another attempt may still be running. (A batch that is ended
-    /// between the table and its views counts as uncertain.)
+    /// Returns which rows of the piece are in the table, after it has killed inserts of the batch that still run.
+    /// `look` repeats the question until the server answers. Even if the table has all rows, another attempt may still
+    /// be running. If an insert was killed after the table got its rows and before the views got them, the batch counts
+    /// as uncertain.
     async fn look(&self, piece: &Piece) -> Present {
         let mut attempt = 0u32;
         loop {
@@ -365,7 +372,7 @@ impl Task {
         }
     }
 
-    /// Notes that rows were found whose insert was never confirmed, so it is unknown whether the views have them.
+    /// Notes that the table has rows whose insert was never acknowledged, so it is unknown whether the views have them.
     fn uncertain(&self, batch: u64) {
         tracing::warn!(table = self.target.name(), batch, "found rows of a batch whose insert was never confirmed");
         self.shared.parts.status.uncertain_batches.fetch_add(1, Ordering::Relaxed);

@@ -1,51 +1,52 @@
-//! Decides what ClickHouse's answer to an insert means. It is one function, so that the table of `docs/clickhouse.md`
-//! is in one place of the code.
+//! Decides what ClickHouse's answer to an insert means. The decision is one function, so that the code has the table of
+//! `docs/clickhouse.md` in one place.
 
 use crate::mutant::{self, Mutant};
 
-/// Why an insert ended without an acknowledgement.
+/// The reason why an insert ended without an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The server was not reached, so nothing was sent.
+    /// nova did not reach the server, so nothing was sent.
     #[error("not reached: {0}")]
     Unreachable(String),
-    /// The connection broke after something was sent.
+    /// The connection broke after nova had sent something.
     #[error("no answer: {0}")]
     Broken(String),
     #[error("no answer in time")]
     TimedOut,
-    /// The server, or a proxy before it, refused. `code` is the error code of ClickHouse itself.
+    /// The server, or a proxy before it, refused the insert. `code` is the error code of ClickHouse, or `None` if a
+    /// proxy refused the insert.
     #[error("{text}")]
     Refused { code: Option<u32>, text: String },
 }
 
-/// The next step.
+/// What the delivery does after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing was stored. The same bytes are sent again, for ever.
+    /// The server stored nothing. nova sends the same bytes again until the server stores them.
     Retry,
-    /// The rows may be stored. The same bytes and token are sent again while the server remembers tokens, and later
-    /// only after a look at the table.
+    /// The server may have stored the rows. nova sends the same bytes and token again while the server remembers
+    /// tokens, and later only after it has looked at the table.
     Ambiguous,
-    /// The rows may be stored, as for `Ambiguous`, and the sender must slow down.
+    /// The server may have stored the rows, and it is overloaded, so the sender must slow down.
     Overload,
-    /// The table cannot take rows before a person acts. Other tables continue.
+    /// The table cannot take rows before a person repairs it. The delivery to other tables continues.
     Stall,
-    /// A row may be the cause, and is searched by experiment.
+    /// A row may be the cause of the failure, so nova searches for the row.
     Suspect,
-    /// nova does not know the code. The insert is repeated a few times, and then the rows are suspected.
+    /// nova does not know the error code. nova repeats the insert a few times, and then suspects the rows.
     Unknown,
 }
 
-/// The verdict by the table of `docs/clickhouse.md`.
+/// Returns the verdict about a failure, as the table of `docs/clickhouse.md` has it.
 pub fn verdict(failure: &Failure) -> Verdict {
     let (code, text) = match failure {
         Failure::Unreachable(_) => return Verdict::Retry,
-        // A proxy may answer for a server that is still working on the insert.
+        // A proxy may answer in place of a server that is still working on the insert.
         Failure::Broken(_) | Failure::TimedOut | Failure::Refused { code: None, .. } => return Verdict::Ambiguous,
         Failure::Refused { code: Some(code), text } => (*code, text),
     };
-    // The base table may already have the rows, and a search for a bad row would insert the good ones again.
+    // The base table may already have the rows, and a search for a bad row would insert the good rows a second time.
     if text.contains("while pushing to view") {
         return Verdict::Stall;
     }
@@ -60,25 +61,26 @@ pub fn verdict(failure: &Failure) -> Verdict {
     }
 }
 
-/// Whether the table may have the rows although no acknowledgement came. A refusal can come after the rows, too: from a
-/// proxy, a view, or a replica that lost its Keeper.
+/// Whether the table may have the rows although the insert was not acknowledged. A refusal after the rows were stored
+/// can come from a proxy, a view, or a replica that lost its connection to Keeper.
 pub fn may_be_stored(failure: &Failure) -> bool {
     !matches!(failure, Failure::Unreachable(_))
 }
 
-/// Whether the user lacks the right to the statement, so that repeating it has no other result.
+/// Whether nova's user lacks the right to run the statement, so that a repetition would fail in the same way.
 pub fn may_not(failure: &Failure) -> bool {
     matches!(failure, Failure::Refused { code: Some(164 | 497), .. })
 }
 
-/// ClickHouse's error code in a text such as `Code: 60. DB::Exception: …`.
+/// Returns ClickHouse's error code from a text such as `Code: 60. DB::Exception: …`.
 pub fn code(text: &str) -> Option<u32> {
     let rest = &text[text.find("Code: ")? + 6..];
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     rest[..digits].parse().ok()
 }
 
-/// The row to which the text of an error points, counted from zero. It is a hint and no proof.
+/// Returns the number of the row that the text of an error names, counted from zero. The row that the text of an error
+/// names is a hint and no proof.
 pub fn row_hint(text: &str) -> Option<usize> {
     let rest = ["at row ", "at row: ", "row "].iter().find_map(|mark| text.split(mark).nth(1))?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();

@@ -1,4 +1,4 @@
-//! Reads the counts of the materialised views.
+//! Reads the counts of ClickHouse's materialised views.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use super::clickhouse::ClickHouse;
 use super::status::Status;
 use super::verdict::{Failure, Verdict, verdict};
 
-/// ClickHouse's codes for a table or database that does not exist yet.
+/// ClickHouse's error codes for a table or a database that does not exist yet.
 const NOT_MIGRATED: [u32; 2] = [60, 81];
 
-/// Why the views were not read.
+/// The reason why nova could not read the views.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// ClickHouse does not answer for now, or answers nothing until somebody repairs it, which the sender reports.
+    /// ClickHouse gives no answer for now. If a person must repair ClickHouse, the sender reports the reason.
     Away(String),
-    /// Any other reason.
+    /// The query failed for any other reason.
     Failed(String),
 }
 
-/// The views by the length of their buckets.
+/// The length of a view's buckets, which selects the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buckets {
     Minutes,
@@ -37,22 +37,22 @@ impl Buckets {
     }
 }
 
-/// The materialised views.
+/// The materialised views of ClickHouse.
 pub struct Views {
     pub clickhouse: ClickHouse,
     pub status: Arc<Status>,
 }
 
 impl Views {
-    /// The rows of an answer. There are none if the views do not exist yet.
+    /// Returns the rows of an answer. The result has no rows if the materialised views do not exist yet.
     fn ask(&self, sql: String) -> impl Future<Output = Result<Vec<Vec<String>>, Unread>> + Send + use<> {
         let (clickhouse, status) = (self.clickhouse.clone(), Arc::clone(&self.status));
         async move {
             match clickhouse.rows(&sql).await {
                 Ok(rows) => Ok(rows),
                 Err(Failure::Refused { code: Some(code), .. }) if NOT_MIGRATED.contains(&code) => Ok(Vec::new()),
-                // The sender reports why no table can be made, so a query that fails for the same reason is not
-                // reported as well.
+                // The sender already reports why the tables cannot be made, so a query that fails for the same reason
+                // is not reported.
                 Err(failure) if status.unprepared().is_some() => Err(Unread::Away(failure.to_string())),
                 Err(failure) => Err(match verdict(&failure) {
                     Verdict::Retry | Verdict::Ambiguous | Verdict::Overload => Unread::Away(failure.to_string()),
@@ -62,7 +62,7 @@ impl Views {
         }
     }
 
-    /// The number of events of each [`crate::event::Action`] in these hours since the epoch.
+    /// Counts the events of each [`crate::event::Action`] in a range of hours since the epoch.
     pub fn events(&self, hours: Range<i64>) -> impl Future<Output = Result<[i64; 5], Unread>> + Send + use<> {
         let rows = self.ask(format!(
             "SELECT sum(impressions), sum(views), sum(likes), sum(comments), sum(shares) FROM {} WHERE {}",
@@ -76,8 +76,8 @@ impl Views {
         }
     }
 
-    /// The posts with the most views and shares, weighted by `weights` of each action, in these minutes since the
-    /// epoch, with impressions, views and shares of each.
+    /// Returns the posts with the highest weighted sum of views and shares in a range of minutes since the epoch, with
+    /// impressions, views and shares of each post.
     pub fn posts(
         &self,
         buckets: Buckets,
@@ -102,7 +102,7 @@ impl Views {
     }
 }
 
-/// A condition on the views' buckets, with limits in seconds.
+/// Returns a condition on the views' buckets, with limits in epoch seconds.
 fn within(from_s: i64, to_s: i64) -> String {
     format!("bucket >= toDateTime({}, 'UTC') AND bucket < toDateTime({}, 'UTC')", from_s.max(0), to_s.max(0))
 }

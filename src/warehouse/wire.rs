@@ -1,4 +1,4 @@
-//! The types of columns, with their encodings in RowBinary and in the store.
+//! The types of ClickHouse's columns, with their encodings in RowBinary and in the store.
 
 use nova_storage::codec::CodecError;
 
@@ -11,7 +11,7 @@ pub enum Wire {
     NullableUuid,
     Text,
     NullableText,
-    /// A text column with few different values.
+    /// A text column that has few different values.
     Word,
     Bool,
     Micros,
@@ -40,7 +40,8 @@ impl Wire {
         Wire::U128,
     ];
 
-    /// The number in the store. A number never changes and is never used again.
+    /// Returns the number of the type in the store. The number of a type never changes and is never used for another
+    /// type.
     pub const fn number(self) -> u8 {
         match self {
             Wire::Uuid => 0,
@@ -59,13 +60,13 @@ impl Wire {
         }
     }
 
-    /// The type of a stored number.
+    /// Returns the type with a stored number.
     pub fn numbered(number: u8) -> Result<Wire, CodecError> {
         let unknown = CodecError::Unknown { what: "column type", number: number.into() };
         Wire::ALL.into_iter().find(|wire| wire.number() == number).ok_or(unknown)
     }
 
-    /// The column's type in ClickHouse, as `system.columns` prints it.
+    /// Returns the column's type in ClickHouse, as `system.columns` prints it.
     pub const fn type_name(self) -> &'static str {
         match self {
             Wire::Uuid => "UUID",
@@ -84,7 +85,7 @@ impl Wire {
         }
     }
 
-    /// The encoding of a column of the source.
+    /// Returns the encoding of a column of the source.
     pub(super) fn of(kind: ColumnType, nullable: bool) -> Wire {
         match (kind, nullable) {
             (ColumnType::Uuid, false) => Wire::Uuid,

@@ -1,6 +1,7 @@
-//! Checks that a file is what redb wrote: every page of the last commit is compared with its checksum, and the number
-//! of the last commit with the mark. The check is redb's own (`set_check_integrity_on_open`). It repairs and commits,
-//! so here it works on a view that keeps writes in memory, and the file is never changed.
+//! Checks that a file has the content that redb wrote: the check compares every page of the last commit with its
+//! checksum, and the number of the last commit with the mark. redb itself checks the pages
+//! (`set_check_integrity_on_open`). redb's check also repairs and commits, so nova runs it on a view that keeps writes
+//! in memory. The check never changes the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,36 +17,38 @@ use crate::guard::guarded;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
 use crate::schema::META;
 
-/// The size of redb's page cache during a check.
+/// The size of redb's page cache during a check, in bytes.
 const CACHE_BYTES: usize = 16 << 20;
 /// The first bytes of every file of redb.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
 const NO_STORE: &str = "it does not begin as a store does";
-/// The key in `meta` for the number of commits. The value is a version byte, and then the number in little-endian
-/// order.
+/// The key of the number of commits in the table `meta`. The value under the key `commits` is a version byte, and then
+/// the number in little-endian order.
 pub(crate) const COMMITS_KEY: &str = "commits";
 const COMMITS_VERSION: u8 = 1;
 
-/// Bytes that do not change during a check.
+/// The bytes of a file as they were at one moment, for a check.
 pub(crate) trait Bytes: fmt::Debug + Send + Sync + 'static {
     fn len(&self) -> io::Result<u64>;
-    /// Reads bytes. [`io::ErrorKind::Interrupted`] means that the bytes of that moment are lost.
+    /// Reads bytes. The error [`io::ErrorKind::Interrupted`] means that the bytes of the earlier moment no longer
+    /// exist.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-    /// Whether no other process writes the file. If so, this stays true until [`Bytes::unlock`].
+    /// Whether no other process writes the file. If `lock` returns true, no other process writes the file until
+    /// [`Bytes::unlock`].
     fn lock(&self) -> Result<bool, BackendError>;
     fn unlock(&self) -> io::Result<()>;
 }
 
-/// The end of a check without a finding.
+/// The result of a check that found no damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
-    /// Every page was checked.
+    /// The check has read every page.
     Whole,
-    /// The check was stopped before the end.
+    /// The check was stopped before it had read every page.
     Stopped,
 }
 
-/// Why a check could not confirm that the file is whole.
+/// The reason why a check could not confirm that a file is undamaged.
 #[derive(Debug)]
 pub(crate) enum CheckError {
     Damaged(String),
@@ -54,12 +57,13 @@ pub(crate) enum CheckError {
 }
 
 impl CheckError {
-    /// The error for redb's error at the opening of a file.
+    /// Converts the error that redb returns when it opens a file.
     pub fn of(error: DatabaseError) -> CheckError {
         match error {
             DatabaseError::DatabaseAlreadyOpen => CheckError::InUse,
             DatabaseError::Storage(StorageError::Corrupted(detail)) => CheckError::Damaged(detail),
-            // This is an empty file, a file that is no store at all, or one that ends too early.
+            // An empty file, a file that is not a store, and a file that ends too early all give an error of the kind
+            // `InvalidData` or `UnexpectedEof`.
             DatabaseError::Storage(StorageError::Io(error))
                 if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
             {
@@ -75,18 +79,19 @@ impl CheckError {
     }
 }
 
-/// Whether the file begins like redb's files. redb would take an empty file for a new store.
+/// Whether the file begins as every file of redb does. Without the check of the first bytes, redb would take an empty
+/// file for a new store.
 fn is_store(bytes: &dyn Bytes) -> bool {
     let mut first = [0; MAGIC.len()];
     bytes.read(0, &mut first).is_ok() && first == MAGIC
 }
 
-/// The position at which redb notes whether the file was closed in order, and the bit that says it was not
-/// (`GOD_BYTE_OFFSET` and `RECOVERY_REQUIRED` in redb's `header.rs`).
+/// The position of redb's flags about the state of the file, and the flag that says that the file was not closed in
+/// order (`GOD_BYTE_OFFSET` and `RECOVERY_REQUIRED` in redb's `header.rs`).
 const STATE_AT: u64 = MAGIC.len() as u64;
 const NOT_CLOSED: u8 = 2;
 
-/// Whether the last process closed the file in order.
+/// Whether the last process has closed the file in order.
 pub(crate) fn is_clean(bytes: &dyn Bytes) -> Result<bool, CheckError> {
     let mut state = [0];
     if !is_store(bytes) || bytes.read(STATE_AT, &mut state).is_err() {
@@ -95,7 +100,8 @@ pub(crate) fn is_clean(bytes: &dyn Bytes) -> Result<bool, CheckError> {
     Ok(state[0] & NOT_CLOSED == 0)
 }
 
-/// Checks every page, until `stop` returns true. `stop` gets the number of bytes of each read before the read.
+/// Checks every page, until `stop` returns true. `check` calls `stop` before each read, with the number of bytes that
+/// it is going to read.
 pub(crate) fn check(
     bytes: impl Bytes,
     stop: impl Fn(usize) -> bool + Send + Sync + 'static,
@@ -120,14 +126,14 @@ pub(crate) fn check(
         durable(mark, commits(&database)?)
     });
     match checked {
-        // The result does not matter, because a read was refused.
+        // The result of a stopped check does not matter, because a read was refused.
         _ if stopped.load(Ordering::Relaxed) => Ok(Checked::Stopped),
         Ok(checked) => checked.map(|()| Checked::Whole),
         Err(panicked) => Err(CheckError::Damaged(panicked.to_string())),
     }
 }
 
-/// Checks that no durable commit is missing.
+/// Checks that no durable commit is missing in the file.
 pub(crate) fn durable(mark: Option<u64>, commits: u64) -> Result<(), CheckError> {
     match mark {
         Some(mark) if commits < mark => {
@@ -138,14 +144,15 @@ pub(crate) fn durable(mark: Option<u64>, commits: u64) -> Result<(), CheckError>
     }
 }
 
-/// The value in `meta` for this number of commits.
+/// Returns the value in `meta` for a number of commits.
 pub(crate) fn commits_value(commits: u64) -> [u8; 9] {
     let mut value = [COMMITS_VERSION; 9];
     value[1..].copy_from_slice(&commits.to_le_bytes());
     value
 }
 
-/// The number of commits in the file. It is 0 before the first, and in a file of an earlier version.
+/// Returns the number of commits in the file. The number of commits is 0 before the first commit, and in a file of a
+/// version that did not count commits.
 pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
     let damaged = |error: redb::Error| match error {
         redb::Error::Io(error) => CheckError::Io(error.into()),
@@ -164,14 +171,14 @@ pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
     }))
 }
 
-/// The bytes, covered by redb's writes.
+/// The bytes of a file, overlaid with what redb writes during the check.
 struct View {
     base: Box<dyn Bytes>,
     len: Mutex<u64>,
-    /// The written pages by their number.
+    /// The pages that redb has written during the check, by their numbers.
     written: Mutex<BTreeMap<u64, Box<[u8]>>>,
     stop: Box<dyn Fn(usize) -> bool + Send + Sync>,
-    /// Set once a read was refused.
+    /// Whether a read was refused because the check must stop.
     stopped: Arc<AtomicBool>,
 }
 
@@ -185,7 +192,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The numbers of the pages that a range touches.
+/// Returns the numbers of the pages that a range of bytes touches.
 fn pages(offset: u64, length: usize) -> std::ops::Range<u64> {
     let page_bytes = PAGE_BYTES as u64;
     offset / page_bytes..(offset + length as u64).div_ceil(page_bytes)
@@ -197,7 +204,8 @@ impl View {
         io::Error::other("the check was stopped")
     }
 
-    /// Reads the bytes below the writes. Bytes after the end of the file are zeros.
+    /// Reads bytes of the file without what redb has written during the check. Bytes after the end of the file are read
+    /// as zeros.
     fn read_base(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.base.len()?.saturating_sub(offset).min(out.len() as u64) as usize;
         out[inside..].fill(0);

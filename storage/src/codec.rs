@@ -1,13 +1,14 @@
-//! The primitives of every stored value, and the values whose form this crate knows.
+//! The primitives of every stored value, and those values whose form the crate `nova-storage` knows.
 //!
-//! A value starts with a version byte. Integers are LEB128 varints, and signed ones are zigzag-coded first. Byte
-//! strings are length-prefixed. Reading never panics: malformed bytes are a [`CodecError`].
+//! A stored value starts with a version byte. Integers are stored as LEB128 varints. Signed integers are zigzag-coded
+//! before they are stored as varints. The length of a byte string is stored before the string. Reading never panics:
+//! malformed bytes give a [`CodecError`].
 
 #![warn(clippy::indexing_slicing)]
 
 use crate::id::Id;
 
-/// Why stored bytes cannot be read.
+/// The reason why stored bytes cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     #[error("the value ends in the middle of {0}")]
@@ -16,7 +17,7 @@ pub enum CodecError {
     Version { what: &'static str, found: u8, known: u8 },
     #[error("{0} holds an impossible value")]
     Invalid(&'static str),
-    /// A number to which a later version gave a meaning.
+    /// The value contains a number to which only a later version gave a meaning.
     #[error("{what} has the number {number}, which this build does not know: run the newer nova that wrote it")]
     Unknown { what: &'static str, number: u64 },
     #[error("{0} has bytes left over")]
@@ -65,11 +66,11 @@ impl Put for Vec<u8> {
     }
 }
 
-/// Reads primitives back, in the order in which they were written.
+/// Reads primitives in the order in which they were written.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
-    /// The name of the value that is read, for error messages.
+    /// The name of the value that is read, which errors contain.
     what: &'static str,
 }
 
@@ -108,14 +109,14 @@ impl<'a> Reader<'a> {
             }
             value |= part << shift;
             if byte & 0x80 == 0 {
-                // Each value has only one encoding, so leading zeros are refused.
+                // Each number has only one valid encoding, so superfluous zero groups at the end are refused.
                 return if byte == 0 && shift > 0 { Err(CodecError::Invalid(self.what)) } else { Ok(value) };
             }
         }
         Err(CodecError::Invalid(self.what))
     }
 
-    /// A byte that is 0 or 1.
+    /// Reads a byte that must be 0 or 1.
     pub fn flag(&mut self) -> Result<bool, CodecError> {
         match self.u8()? {
             0 => Ok(false),
@@ -161,48 +162,52 @@ impl<'a> Reader<'a> {
         self.flag()?.then(|| self.bytes()).transpose()
     }
 
-    /// All remaining bytes.
+    /// Returns all bytes that were not read yet.
     pub fn rest(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Checks that no bytes are left.
+    /// Checks that all bytes were read.
     pub fn end(self) -> Result<(), CodecError> {
         if self.bytes.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.what)) }
     }
 }
 
-/// The number of different outcomes of a record. The caller defines their numbers, which never change.
+/// The number of different outcomes of a record. The caller defines the numbers of the outcomes, which never change.
 pub const OUTCOMES: usize = 6;
 
-/// The most bytes of a source's own position in an offset row.
+/// The maximum number of bytes of a source's own position in an offset row.
 pub const COOKIE_MAX_BYTES: usize = 4 << 10;
 
-/// The state of one topic-partition: the position, and the outcomes of all records before it. In the store the source's
-/// own position, its cookie, follows: bytes that only the source reads, or none.
+/// The state of one partition of a topic: the position, and the counts of the outcomes of all records before it. In the
+/// store the row ends with the cookie, which is the source's own position: bytes that only the source reads, or no
+/// bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OffsetRow {
-    /// The next offset to read.
+    /// The offset of the next record to read.
     pub next: i64,
     pub consumed: u64,
     pub outcomes: [u64; OUTCOMES],
-    /// The number of events whose id was known with another payload. Each is also a duplicate.
+    /// The number of events whose id was already known with another payload. Each event with a conflict also counts as
+    /// a duplicate.
     pub conflicts: u64,
-    /// A hash of the record at `next - 1`, to detect a topic that was deleted and created again.
+    /// A hash of the record at `next - 1`. The hash detects a topic that was deleted and created again.
     pub digest: u64,
-    /// The largest arrival time of the partition's records, epoch milliseconds.
+    /// The latest arrival of the partition's records, in epoch milliseconds.
     pub arrival_ms: i64,
-    /// Whether the partition has delivered client events. The slowest such partition holds the dedup horizon.
+    /// Whether the partition has delivered client events. The dedup horizon waits for the slowest partition that
+    /// carries events.
     pub carries_events: bool,
 }
 
 impl OffsetRow {
-    /// The version of the format. Version 1 did not have the number of outcomes, which was six. Version 2 had no
-    /// cookie.
+    /// The version of the offset row's format. Version 1 of the offset row did not store the number of outcomes, which
+    /// was six. Offset rows of version 2 had no cookie.
     const VERSION: u8 = 3;
     const OUTCOMES_V1: u64 = 6;
 
-    /// Encodes the row. `cookie` has at most [`COOKIE_MAX_BYTES`], because the writer refuses a longer one.
+    /// Encodes the row with its cookie. `cookie` has at most [`COOKIE_MAX_BYTES`], because the writer refuses a longer
+    /// cookie.
     pub fn encode(&self, cookie: &[u8]) -> Vec<u8> {
         let mut out = vec![Self::VERSION];
         out.put_zigzag(self.next);
@@ -219,7 +224,7 @@ impl OffsetRow {
         out
     }
 
-    /// The row and its cookie.
+    /// Decodes a row and its cookie.
     pub fn decode(bytes: &[u8]) -> Result<(OffsetRow, &[u8]), CodecError> {
         let (mut reader, version) = Reader::versioned("offset row", bytes, Self::VERSION)?;
         let next = reader.zigzag()?;
@@ -242,21 +247,22 @@ impl OffsetRow {
         Ok((row, cookie))
     }
 
-    /// Checks N2: every consumed record has exactly one outcome.
+    /// Whether the counts satisfy N2: every consumed record has exactly one outcome.
     pub fn balanced(&self) -> bool {
         self.outcomes.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)) == Some(self.consumed)
     }
 }
 
-/// A record that could not be applied. It is kept whole, or cut as its sizes show, until somebody decides.
+/// A record that could not be applied. A dead letter keeps the record until somebody decides about it. The record in a
+/// dead letter is whole, or cut as its sizes show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetter {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// The arrival of the record, epoch milliseconds.
+    /// The arrival of the record in epoch milliseconds.
     pub timestamp_ms: i64,
-    /// When the letter was made, epoch milliseconds.
+    /// The time at which the record became a dead letter, in epoch milliseconds.
     pub died_at_ms: i64,
     pub stage: String,
     pub reason: String,
@@ -264,7 +270,7 @@ pub struct DeadLetter {
     pub attempts: u32,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    /// The sizes before any cut.
+    /// The size of the key before any cut; `value_bytes` is that of the value.
     pub key_bytes: u64,
     pub value_bytes: u64,
     pub headers: Vec<(String, Vec<u8>)>,
@@ -322,15 +328,15 @@ impl DeadLetter {
     }
 }
 
-/// A sealed batch of the outbox (N8). A batch's content never changes again.
+/// A sealed batch of the outbox (N8). The content of a sealed batch never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxBatch {
     pub rows: u32,
     pub bytes: u64,
-    /// A hash of the concatenated chunks.
+    /// A hash of the batch's concatenated chunks.
     pub hash: u128,
     pub chunks: u32,
-    /// The value of the table's partition expression, which is the same for all rows.
+    /// The value of the table's partition key, which is the same for all rows of the batch.
     pub partition: u32,
     pub sealed_at_ms: i64,
 }

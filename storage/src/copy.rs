@@ -10,24 +10,25 @@ use crate::file::Aside;
 use crate::seal::{self, Sealed};
 use crate::store::{self, ReadTxn, Store};
 
-/// The facts about a finished copy.
+/// What is known about a finished copy.
 #[derive(Debug)]
 pub struct Copied {
     pub entries: u64,
     pub bytes: u64,
-    /// Whether every page of the original was checked before the copy. It is false if too much was written during the
-    /// check.
+    /// Whether every page of the original was checked before the copy was made. `checked` is false if too much was
+    /// written during the check.
     pub checked: bool,
     pub seal: Sealed,
 }
 
-/// Zeros that overwrite a file piece by piece.
+/// The zeros with which a file is overwritten, one piece at a time.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl Store {
-    /// Writes the last commit into a new file: a consistent copy, even while the store is written. Both files are
-    /// checked, and the copy is sealed with the manifest that `manifest` makes from it and from the number of its
-    /// entries. The file must not exist, and afterwards it exists whole or not at all.
+    /// Writes the last commit into a new file. The copy is consistent, even if the store is written at the same time.
+    /// The original and the copy are checked. The copy is sealed with the manifest that `manifest` makes from the copy
+    /// and from the number of its entries. The file of a copy must not exist before. After `copy_to` the file is
+    /// complete, or it does not exist.
     pub fn copy_to(
         &self,
         path: &Path,
@@ -36,7 +37,7 @@ impl Store {
         if path.symlink_metadata().is_ok() {
             return Err(CopyError::Exists { path: path.display().to_string() });
         }
-        // Copying damaged pages would give them valid checksums.
+        // A copy of damaged pages would have valid checksums, so the original is checked first.
         let checked = self.check(|_| false)? == Checked::Whole;
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         let (aside, (entries, manifest)) =
@@ -47,7 +48,7 @@ impl Store {
         Ok(Copied { entries, bytes, checked, seal })
     }
 
-    /// A whole copy beside `path`, and the result of `told` for it and for the number of its entries.
+    /// Makes a complete copy beside `path`, and calls `told` with the copy and the number of its entries.
     fn copy_aside<T>(
         &self,
         path: &Path,
@@ -65,12 +66,12 @@ impl Store {
     }
 
     /// Writes the store into a new file without the pages of removed data, and overwrites the old file with zeros.
-    /// Returns the bytes before and after.
+    /// Returns the size of the file in bytes before and after.
     pub fn compact(self, path: &Path) -> Result<(u64, u64), CopyError> {
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         self.check(|_| false)?;
         let (aside, ()) = self.copy_aside(path, ".compacting", |_, _| Ok(()))?;
-        // The old file is closed in order first, because it is the store until the rename.
+        // The old file is closed in order before the rename, because it is still the store until then.
         drop(self);
         let mut old = OpenOptions::new().write(true).open(path).map_err(io)?;
         let (before, after) = (old.metadata().map_err(io)?.len(), aside.path().metadata().map_err(io)?.len());
@@ -93,8 +94,10 @@ fn overwrite(file: &mut File, bytes: u64) -> io::Result<()> {
 /// The endings of files that a killed process may leave beside a store.
 const LEFTOVERS: [&str; 4] = [".new", ".restoring", ".compacting", ".copying"];
 
-/// Removes files that killed processes left under `path`'s own name, and unfinished copies in `backups`. The caller has
-/// the store open. Links are removed, and their targets are not. Returns the names.
+/// Removes files beside the store at `path` that killed processes left, and unfinished copies in the directory
+/// `backups`. The caller of `remove_leftovers` must have the store open, so no other process makes temporary files
+/// beside it. `remove_leftovers` removes a symbolic link, and not the target of the link. Returns the names of the
+/// removed files.
 pub fn remove_leftovers(path: &Path, backups: &Path) -> Vec<PathBuf> {
     let beside = LEFTOVERS.iter().map(|ending| {
         let mut name = path.as_os_str().to_owned();

@@ -1,5 +1,5 @@
-//! The file as redb uses it: every read and write passes through here. It sets the mark ([`crate::mark`]), and it can
-//! freeze: a check then sees the file as of one moment, while redb continues to write.
+//! The file below redb: every read and write of redb passes through `Disk`. `Disk` writes the mark ([`crate::mark`]),
+//! and it can freeze the file: a check then sees the file as of one moment, while redb continues to write.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,21 +12,22 @@ use redb::{BackendError, StorageBackend};
 use crate::check::Bytes;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
 
-/// The most memory for pages that are overwritten during a check. If more is needed, the check gives up.
+/// The maximum number of bytes for old pages that are kept during a check. If the old pages need more memory than
+/// `KEPT_MAX_BYTES`, the check gives up.
 const KEPT_MAX_BYTES: usize = 64 << 20;
 
-/// The pages as they were when the file froze.
+/// The old pages of a frozen file.
 #[derive(Debug)]
 struct Kept {
-    /// The length of the file at that moment.
+    /// The length of the file when it was frozen.
     len: u64,
-    /// The former bytes of pages that were written since, by their number.
+    /// The old bytes of the pages that redb has written since the file was frozen, by the numbers of the pages.
     pages: BTreeMap<u64, Box<[u8]>>,
-    /// Whether a page of that moment is lost.
+    /// Whether an old page was not kept, so the frozen file can no longer be read.
     lost: bool,
 }
 
-/// The file as redb uses it.
+/// The file below redb.
 #[derive(Debug)]
 pub(crate) struct Disk {
     inner: Box<dyn StorageBackend>,
@@ -54,19 +55,20 @@ impl Disk {
         self.commits.store(commits, Ordering::Release);
     }
 
-    /// The number of commits that are known to be durable. `None` without a mark.
+    /// Returns the number of commits that are known to be durable. Returns `None` if the file has no valid mark.
     pub fn mark(&self) -> Option<u64> {
         let mut bytes = [0; MARK_BYTES];
         self.inner.read(MARK_AT as u64, &mut bytes).ok()?;
         mark::decode(&bytes)
     }
 
-    /// Writes the mark. If that fails, an older mark stays, which is also true.
+    /// Writes the mark of the last durable commit. If the write of the mark fails, the older mark stays, which is also
+    /// correct.
     pub fn set_mark(&self, commits: u64) {
         let _ = self.overwrite(MARK_AT as u64, &mark::encode(commits));
     }
 
-    /// Writes bytes outside of redb's header.
+    /// Writes bytes to the file, and keeps their old pages if the file is frozen.
     pub fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.keep(offset, bytes.len())?;
         self.inner.write(offset, bytes)
@@ -80,7 +82,7 @@ impl Disk {
         self.inner.read(offset, out)
     }
 
-    /// Freezes the file as long as the returned value lives. Only one can exist at a time.
+    /// Freezes the file until the returned value is dropped. Only one value of `Frozen` can exist at a time.
     pub fn freeze(self: &Arc<Disk>) -> io::Result<Frozen> {
         let mut kept = self.kept();
         if kept.is_some() {
@@ -95,7 +97,7 @@ impl Disk {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps pages before they are overwritten, while the file is frozen.
+    /// Keeps the old bytes of pages before they are overwritten, if the file is frozen.
     fn keep(&self, offset: u64, length: usize) -> io::Result<()> {
         if !self.frozen.load(Ordering::Acquire) {
             return Ok(());
@@ -121,7 +123,7 @@ impl Disk {
     }
 }
 
-/// The disk as redb's backend.
+/// Passes redb's calls to the `Disk`.
 #[derive(Debug)]
 pub(crate) struct Backend(pub Arc<Disk>);
 
@@ -178,7 +180,7 @@ impl StorageBackend for Backend {
     }
 }
 
-/// The file as of one moment. The disk thaws when this is dropped.
+/// The file as of the moment at which it was frozen. Dropping a `Frozen` ends the freeze of the file.
 #[derive(Debug)]
 pub(crate) struct Frozen(Arc<Disk>);
 
@@ -196,7 +198,8 @@ impl Bytes for Frozen {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let read = self.0.inner.read(offset, out);
-        // This is checked after the read: a page that was written before or during the read was kept before the write.
+        // `kept` is looked at only after the read, because a page that was overwritten before or during the read was
+        // kept before it was overwritten.
         let kept = self.0.kept();
         let kept = kept.as_ref().filter(|kept| !kept.lost);
         let kept =
@@ -215,7 +218,7 @@ impl Bytes for Frozen {
         Ok(())
     }
 
-    /// redb already holds the lock of the file.
+    /// `lock` takes no lock, because redb already holds the lock of the file.
     fn lock(&self) -> Result<bool, BackendError> {
         Ok(true)
     }

@@ -1,4 +1,5 @@
-//! One error for each verb: opening, reading, writing, copying. Damage is a variant of each.
+//! The errors of the store, one for each kind of operation: opening, reading, writing and copying. Each error of the
+//! store has a variant for damage.
 
 use std::io;
 
@@ -7,7 +8,7 @@ use crate::codec::CodecError;
 use crate::failure::StorageFailure;
 use crate::guard::Panicked;
 
-/// Why a store cannot be opened.
+/// The reason why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("the store {path} is in use by another process; stop it first, or use another data directory")]
@@ -31,7 +32,8 @@ impl OpenError {
     }
 }
 
-/// Why a read failed. The store must not be used any more, because an answer from it could be wrong.
+/// The reason why a read of the store failed. After a failed read the store must not be used any more, because its
+/// answers could be wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("the store is damaged ({0}): stop nova, then restore a backup, or move the file away and rebuild")]
@@ -49,7 +51,8 @@ impl From<ReadError> for StorageFailure {
     }
 }
 
-/// Why a write or commit failed. Nothing of the transaction is durable; the process must end.
+/// The reason why a write or a commit failed. After a failed write nothing of the transaction is durable, and the
+/// process must end.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("the store is damaged ({0}): restore a backup, or move the file away and rebuild")]
@@ -64,7 +67,7 @@ impl From<CodecError> for WriteError {
     }
 }
 
-/// Converts read errors, because a write may depend on a read.
+/// Converts the error of a read, because a write may depend on a read.
 impl From<ReadError> for WriteError {
     fn from(error: ReadError) -> WriteError {
         match error {
@@ -75,7 +78,7 @@ impl From<ReadError> for WriteError {
     }
 }
 
-/// Why a store could not be copied.
+/// The reason why a store could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error("{path} is there already; choose another name or remove it")]

@@ -1,10 +1,11 @@
-//! The error that redb or the system refused an operation.
+//! The error for an operation that redb or the system refused.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// The refusal of redb or of the system, in its words. If the system refused, its error is the source, with its kind.
+/// The text with which redb or the system refused an operation. If the system refused the operation, the error of the
+/// system is the source and keeps its kind.
 #[derive(Debug)]
 pub struct StorageFailure {
     text: String,

@@ -1,4 +1,5 @@
-//! Makes the files of a store: for their owner alone, never over a link or an existing file, whole or not at all.
+//! Makes the files of a store, which only their owner may read. A new file never replaces a link or an existing file,
+//! and it appears complete or not at all.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,16 +12,17 @@ use redb::{BackendError, StorageBackend as _};
 
 use crate::check::Bytes;
 
-/// The rights to read and write for the owner alone.
+/// The permissions of a file that only its owner may read and write.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Makes a file for its owner alone. The file must not exist. A link with this name is not followed: `O_EXCL` (POSIX
-/// `open`) refuses it.
+/// Makes a file that only its owner may read and write. The new file must not exist before. A link with the name of the
+/// new file is not followed, because `O_EXCL` (POSIX `open`) refuses it.
 pub fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(OWNER_ONLY).open(path)
 }
 
-/// A file under a temporary name until it is whole. If it is not moved to its place, it is removed.
+/// A file that has a temporary name until it is complete. If the file is not moved to its final place, it is removed
+/// when the `Aside` is dropped.
 #[derive(Debug)]
 pub struct Aside {
     path: PathBuf,
@@ -28,8 +30,9 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Makes a file beside `path`, with `ending` added to the name. A file that a killed process left under this name
-    /// is removed. A link is removed, and its target is not.
+    /// Makes a file beside `path`. Its name is the name of `path` with `ending`. If a killed process left a file with
+    /// the temporary name, `new` removes this file first. A link with the temporary name is removed, and its target is
+    /// not.
     pub fn new(path: &Path, ending: &str) -> io::Result<(Aside, File)> {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
@@ -46,7 +49,7 @@ impl Aside {
         &self.path
     }
 
-    /// Renames the file to `path`, durably.
+    /// Renames the file to `path`, and makes the rename durable.
     pub fn place(mut self, path: &Path) -> io::Result<()> {
         File::open(&self.path)?.sync_all()?;
         std::fs::rename(&self.path, path)?;
@@ -63,19 +66,19 @@ impl Drop for Aside {
     }
 }
 
-/// Makes the name of a file durable.
+/// Makes the directory entry of a file durable.
 pub fn sync_directory(of: &Path) -> io::Result<()> {
     let parent = of.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 
-/// A file that is only read.
+/// A file that nova only reads.
 #[derive(Debug)]
 pub(crate) struct ReadOnly(FileBackend);
 
 impl ReadOnly {
     pub fn open(path: &Path) -> io::Result<ReadOnly> {
-        // A device or a pipe may have no end.
+        // A device or a pipe is refused, because it may have no end.
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
         }
@@ -93,7 +96,8 @@ impl Bytes for ReadOnly {
         self.0.read(offset, out)
     }
 
-    /// Takes a shared lock, which excludes every process that has the file open as a store.
+    /// Takes a shared lock, which fails while a process has the file open as a store, and keeps other processes from
+    /// opening it as a store.
     fn lock(&self) -> Result<bool, BackendError> {
         self.0.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded)
     }

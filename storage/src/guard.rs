@@ -1,13 +1,14 @@
-//! Turns panics of redb into errors. redb trusts the pages that it reads, and damaged ones may make it fail an
-//! assertion or index out of bounds. Every call into redb goes through [`guarded`], so that such a panic becomes the
-//! error `Damaged` and prints nothing. A panic of nova's own code within a call continues as a panic.
+//! Turns panics of redb into errors. redb trusts the pages that it reads, and damaged pages may make redb fail an
+//! assertion or index out of bounds. Every call into redb is made by [`guarded`], so that a panic of redb becomes the
+//! error `Damaged` and prints nothing. A panic of nova's own code within a guarded call continues as a panic.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::Path;
 use std::sync::Once;
 
-/// The error that redb found something which it cannot have written. The text is redb's own.
+/// The error for a panic of redb, which has found something that it cannot have written. The text of a [`Panicked`] is
+/// the text of redb's panic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Panicked(String);
@@ -15,12 +16,12 @@ pub(crate) struct Panicked(String);
 thread_local! {
     /// The number of nested guarded calls of this thread.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// The text of the panic that ends the current call.
+    /// The text of the panic that ends the current guarded call.
     static WORDS: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Whether a panic is foreign: code of this workspace is compiled under relative paths, redb and the standard library
-/// under absolute ones.
+/// Whether a panic comes from foreign code. Code of this workspace is compiled with relative paths, redb and the
+/// standard library with absolute paths.
 fn is_foreign(info: &PanicHookInfo<'_>) -> bool {
     info.location().is_none_or(|at| Path::new(at.file()).is_absolute())
 }
@@ -33,7 +34,7 @@ fn words(info: &PanicHookInfo<'_>) -> String {
     format!("{}{place}", info.payload_as_str().unwrap_or("no message"))
 }
 
-/// Installs a hook once, before the existing one. The hook prints nothing for a panic that becomes an error.
+/// Installs a panic hook once, before the existing hook. The hook prints nothing for a panic that becomes an error.
 fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -63,8 +64,8 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_library_is_an_error_and_one_of_ours_a_panic() {
-        // An index out of bounds is reported with the place of the caller, and a capacity beyond all memory with a
-        // place in the library.
+        // The test does not index out of bounds, because the standard library reports an index out of bounds with the
+        // place of the caller. A capacity beyond all memory is reported with a place in the library.
         let foreign = guarded(|| Vec::<u64>::with_capacity(std::hint::black_box(usize::MAX)).len());
         assert!(foreign.unwrap_err().to_string().contains("capacity"));
         let ours = panic::catch_unwind(|| guarded(|| assert_eq!(1, std::hint::black_box(2))));

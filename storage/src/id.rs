@@ -1,21 +1,22 @@
-//! Identifiers that nova stores: 128-bit ids and topic-partitions.
+//! The identifiers that nova stores: ids of 128 bits, and partitions of topics.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A 128-bit identifier (UUID, any version), ordered by its bytes, which is also the order of its text.
+/// An identifier of 128 bits (a UUID of any version). Ids are ordered by their bytes, which is also the order of their
+/// texts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Id(pub [u8; 16]);
 
-/// Why a text is not an [`Id`].
+/// The error for a text that is not an [`Id`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID: expected 32 hexadecimal digits, with or without hyphens")]
 pub struct ParseIdError;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// The positions at which the hexadecimal pairs of a hyphenated text start.
+/// The positions of the pairs of hexadecimal digits in a text with hyphens.
 const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 impl Id {
@@ -29,7 +30,7 @@ impl Id {
         u128::from_be_bytes(self.0)
     }
 
-    /// The hyphenated lower-case text, as 36 ASCII bytes.
+    /// Returns the text in lower case with hyphens, as 36 ASCII bytes.
     pub fn text(self) -> [u8; 36] {
         let mut out = [b'-'; 36];
         for (byte, at) in self.0.iter().zip(PAIRS) {
@@ -38,12 +39,12 @@ impl Id {
         out
     }
 
-    /// Appends the hyphenated text.
+    /// Appends the text with hyphens to `out`.
     pub fn write_to(self, out: &mut String) {
         out.push_str(std::str::from_utf8(&self.text()).unwrap_or_default());
     }
 
-    /// Parses hyphenated (36 bytes) or plain (32 bytes) hexadecimal text, in either case.
+    /// Parses hexadecimal text with hyphens (36 bytes) or without (32 bytes), in upper or lower case.
     pub fn parse(text: &[u8]) -> Result<Id, ParseIdError> {
         let mut out = [0u8; 16];
         let mut bad = 0;
@@ -69,10 +70,11 @@ impl Id {
     }
 }
 
-/// The mark of every byte that is no hexadecimal digit. No digit's value has this bit.
+/// The value in `DIGITS` of every byte that is not a hexadecimal digit. `NOT_A_DIGIT` is a bit that no value of a
+/// hexadecimal digit has.
 const NOT_A_DIGIT: u8 = 0x80;
 
-/// The value of each hexadecimal digit.
+/// The value of each hexadecimal digit, by its ASCII code.
 const DIGITS: [u8; 256] = {
     let mut digits = [NOT_A_DIGIT; 256];
     let mut value = 0;

@@ -1,12 +1,13 @@
-//! nova's redb file: every table in one place, codecs with a version byte, transactions. The crate does not depend on
-//! Kafka, HTTP or ClickHouse.
+//! nova's file of redb: every table in one place, codecs with a version byte, and transactions. The crate
+//! `nova-storage` does not depend on Kafka, HTTP or ClickHouse.
 //!
-//! `id` has the identifiers, `schema` lists the tables, `codec` writes and reads their values, `store` opens the file
-//! and begins transactions, `error` has an error for each verb, and `testing` crashes and damages the file on purpose.
+//! `id` has the identifiers, `schema` lists the tables, `codec` writes and reads the values of the tables, `store`
+//! opens the file and begins transactions, `error` has one error for each kind of operation, and `testing` simulates
+//! crashes and damage of the file.
 //!
 //! Damage is found in three places: `check` checks every page, `mark` knows which commits were durable, and `guard`
-//! turns panics of redb into errors. `disk` is the file as redb uses it, `memory` is a file in memory, `file` makes
-//! files, `copy` copies a store, and `seal` is a backup's manifest.
+//! turns panics of redb into errors. `disk` is the file below redb, `memory` is a file in memory, `file` makes files,
+//! `copy` copies a store, and `seal` has the manifest of a backup.
 
 mod check;
 pub mod codec;

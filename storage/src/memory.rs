@@ -1,5 +1,5 @@
-//! A file in memory, for servers that keep nothing on disk. Pages are shared until one side writes them, so an image of
-//! the file costs one reference count for each page, and another store can begin from it.
+//! A file in memory, for servers that keep nothing on disk. A file and its images share pages until one side writes a
+//! page. An image costs one reference count for each page of the file, and another store can begin with the image.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,27 +8,28 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
-/// The bytes that are shared or copied together.
+/// The size in bytes of a piece, which is shared or copied as a whole.
 const PIECE_BYTES: usize = 16 << 10;
 
 type Piece = [u8; PIECE_BYTES];
 
-/// The file as of one moment.
+/// The content of a file in memory at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     len: u64,
-    /// The pieces. Pieces after the last written piece are left out, and are read as zeros.
+    /// The pieces. The pieces of the file in memory, in their order. Pieces after the last written piece are left out,
+    /// and are read as zeros.
     pieces: Vec<Option<Arc<Piece>>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     file: RwLock<Image>,
-    /// How long each sync takes, milliseconds.
+    /// How long each sync takes, in milliseconds.
     sync_ms: AtomicU64,
 }
 
-/// A file in memory. Clones are the same file.
+/// A file in memory. Clones of a `Memory` are the same file.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Inner>);
 
@@ -38,12 +39,12 @@ impl Memory {
         Memory(Arc::new(Inner { file: RwLock::new(image.clone()), sync_ms: AtomicU64::new(0) }))
     }
 
-    /// An image of the present file.
+    /// Returns an image of the present content of the file.
     pub fn image(&self) -> Image {
         self.shared().clone()
     }
 
-    /// Makes each sync take this long from now on, like a slow disk.
+    /// Makes each later sync take this long, as a slow disk does.
     pub fn slow_syncs(&self, sync_ms: u64) {
         self.0.sync_ms.store(sync_ms, Ordering::Relaxed);
     }
@@ -57,7 +58,7 @@ impl Memory {
     }
 }
 
-/// The pieces that a range touches: the number of each piece, and the range within it.
+/// Returns the pieces that a range of bytes touches: the number of each piece, and the range within it.
 fn touched(offset: u64, length: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
     let (mut at, end) = (offset as usize, offset as usize + length);
     std::iter::from_fn(move || {
@@ -97,7 +98,7 @@ impl StorageBackend for Memory {
         let mut file = self.owned();
         let kept = (len as usize).div_ceil(PIECE_BYTES);
         file.pieces.truncate(kept);
-        // Bytes that are cut off read as zeros if the file grows again.
+        // The bytes that are cut off are set to zero, so that they are zeros if the file grows again.
         let within = len as usize % PIECE_BYTES;
         if len < file.len
             && within > 0
@@ -141,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Compares the file with a plain vector, and checks that an image does not change.
+        /// Compares the file with a plain vector, and checks that an image never changes.
         #[test]
         fn a_file_in_memory_reads_as_it_was_written(
             steps in proptest::collection::vec((0u64..60_000, 0usize..40_000, any::<u8>(), any::<bool>()), 1..12),

@@ -1,70 +1,79 @@
-//! Every table of the file, each with key, value, lifetime and writer. Values are byte strings that start with a
-//! version byte.
+//! Every table of the file, each with its key, its value, its lifetime and its writer. The values of all tables are
+//! byte strings that start with a version byte.
 //!
-//! A name that is no longer used is added to [`RETIRED`] and never used again.
+//! The name of a table that is no longer used is added to [`RETIRED`] and never used again.
 
 use redb::{TableDefinition, WriteTransaction};
 
-/// A table of byte strings under keys of type `K`.
+/// A table whose keys have the type `K` and whose values are byte strings.
 pub type Blobs<K> = TableDefinition<'static, K, &'static [u8]>;
 
-/// name → bytes. Kept for ever and written by the writer. The entries are the format version, the store id, epochs,
-/// halts and sequences.
+/// name → bytes. The entries of `META` are kept for ever and written by the writer. The entries of `META` are the
+/// format version, the store id, epochs, halts and sequences.
 pub const META: Blobs<&str> = Blobs::new("meta");
-/// (topic, partition) → [`crate::codec::OffsetRow`]. Kept for ever and written by the writer.
+/// (topic, partition) → [`crate::codec::OffsetRow`]. The offset rows are kept for ever and written by the writer.
 pub const OFFSETS: Blobs<(&str, i32)> = Blobs::new("offsets");
-/// (segment, block) → sorted rows, each with its primary key, version, format and cells, or with its tombstone. Kept
-/// until the segment is merged, and written by the writer.
+/// (segment, block) → sorted rows, each with its primary key, version, format and cells, or with its tombstone. A block
+/// is kept until its segment is merged, and written by the writer.
 pub const ROW_BLOCK: Blobs<(u64, u32)> = Blobs::new("row_block");
-/// segment → its run, first keys and filter. Kept until the segment is merged, and written by the writer.
+/// segment → its run, first keys and filter. The entry of a segment is kept until the segment is merged, and written by
+/// the writer.
 pub const ROW_SEGMENT: Blobs<u64> = Blobs::new("row_segment");
-/// (table, primary key) → a row as format 1 stored it. Kept until the writer moves it to [`ROW_BLOCK`] at its start.
+/// (table, primary key) → a row as format 1 stored it. A row of format 1 is kept until the writer moves it to
+/// [`ROW_BLOCK`] at its start.
 pub const ROWS: Blobs<(u8, &[u8; 16])> = Blobs::new("row");
-/// (table, primary key) → a version byte, for rows that ClickHouse may have from before a rebuild. Kept until the
-/// source was read to its end, and written by the writer and `nova rebuild`.
+/// (table, primary key) → a version byte, for rows that ClickHouse may have from before a rebuild. The entries of
+/// `UNREAD` are kept until nova has read the source to its end, and written by the writer and `nova rebuild`.
 pub const UNREAD: Blobs<(u8, &[u8; 16])> = Blobs::new("unread");
-/// (topic, offset of the first record) → the records of one commit. Kept until the records are consumed and their
-/// retention has passed, and written by the writer.
+/// (topic, offset of the first record) → the records of one commit. The records of the local log are kept until they
+/// are consumed and their retention has passed, and written by the writer.
 pub const LOCAL_LOG: Blobs<(&str, i64)> = Blobs::new("local_log");
-/// sequence → the compact effects of one batch. Kept until a checkpoint covers them, and written by the writer.
+/// sequence → the compact effects of one batch. An entry of the journal is kept until a checkpoint contains its
+/// effects, and written by the writer.
 pub const JOURNAL: Blobs<u64> = Blobs::new("journal");
-/// (segment, sequence) → the dedup entries of one batch of the open segment. Kept until the segment is sealed, and
-/// written by the writer.
+/// (segment, sequence) → the dedup entries of one batch of the open segment. The entries of the open segment are kept
+/// until the segment is sealed, and written by the writer.
 pub const DEDUP_OPEN: Blobs<(u64, u64)> = Blobs::new("dedup_open");
-/// (segment, chunk) → sorted dedup entries of a sealed segment. Kept for the dedup horizon, and written by the writer.
+/// (segment, chunk) → sorted dedup entries of a sealed segment. The dedup entries of a sealed segment are kept for the
+/// dedup horizon, and written by the writer.
 pub const DEDUP_KEYS: Blobs<(u64, u32)> = Blobs::new("dedup_keys");
-/// segment → bounds, index and filter of a sealed segment. Kept for the dedup horizon, and written by the writer.
+/// segment → bounds, index and filter of a sealed segment. The index of a sealed segment is kept for the dedup horizon,
+/// and written by the writer.
 pub const DEDUP_SEGMENT: Blobs<u64> = Blobs::new("dedup_segment");
-/// (structure, chunk, generation) → bytes. Kept until a later complete checkpoint has the chunk, and written by the
-/// writer. Chunks of a generation above the last complete checkpoint's belong to one that is being written.
+/// (structure, chunk, generation) → bytes. A chunk of the state is kept until a later complete checkpoint has the
+/// chunk, and written by the writer. A chunk of a generation above that of the last complete checkpoint belongs to an
+/// unfinished checkpoint.
 pub const STATE_CHUNK: Blobs<(&str, u32, u64)> = Blobs::new("state_chunk");
-/// (structure, chunk) → bytes in the form of formats 1 and 2. Kept until the first checkpoint of format 3, and written
-/// by the writer.
+/// (structure, chunk) → bytes in the form of the formats 1 and 2. The chunks of the formats 1 and 2 are kept until the
+/// first checkpoint of format 3, and written by the writer.
 pub const CHECKPOINT: Blobs<(&str, u32)> = Blobs::new("checkpoint");
-/// (table, batch, chunk) → rows in ClickHouse's RowBinary. Kept until they are acknowledged, and written by the writer.
+/// (table, batch, chunk) → rows in ClickHouse's RowBinary. The rows of a batch are kept until ClickHouse acknowledges
+/// the batch, and written by the writer.
 pub const OUTBOX_SEGMENT: Blobs<(u8, u64, u32)> = Blobs::new("outbox_segment");
-/// (table, batch) → [`crate::codec::OutboxBatch`]. Kept until the batch is acknowledged, and written by the writer.
+/// (table, batch) → [`crate::codec::OutboxBatch`]. The entry of a batch is kept until ClickHouse acknowledges the
+/// batch, and written by the writer.
 pub const OUTBOX_BATCH: Blobs<(u8, u64)> = Blobs::new("outbox_batch");
-/// id → [`crate::codec::DeadLetter`]. Kept until the letter is replayed or discarded, and written by the writer.
+/// id → [`crate::codec::DeadLetter`]. A dead letter is kept until it is replayed or discarded, and written by the
+/// writer.
 pub const DEAD: Blobs<u64> = Blobs::new("dead");
-/// sequence → an entry of the audit: who did what to which dead letter, revocation or override. Kept for ever and
-/// written by the writer.
+/// sequence → an entry of the audit: who did what to which dead letter, revocation or override. The entries of the
+/// audit are kept for ever and written by the writer.
 pub const AUDIT: Blobs<u64> = Blobs::new("audit");
-/// (kind, name) → bytes of the HTTP edge: revocations, idempotency keys, overrides, dismissals. Kept until the edge
-/// removes them, and written by the writer.
+/// (kind, name) → bytes of the HTTP edge: revocations, idempotency keys, overrides, dismissals. An entry of the edge is
+/// kept until the edge removes it, and written by the writer.
 pub const EDGE: Blobs<(&str, &[u8])> = Blobs::new("edge");
 
-/// The longest value that fits into a page of this many bytes, a power of two, beside its key and the bytes that redb
-/// and the caller add. redb rounds a page up to the next power of two and writes all of it, so one more byte costs
-/// twice as much.
+/// Returns the length of the longest value that fits into a page of `page_bytes`, which is a power of two. A page also
+/// contains the key and the bytes that redb and the caller add. redb rounds the size of a page up to the next power of
+/// two and writes the whole page, so a value that is one byte longer costs twice as much.
 pub const fn fits_page(page_bytes: usize) -> usize {
     page_bytes - 1024
 }
 
-/// Names that earlier versions used, which must not be used again.
+/// Names of tables that earlier versions used and that must not be used again.
 pub const RETIRED: &[&str] = &[];
 
-/// Runs the same code for every table.
+/// Runs the same code for every table of the file.
 macro_rules! for_each_table {
     (|$table:ident| $body:expr) => {{
         use $crate::schema::*;
@@ -80,7 +89,7 @@ macro_rules! for_each_table {
 }
 pub(crate) use for_each_table;
 
-/// Creates missing tables, so that a read transaction finds every table.
+/// Creates the tables that do not exist, so that a read transaction finds every table.
 pub(crate) fn create_all(txn: &WriteTransaction) -> Result<(), redb::TableError> {
     for_each_table!(|table| drop(txn.open_table(table)?));
     Ok(())

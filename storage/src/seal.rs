@@ -1,7 +1,7 @@
-//! The seal of a backup. It is in the first page beside redb's header (`mark` explains why that place is free), and has
-//! the backup's manifest and the SHA-256 of the whole file, in which the 32 bytes of the hash itself count as zeros.
-//! The backup stays one file that opens as a store. The first write would break the seal, so opening the backup as a
-//! store removes it.
+//! The seal of a backup. The seal is in the first page of the file after redb's header (`mark` explains why nova may
+//! write there). The seal contains the backup's manifest and the SHA-256 of the whole file, in which the 32 bytes of
+//! the hash itself count as zeros. A sealed backup is still one file that opens as a store. The first write would break
+//! the seal, so opening the backup as a store removes the seal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -13,25 +13,25 @@ use sha2::{Digest as _, Sha256};
 use crate::disk::Disk;
 use crate::mark::PAGE_BYTES;
 
-/// The position of the seal: 8 bytes of [`MAGIC`], 32 of the hash, 2 of the manifest's length (little endian), and the
-/// manifest.
+/// The position of the seal: 8 bytes of [`MAGIC`], 32 bytes of the hash, 2 bytes of the manifest's length (little
+/// endian), and the manifest.
 const SEAL_AT: usize = 2_048;
 const MAGIC: [u8; 8] = *b"novaseal";
 const HASH_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + HASH_BYTES + 2;
-/// The most bytes of a manifest.
+/// The maximum number of bytes of a manifest.
 pub const MANIFEST_MAX_BYTES: usize = PAGE_BYTES - SEAL_AT - HEAD_BYTES;
-/// The bytes of one read during hashing.
+/// The number of bytes that one read takes during hashing.
 const PIECE_BYTES: usize = 1 << 18;
 
-/// The content of a seal whose file is unchanged.
+/// The content of a valid seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     pub manifest: Vec<u8>,
     pub sha256: [u8; HASH_BYTES],
 }
 
-/// Why a backup is not what was made.
+/// The reason why a backup is not as it was made.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error(
@@ -42,12 +42,12 @@ pub enum SealError {
     Io(#[from] io::Error),
 }
 
-/// Bytes as hexadecimal text.
+/// Returns bytes as hexadecimal text.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The hash of the file without the stored hash.
+/// Returns the hash of the file, in which the bytes of the stored hash count as zeros.
 fn hash(file: &File) -> io::Result<[u8; HASH_BYTES]> {
     let hash_at = SEAL_AT + MAGIC.len();
     let (mut hash, mut at, mut reader) = (Sha256::new(), 0, file);
@@ -83,8 +83,8 @@ pub(crate) fn seal(path: &Path, manifest: &[u8]) -> io::Result<Sealed> {
     Ok(Sealed { manifest: manifest.to_vec(), sha256 })
 }
 
-/// Reads the whole file and checks the seal. `None` if it has no seal, because an earlier version made it, or because
-/// it was opened as a store since.
+/// Reads the whole file and checks the seal. Returns `None` if the file has no seal, because an earlier version made
+/// it, or because it was opened as a store later.
 pub fn verify_seal(path: &Path) -> Result<Option<Sealed>, SealError> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
@@ -105,7 +105,7 @@ pub fn verify_seal(path: &Path) -> Result<Option<Sealed>, SealError> {
     Ok(Some(Sealed { manifest, sha256: found }))
 }
 
-/// Removes the seal of a file that will be written.
+/// Removes the seal of a file that is going to be written.
 pub(crate) fn erase(disk: &Disk) -> io::Result<()> {
     let mut magic = [0; MAGIC.len()];
     disk.read_at(SEAL_AT as u64, &mut magic)?;

@@ -1,4 +1,4 @@
-//! The file and its transactions: a few verbs over the tables of [`crate::schema`].
+//! The store: its file and its transactions, with a few operations on the tables of [`crate::schema`].
 
 use std::borrow::Borrow;
 use std::fs::{File, OpenOptions};
@@ -21,17 +21,18 @@ use crate::guard::{Panicked, guarded};
 use crate::schema::{self, Blobs, META};
 use crate::seal;
 
-/// The format that this build writes. An older file is read, and a newer one is refused.
+/// The format of stores that this build writes. This build reads a store of an older format, and refuses a store of a
+/// newer format.
 pub const FORMAT: u8 = 3;
 const FORMAT_KEY: &str = "format";
 
 /// The options for opening a store.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The size of redb's page cache. It is small, because nova serves from its own memory.
+    /// The size of redb's page cache in bytes. The page cache is small, because nova serves from its own memory.
     pub cache_bytes: usize,
-    /// How long a store that was closed in order is checked before its first read. `None` means to the end. After a
-    /// crash every page is checked, however long that takes.
+    /// The time limit for checking a store at its opening, if it was closed in order. If `check` is `None`, the check
+    /// has no time limit. After a crash every page is checked, without a time limit.
     pub check: Option<Duration>,
 }
 
@@ -41,9 +42,10 @@ impl Default for Options {
     }
 }
 
-/// The one file of a nova node. It allows one process at a time, and one write transaction at a time.
+/// The one file of a nova node. Only one process at a time can have the store open, and only one write transaction at a
+/// time can be open.
 pub struct Store {
-    /// The database, which is taken out when the store is dropped.
+    /// The database of redb, or `None` while the store is dropped.
     database: Option<Database>,
     disk: Arc<Disk>,
     name: String,
@@ -62,13 +64,14 @@ impl From<Panicked> for CheckError {
 }
 
 impl Store {
-    /// Opens or creates the file. A damaged file is refused. `progress` gets the progress of the repair after a crash,
-    /// 0 to 1.
+    /// Opens the file, or creates it. A damaged file is refused. `progress` gets the progress of the repair after a
+    /// crash, as a number from 0 to 1.
     pub fn open(path: &Path, options: &Options, progress: impl Fn(f64) + 'static) -> Result<Store, OpenError> {
         let name = path.display().to_string();
         let io = |error: std::io::Error| OpenError::Io { path: name.clone(), source: error.into() };
         if !path.exists() {
-            // A file that a crash left half-created would be refused later, so it is created beside and then renamed.
+            // A crash could leave an incomplete new file, which the next start would refuse. So a new file is created
+            // under another name and then renamed.
             let (aside, file) = Aside::new(path, ".new").map_err(io)?;
             drop(Store::create(file, &name)?);
             aside.place(path).map_err(io)?;
@@ -83,7 +86,7 @@ impl Store {
                 let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
                 check::check(bytes, late).map_err(of)?
             }
-            // In this case redb checks every page itself.
+            // redb checks every page itself when it opens a file that was not closed in order.
             false => Checked::Whole,
         };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
@@ -95,7 +98,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a store over the caller's backend: a file in memory, or a backend that injects faults.
+    /// Opens a store over a backend of the caller: a file in memory, or a backend that injects faults.
     pub fn open_backend(backend: impl StorageBackend, options: &Options) -> Result<Store, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
@@ -113,8 +116,8 @@ impl Store {
         let database = guard(|| {
             let database = builder.create_with_backend(Backend(Arc::clone(&disk))).map_err(CheckError::of)?;
             let commits = check::commits(&database)?;
-            // This is checked before anything is written, because a file that lost all its commits looks like a new
-            // one.
+            // The number of commits is checked before anything is written, because a file that lost all its commits
+            // looks like a new file.
             check::durable(disk.mark(), commits)?;
             disk.set_commits(commits);
             Ok(database)
@@ -137,7 +140,7 @@ impl Store {
                 let found = found.first().copied().unwrap_or(u8::MAX);
                 Err(OpenError::Format { path: self.name.clone(), found, known: FORMAT })
             }
-            // The file is new, or of an earlier format, which lacks tables.
+            // The file is new, or it has an earlier format and lacks tables.
             _ => self.write().and_then(WriteTxn::begin_store).map_err(|error| match error {
                 WriteError::Damaged(detail) => OpenError::Damaged { path: self.name.clone(), detail },
                 WriteError::Storage(source) => OpenError::Io { path: self.name.clone(), source },
@@ -157,7 +160,7 @@ impl Store {
         guard(|| Ok(ReadTxn { txn: self.open_database()?.begin_read()? }))
     }
 
-    /// Begins the write transaction. It blocks while another one is open.
+    /// Begins a write transaction. `write` blocks while another write transaction is open.
     pub fn write(&self) -> Result<WriteTxn, WriteError> {
         guard(|| {
             let database = self.database.as_ref().ok_or_else(|| WriteError::Storage(CLOSED.into()))?;
@@ -176,20 +179,21 @@ impl Store {
         self.checked == Checked::Whole
     }
 
-    /// The length of the file, or 0 if it cannot be read.
+    /// Returns the length of the file in bytes, or 0 if the length cannot be read.
     pub fn bytes(&self) -> u64 {
         self.disk.bytes()
     }
 
-    /// Checks every page of the last commit while the store is used, until `stop` returns true. `stop` gets the number
-    /// of bytes of each read before the read. The check gives up if too much is written at the same time. Only one
-    /// check can run at a time.
+    /// Checks every page of the last commit while the store is in use, until `stop` returns true. `check` calls `stop`
+    /// before each read, with the number of bytes that it is going to read. The check gives up if too much is written
+    /// at the same time. Only one check can run at a time.
     pub fn check(&self, stop: impl Fn(usize) -> bool + Clone + Send + Sync + 'static) -> Result<Checked, OpenError> {
         let once = || {
             let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.into()))?;
             check::check(frozen, stop.clone())
         };
-        // A write in progress when the file froze may look half-written. Real damage shows in a second check, too.
+        // If a write was in progress when the file was frozen, its page may look damaged. Real damage is found by a
+        // second check, too.
         let found = match once() {
             Err(CheckError::Damaged(_)) => once(),
             found => found,
@@ -198,31 +202,32 @@ impl Store {
     }
 }
 
-/// A file as redb's backend, for this process alone.
+/// Opens a file as redb's backend, which only this process may use.
 fn backend(file: File, name: &str) -> Result<FileBackend, OpenError> {
     FileBackend::new(file).map_err(|error| OpenError::of(name, CheckError::of(error)))
 }
 
-/// A store is never used while it is dropped.
+/// The error for a store that is used while it is dropped, which never happens.
 const CLOSED: &str = "the store is closed";
 
 impl Drop for Store {
     fn drop(&mut self) {
         let database = self.database.take();
-        // Closing a damaged store may panic. The next start finds the damage.
+        // redb may panic when it closes a damaged store. The next start of nova finds the damage of the store.
         let _ = guarded(|| drop(database));
     }
 }
 
-/// Checks every page of a file, to the end, without changing the file. It is refused while a process has the file open
-/// as a store.
+/// Checks every page of a file without a time limit and without changing the file. The check is refused while a process
+/// has the file open as a store.
 pub fn verify(path: &Path) -> Result<(), OpenError> {
     let name = path.display().to_string();
     let bytes = ReadOnly::open(path).map_err(|error| OpenError::Io { path: name.clone(), source: error.into() })?;
     check::check(bytes, |_| false).map(drop).map_err(|error| OpenError::of(&name, error))
 }
 
-/// A consistent view of the last commit. A long one pins pages, so large tables are read page by page.
+/// A read transaction: a consistent view of the last commit. A long read transaction keeps redb from reusing pages, so
+/// callers read large tables in parts.
 pub struct ReadTxn {
     txn: ReadTransaction,
 }
@@ -236,7 +241,7 @@ impl ReadTxn {
         self.get_with(table, key, <[u8]>::to_vec)
     }
 
-    /// Reads a value without copying it.
+    /// Calls `read` with a value, without copying the value.
     pub fn get_with<'k, K: Key + 'static, T>(
         &self,
         table: Blobs<K>,
@@ -246,7 +251,7 @@ impl ReadTxn {
         guard(|| Ok(self.txn.open_table(table)?.get(key)?.map(|guard| read(guard.value()))))
     }
 
-    /// Calls `each` for every entry of the range in key order until it returns false.
+    /// Calls `each` for every entry of the range in the order of the keys, until `each` returns false.
     pub fn scan<'r, K: Key + 'static, R: Borrow<K::SelfType<'r>> + 'r>(
         &self,
         table: Blobs<K>,
@@ -264,7 +269,7 @@ impl ReadTxn {
         })
     }
 
-    /// The entry with the largest key.
+    /// Returns the entry with the largest key.
     pub fn last<K: Key + 'static, T>(
         &self,
         table: Blobs<K>,
@@ -273,15 +278,15 @@ impl ReadTxn {
         guard(|| Ok(self.txn.open_table(table)?.last()?.map(|(key, value)| read(key.value(), value.value()))))
     }
 
-    /// The number of entries in the table.
+    /// Returns the number of entries in the table.
     pub fn len<K: Key + 'static>(&self, table: Blobs<K>) -> Result<u64, ReadError> {
         guard(|| Ok(self.txn.open_table(table)?.len()?))
     }
 }
 
-/// The write transaction. If it is dropped without a commit, it has no effect.
+/// A write transaction. A write transaction that is dropped without a commit has no effect.
 pub struct WriteTxn {
-    /// The transaction, which is taken out by the commit.
+    /// The transaction of redb, or `None` after the commit.
     txn: Option<WriteTransaction>,
     disk: Arc<Disk>,
 }
@@ -291,7 +296,7 @@ impl WriteTxn {
         self.txn.as_ref().ok_or_else(|| WriteError::Storage("the transaction has ended".into()))
     }
 
-    /// Writes the entries that every store has.
+    /// Creates the tables, and writes the entry that every store has: its format.
     fn begin_store(self) -> Result<(), WriteError> {
         guard(|| -> Result<(), WriteError> { Ok(schema::create_all(self.open()?)?) })?;
         self.put(META, FORMAT_KEY, &[FORMAT])?;
@@ -310,7 +315,7 @@ impl WriteTxn {
         })
     }
 
-    /// Puts many entries. Entries in key order are the fastest.
+    /// Puts many entries into a table. Entries in the order of their keys are written fastest.
     pub fn put_all<'k, K: Key + 'static>(
         &self,
         table: Blobs<K>,
@@ -338,8 +343,8 @@ impl WriteTxn {
         guard(|| Ok(self.open()?.open_table(table)?.retain_in::<R, _>(range, |_, _| false)?))
     }
 
-    /// Removes the first entries of the range, with about this many bytes of values. Returns false if none is left in
-    /// the range.
+    /// Removes entries from the beginning of the range, until their values have about this many bytes. Returns false if
+    /// the range is empty afterwards.
     pub fn remove_first<'r, K: Key + 'static, R: Borrow<K::SelfType<'r>> + 'r>(
         &self,
         table: Blobs<K>,
@@ -367,7 +372,7 @@ impl WriteTxn {
         })
     }
 
-    /// Makes all changes durable, or none of them.
+    /// Makes all changes of the transaction durable, or none of them.
     pub fn commit(mut self) -> Result<(), WriteError> {
         let number = self.disk.commits() + 1;
         self.put(META, check::COMMITS_KEY, &check::commits_value(number))?;
@@ -382,12 +387,12 @@ impl WriteTxn {
 impl Drop for WriteTxn {
     fn drop(&mut self) {
         let txn = self.txn.take();
-        // An earlier error has already been reported.
+        // The result of dropping the transaction does not matter, because an earlier error has already been reported.
         let _ = guarded(|| drop(txn));
     }
 }
 
-/// The number of entries that a copy moves in one write transaction.
+/// The number of entries that a copy writes in one write transaction.
 const COPY_ENTRIES: usize = 20_000;
 
 /// Copies the entries of every table, and returns the number of entries.

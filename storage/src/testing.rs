@@ -1,6 +1,6 @@
-//! Backends for crash and fault tests. `Recorder` records every write and sync, so that a test can get the file as a
-//! crash at any moment would have left it, and it can fail writes, syncs and reads on demand. `mutate` makes nearly
-//! valid bytes for tests of codecs.
+//! Backends of redb for tests of crashes and faults. `Recorder` records every write and sync, so that a test can get
+//! the file as a crash at any moment would have left it. `Recorder` can also fail writes, syncs and reads. `mutate`
+//! makes nearly valid bytes for tests of codecs.
 
 pub mod mutate;
 
@@ -24,13 +24,13 @@ struct Log {
     syncs: usize,
 }
 
-/// A file in memory that remembers all its writes. Clones share the recording.
+/// A file in memory that records all its writes. Clones of a `Recorder` share the recording.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     log: Arc<Mutex<Log>>,
-    /// The number of writes still allowed before they fail with ENOSPC. A negative number means no limit.
+    /// The number of writes that succeed before writes fail with ENOSPC. A negative number means no limit.
     writes_left: Arc<AtomicI64>,
-    /// The number of reads still allowed before they fail with EIO. A negative number means no limit.
+    /// The number of reads that succeed before reads fail with EIO. A negative number means no limit.
     reads_left: Arc<AtomicI64>,
 }
 
@@ -54,35 +54,36 @@ impl Recorder {
         }
     }
 
-    /// The number of syncs so far.
+    /// Returns the number of syncs so far.
     pub fn syncs(&self) -> usize {
         self.lock().syncs
     }
 
-    /// The present bytes of the file.
+    /// Returns the present bytes of the file.
     pub fn bytes(&self) -> Vec<u8> {
         self.lock().now.clone()
     }
 
-    /// Flips bits of one byte, as a damaged disk may.
+    /// Flips bits of one byte, as a damaged disk may do.
     pub fn flip(&self, at: usize, bits: u8) {
         if let Some(byte) = self.lock().now.get_mut(at) {
             *byte ^= bits;
         }
     }
 
-    /// Makes every write fail like on a full disk, after this many more writes.
+    /// Makes every write fail as on a full disk, after this many further writes.
     pub fn fail_writes_after(&self, writes: u32) {
         self.writes_left.store(i64::from(writes), Ordering::SeqCst);
     }
 
-    /// Makes every read fail like on a broken disk, after this many more reads.
+    /// Makes every read fail as on a broken disk, after this many further reads.
     pub fn fail_reads_after(&self, reads: u32) {
         self.reads_left.store(i64::from(reads), Ordering::SeqCst);
     }
 
-    /// The file as a power loss right after the `sync`-th sync would leave it (0: before the first), as a new recorder.
-    /// Each later write is kept, lost or torn: seed 0 loses all of them, another seed some of them.
+    /// Returns the file as a power loss right after the sync number `sync` would leave it, as a new recorder. The sync
+    /// number 0 means the time before the first sync. Each write after the given sync is kept, lost or torn. The seed 0
+    /// loses all later writes, and another seed loses some of them.
     pub fn image(&self, sync: usize, seed: u64) -> Recorder {
         let log = self.lock();
         let mut bytes = Vec::new();
@@ -93,21 +94,22 @@ impl Recorder {
             match step {
                 Step::Sync => syncs += 1,
                 Step::SetLen(len) => {
-                    // Growing a file early is harmless. A crash must not shrink it early.
+                    // A file that grows before its sync does no harm. A crash must not shrink a file before the sync of
+                    // the shrinking.
                     if durable || *len as usize > bytes.len() {
                         bytes.resize(*len as usize, 0);
                     }
                 }
                 Step::Write { offset, data } => {
-                    // SplitMix64 (Steele, Lea, Flood 2014) gives a coin for each write, which is the same for the same
-                    // seed.
+                    // SplitMix64 (Steele, Lea, Flood 2014) draws a number for each write, which is the same for the
+                    // same seed.
                     random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
                     let mut coin = random;
                     coin = (coin ^ (coin >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
                     coin = (coin ^ (coin >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
                     coin ^= coin >> 31;
                     if durable || (seed != 0 && coin & 1 == 1) {
-                        // Only the first part of a torn write reached the disk.
+                        // Only the first part of a torn write has reached the disk.
                         let torn = !durable && coin & 2 == 2;
                         let kept = if torn { &data[..(coin >> 8) as usize % data.len().max(1)] } else { &data[..] };
                         let end = *offset as usize + kept.len();

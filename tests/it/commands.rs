@@ -1,4 +1,4 @@
-//! Commands as a person or a script uses them, with the real binary.
+//! Commands of the real binary, as a person or a script uses them.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A store with the rows of a capture and one dead letter.
+/// Makes a store with the rows of a capture and one dead letter.
 fn stored(dir: &Path) -> PathBuf {
     let (data, bad) = (dir.join("data"), dir.join("bad.jsonl"));
     std::fs::write(&bad, "{\"topic\":\"cdc.users\",\"partition\":\"x\"}\n").unwrap();
@@ -31,7 +31,7 @@ fn stored(dir: &Path) -> PathBuf {
     data
 }
 
-/// In an earlier version each of these places was accepted.
+/// An earlier version of nova accepted each of the wrong arguments of `nova cdc seek`.
 #[test]
 fn a_seek_to_what_is_no_place_says_which_argument_is_wrong_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -151,7 +151,7 @@ fn a_letter_that_there_is_not_is_told_as_such_when_it_is_replayed() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("999: {words}\n"));
 }
 
-/// In an earlier version a URL without a scheme was refused only after everything else had been checked.
+/// An earlier version of nova refused a URL without a scheme only after it had checked everything else.
 #[test]
 fn an_address_that_is_none_is_refused_before_a_token_is_looked_for() {
     let dir = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ fn an_address_that_is_none_is_refused_before_a_token_is_looked_for() {
             );
         }
     }
-    // Nobody listens on this port.
+    // No program listens on the port, which was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = nova(dir.path(), &["health", "--url", &free.to_string()]);
     assert!(told(&output).contains(&format!("http://{free}/health/ready: cannot be reached")), "{output:?}");
@@ -188,7 +188,7 @@ fn what_cannot_be_printed_is_an_error_of_every_command() {
 fn a_second_signal_ends_nova_while_rows_still_wait_for_clickhouse() {
     let dir = tempfile::tempdir().unwrap();
     let data = stored(dir.path());
-    // The listener takes connections, and never answers.
+    // The listener accepts connections, and never answers on them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
@@ -203,12 +203,12 @@ fn a_second_signal_ends_nova_while_rows_still_wait_for_clickhouse() {
     let body = format!(r#"{{"events":[{{"event_time":{now_ms},"post_id":"{user}","action":"view"}}]}}"#);
     assert_eq!(Client::connect(addr).post(&bearer(token.trim()), body.as_bytes()).status, 202);
     signal(&child, Signal::TERM);
-    // Serving has ended, and only the outbox is left.
+    // The node no longer serves requests, and only sends the outbox.
     let deadline = nova::clock::monotonic_now() + Duration::from_secs(10);
     while std::net::TcpStream::connect(addr).is_ok() {
         assert!(nova::clock::monotonic_now() < deadline, "still serving");
     }
-    // A second signal within a second of the first counts as the same signal.
+    // A second signal counts as a repetition if it comes within a second of the first signal.
     while child.try_wait().unwrap().is_none() {
         assert!(nova::clock::monotonic_now() < deadline, "it waits for rows that nobody takes");
         signal(&child, Signal::TERM);

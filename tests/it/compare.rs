@@ -1,4 +1,4 @@
-//! `nova replay --compare`, with the real binary: what a change of the numbers of ranking would have done.
+//! `nova replay --compare` with the real binary: the effects that other numbers of ranking would have had on the past.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,15 @@ use crate::support::program::{nova, out, told};
 
 const BEGIN_MS: i64 = 1_795_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
-/// The time of every record of the snapshot. It is later than everything that happened.
+/// The time of every record of the snapshot. The snapshot is later than all events and rows of the test.
 const SNAPSHOT_MS: i64 = BEGIN_MS + 100 * HOUR_MS;
 
 fn id(kind: u64, n: u64) -> String {
     format!("{kind:08x}-0000-4000-8000-{n:012x}")
 }
 
-/// A record of a row in a snapshot, which reads all rows at one moment. Users and posts have times with a zone.
+/// Returns the record of a row in a snapshot, which reads all rows at one moment. The rows of users and posts have
+/// times with a time zone.
 fn read(topic: &str, offset: u64, id: &str, mut row: Value, at_ms: i64) -> String {
     row["id"] = json!(id);
     match topic {
@@ -32,8 +33,8 @@ fn read(topic: &str, offset: u64, id: &str, mut row: Value, at_ms: i64) -> Strin
     .to_string()
 }
 
-/// Ten readers follow an author with a post each hour. In the hour of each post every reader likes the two posts before
-/// it.
+/// Makes ten readers who follow an author with a post each hour. In the hour of each post, every reader likes the two
+/// posts that come before the post.
 fn world(dir: &Path) -> PathBuf {
     const READERS: u64 = 10;
     const POSTS: u64 = 48;
@@ -82,7 +83,7 @@ fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_
     let capture = world(dir.path());
     let capture = capture.to_str().unwrap();
     let a = config(dir.path(), "a.toml", "");
-    // A feed has one post of the author whom the readers follow, and no post of others.
+    // The settings limit a feed to one post of the author whom the readers follow, and to no post of other authors.
     let b = config(dir.path(), "b.toml", "[feed]\nfollowed_max = 1\naffinity_max = 0\ntrending_max = 0\n");
     let compared = || nova(&data, &["--json", "replay", "--compare", &a, &b, capture]);
     let output = compared();
@@ -94,8 +95,8 @@ fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_
     assert_eq!(keys, ["feed.followed_max", "feed.affinity_max", "feed.trending_max"]);
     assert_eq!(report["moments"].as_array().unwrap().len(), 8);
     assert_eq!((&report["feeds"], &report["later_clicks"]), (&json!(80), &json!(0)), "{report}");
-    // Spacing leaves one post of the one author. By score that post is an older one that was liked. A reader who sees
-    // only the newest post is shown what is liked in the next hours.
+    // The spacing rule leaves one post of the only author. The score selects an older post that was liked. A reader who
+    // sees only the newest post sees the post that is liked in the next hours.
     let likes = report["later_likes"].as_u64().unwrap();
     assert_eq!((&report["a"]["posts"], &report["b"]["posts"]), (&json!(1.0), &json!(1.0)), "{report}");
     let age_h = |side: &str| report[side]["median_age_h"].as_f64().unwrap();

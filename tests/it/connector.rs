@@ -1,5 +1,5 @@
-//! A connector that was paused, stopped or failed. A node that reads its topics reports the state and the command that
-//! repairs it.
+//! A connector that was paused, stopped or failed. A node that reads the connector's topics reports the state of the
+//! connector, and the command that repairs it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::api::client::Client;
 use crate::support::program::Serving;
 
-/// Connect's REST API with one connector, `nova`, in a state that the test sets.
+/// A double of Kafka Connect's REST API with one connector, `nova`, in a state that the test sets.
 struct Connect {
     addr: SocketAddr,
     status: Arc<Mutex<Option<Value>>>,
@@ -33,7 +33,7 @@ impl Connect {
                 };
                 let head =
                     format!("HTTP/1.1 {code}\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
-                // The client that asked may have gone.
+                // The client that sent the request may have closed its connection.
                 let _ = write!(stream, "{head}\r\nConnection: close\r\n\r\n{body}");
             }
         });
@@ -50,11 +50,12 @@ fn metric(node: &Serving) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("nova_connector_up ")).map(str::to_owned)
 }
 
-/// What readiness says of the connector once Connect was asked. The job asks at the start, and again every 10 s.
+/// Returns what readiness says about the connector after nova has asked Kafka Connect. The job asks Kafka Connect at
+/// the start of the node, and again every 10 s.
 fn told(connect: &Connect) -> (Vec<String>, Option<String>) {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("http://{}/", connect.addr);
-    // No broker is there, because the connector's state needs none.
+    // The test runs no Kafka broker, because nova reads the connector's state without one.
     let node = Serving::start(
         &dir.path().join("data"),
         &[("NOVA_KAFKA_BROKERS", "127.0.0.1:1"), ("NOVA_CDC_CONNECT_URL", &url), ("NOVA_CDC_CONNECTOR", "nova")],

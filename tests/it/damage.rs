@@ -1,4 +1,4 @@
-//! A store or backup that is damaged, links in its directory, and files that others may read, with the real binary.
+//! Damaged stores and backups, links in a data directory, and files that others may read, with the real binary.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
@@ -22,7 +22,7 @@ fn done(data: &Path, args: &[&str]) -> String {
     told(&output)
 }
 
-/// Damage gives one error with exit code 1 and advice, and no panic.
+/// Checks that damage gives one error with exit code 1 and advice, and no panic.
 fn refused(data: &Path, args: &[&str], words: &str) {
     let output = nova(data, args);
     let text = told(&output);
@@ -30,7 +30,7 @@ fn refused(data: &Path, args: &[&str], words: &str) {
     assert!(text.contains(words) && !text.contains("panicked"), "{args:?}: {text}");
 }
 
-/// A data directory with a store that has a dead letter with these words in it.
+/// Makes a data directory whose store has a dead letter with the given words.
 fn store(dir: &Path, words: &str) -> PathBuf {
     let (data, capture) = (dir.join("data"), dir.join("capture.jsonl"));
     let line = serde_json::json!({ "topic": "cdc.posts", "partition": 0, "offset": 0, "timestamp_ms": 1_795_500_000_000_i64,
@@ -48,7 +48,8 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Flips a bit in each page that holds the words. The file itself is changed, because a process may have it open.
+/// Flips a bit in each page of the store that contains the words. The file itself is changed and not replaced, because
+/// a process may have it open.
 fn flip(file: &Path, words: &[u8]) {
     let bytes = std::fs::read(file).unwrap();
     let places: Vec<usize> =
@@ -74,7 +75,8 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
     );
     assert_eq!(manifest["positions"], serde_json::json!([["cdc.posts", 0, 1]]));
     assert_eq!(manifest["sha256"].as_str().unwrap().len(), 64);
-    // One of these bytes is in a page that redb's checksums cover, and one is in a page that only the hash covers.
+    // One of the two flipped bytes is in a page that redb's checksums cover, and the other is in a page that only the
+    // hash of the backup covers.
     let whole = std::fs::read(&backup).unwrap();
     for at in [whole.len() - 1, 3_000, 700] {
         let mut damaged = whole.clone();
@@ -85,7 +87,7 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
         refused(&data, &["backup", name, "--verify"], "is not the backup that was made");
         assert!(!restored.join("nova.redb").exists());
     }
-    // The metrics report the failed backup.
+    // The metrics of the node report the failed backup.
     let failed = || {
         let note: Value = serde_json::from_slice(&std::fs::read(data.join("backup.json")).unwrap()).unwrap();
         note["verify_failed"].as_bool().unwrap()
@@ -109,14 +111,14 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
     }
     refused(&data, &["backup", dir.path().join("other.redb").to_str().unwrap()], "is damaged");
     assert!(std::fs::read(data.join("nova.redb")).unwrap() == damaged, "a damaged store was written to");
-    // The advice repairs the store.
+    // The advice in the error message repairs the store.
     done(&data, &["restore", name, "--replace"]);
     assert!(done(&data, &["dlq", "show", "0"]).contains("something to find"));
     assert!(done(&data, &["store", "verify"]).contains("is whole"));
 }
 
-/// Damage under a running node is found when somebody asks. The answer has the words of `store verify`, and the node
-/// ends.
+/// A running node finds damage of its store when somebody asks it to verify the store. The answer of the node has the
+/// words of `store verify`, and the node ends.
 #[test]
 fn a_running_node_that_verifies_a_damaged_store_says_so_and_ends() {
     let dir = tempfile::tempdir().unwrap();
@@ -174,7 +176,7 @@ fn files_of_a_store_are_its_owners_and_are_closed_where_they_are_open() {
     set_mode(&file, 0o644);
     assert!(done(&data, &["dlq", "list"]).contains("open to others"));
     assert_eq!((mode(&data), mode(&file)), (0o700, 0o600));
-    // A directory that holds other files keeps its mode.
+    // A data directory that contains other files keeps its mode.
     std::fs::write(data.join("notes.txt"), "x").unwrap();
     set_mode(&data, 0o755);
     done(&data, &["dlq", "list"]);

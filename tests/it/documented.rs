@@ -1,4 +1,5 @@
-//! The documentation has every metric, job and reason of dead letters that outsiders rely on and the code names.
+//! Tests that the documentation has every metric, every job and every reason of dead letters that is in the code and
+//! that outsiders rely on.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The text with one space for any white space, and none after a bracket.
+/// Returns the text with one space in place of any white space, and without white space after a bracket.
 fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(")
 }
 
-/// The code below a folder on one line, without tests.
+/// Returns the code below a folder as one line, without tests.
 fn code(folder: &str) -> String {
     let mut paths = Vec::new();
     files(&root().join(folder), &mut paths);
@@ -27,7 +28,7 @@ fn code(folder: &str) -> String {
     paths.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-/// The literals that directly follow a text.
+/// Returns the string literals that directly follow the text `begin`.
 fn behind<'t>(text: &'t str, begin: &'t str) -> impl Iterator<Item = &'t str> {
     let rest = move |(at, found): (usize, &str)| text[at + found.len()..].strip_prefix('"')?.split('"').next();
     text.match_indices(begin).filter_map(rest)

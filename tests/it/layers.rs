@@ -1,11 +1,11 @@
-//! Which room of the code may name which other room, and that files form no circle. Every file is read whole, and only
-//! modules of tests are left out.
+//! Tests which top-level module of the code may name which other one, and that files do not name each other in a
+//! circle. The test reads every file completely, and leaves out only test modules.
 
 mod graph;
 
 use std::path::{Path, PathBuf};
 
-/// Every file of code below a folder.
+/// Collects every file of code below a folder.
 pub fn files(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -17,38 +17,39 @@ pub fn files(dir: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every room, which is a directory or a file directly below `src`, and the rooms that it may name. A room names only
-/// rooms above it in this list.
-const ROOMS: [(&str, &[&str]); 33] = [
+/// Every top-level module (a directory or a file directly below `src`), with the modules that it may name. A module may
+/// name only modules that are above it in the list `ROOMS`.
+const ROOMS: [(&str, &[&str]); 34] = [
     ("build", &[]),
     ("version", &[]),
     ("mutant", &[]),
     ("clock", &[]),
+    ("backoff", &[]),
     ("bounded", &[]),
-    ("breaker", &[]),
+    ("breaker", &["backoff"]),
     ("files", &[]),
     ("event", &[]),
     ("console", &[]),
     ("tls", &["bounded"]),
-    ("ask", &["bounded", "tls"]),
-    ("otlp", &["bounded", "tls"]),
+    ("http_client", &["bounded", "tls"]),
+    ("otlp", &["backoff", "http_client", "tls"]),
     ("data_dir", &["files"]),
-    ("cache", &["clock"]),
+    ("cache", &["backoff", "breaker", "clock"]),
     ("arrival", &["event"]),
     ("schema", &["event"]),
-    ("decode", &["bounded", "breaker", "event", "mutant", "tls"]),
-    // The first layer of PostgreSQL's messages numbers what comes from it.
-    ("source", &["ask", "clock", "decode", "event", "tls"]),
+    ("decode", &["backoff", "breaker", "event", "http_client", "mutant", "tls"]),
+    // `decode` parses the first layer of PostgreSQL's messages, and `source` numbers the result.
+    ("source", &["backoff", "clock", "decode", "event", "http_client", "tls"]),
     ("state", &["event"]),
     ("feed", &["clock", "event", "state"]),
     ("discover", &["event", "state"]),
-    ("jobs", &["cache", "clock", "discover", "event", "feed", "source", "state"]),
-    ("warehouse", &["bounded", "breaker", "clock", "event", "mutant", "tls"]),
+    ("jobs", &["backoff", "cache", "clock", "discover", "event", "feed", "source", "state"]),
+    ("warehouse", &["backoff", "bounded", "breaker", "clock", "event", "mutant", "tls"]),
     ("pipeline", &["arrival", "clock", "decode", "event", "mutant", "schema", "source", "state", "warehouse"]),
     (
         "http",
         &[
-            "bounded",
+            "backoff",
             "breaker",
             "cache",
             "clock",
@@ -58,6 +59,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "event",
             "feed",
             "files",
+            "http_client",
             "jobs",
             "otlp",
             "pipeline",
@@ -70,7 +72,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
         ],
     ),
     ("config", &["decode", "feed", "http", "otlp", "pipeline", "source", "state"]),
-    // The port shows what http serves, by the rules of http. No inner room uses the port.
+    // The Redis port shows what `http` serves, by the rules of `http`. No inner module uses the Redis port.
     ("redis_port", &["cache", "event", "feed", "http", "jobs", "version"]),
     (
         "app",
@@ -100,6 +102,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
         "testing",
         &[
             "app",
+            "backoff",
             "breaker",
             "clock",
             "config",
@@ -115,13 +118,12 @@ const ROOMS: [(&str, &[&str]); 33] = [
         ],
     ),
     ("lib", &["server"]),
-    // Only commands start a server for tests. No other room knows that server.
+    // Only commands of the CLI start a server for tests. Except for `cli`, no module names the server for tests.
     (
         "cli",
         &[
             "app",
             "arrival",
-            "ask",
             "cache",
             "clock",
             "config",
@@ -131,6 +133,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "event",
             "feed",
             "http",
+            "http_client",
             "jobs",
             "pipeline",
             "redis_port",
@@ -145,9 +148,9 @@ const ROOMS: [(&str, &[&str]); 33] = [
     ("main", &["cli"]),
 ];
 
-/// Parts of rooms that name fewer rooms than their room does.
+/// Parts of top-level modules that may name fewer modules than the module that they belong to.
 const PARTS: [(&str, &[&str]); 2] =
-    [("http::auth", &["bounded", "breaker", "event", "files", "tls"]), ("http::limit", &["event"])];
+    [("http::auth", &["backoff", "breaker", "event", "files", "http_client", "tls"]), ("http::limit", &["event"])];
 
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -176,13 +179,13 @@ fn data_goes_one_way() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Files and directories are counted, so that a room without code of its own has a line, too.
+/// The test counts files and directories, so a top-level module without code of its own also needs a line.
 #[test]
 fn every_room_has_a_line_and_names_only_rooms_above_it() {
     let entries = std::fs::read_dir(src()).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     found.sort_unstable();
-    // A room may be a file and a directory of the same name.
+    // A top-level module may be a file and a directory of the same name.
     found.dedup();
     let mut listed: Vec<_> = ROOMS.iter().map(|(room, _)| *room).collect();
     listed.sort_unstable();
@@ -194,7 +197,8 @@ fn every_room_has_a_line_and_names_only_rooms_above_it() {
     }
 }
 
-/// A circle is opened when what two files share moves into a file below both, or when siblings name each other.
+/// To remove a circle, move what two files share into a file below both, or let sibling files name each other directly
+/// and not through their parent.
 #[test]
 fn no_circle_of_files() {
     let circles = graph::circles(&graph::graph(&graph::sources(&src())));
@@ -202,8 +206,8 @@ fn no_circle_of_files() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
-/// A configuration without a named provider takes the process's provider, which the replication session sets to its
-/// own.
+/// A TLS configuration that names no provider uses the default of the process, which the library of the replication
+/// session sets to its own provider.
 #[test]
 fn every_tls_configuration_names_its_provider() {
     let mut paths = Vec::new();
@@ -230,7 +234,7 @@ fn storage_knows_nothing_of_nova_and_http_opens_no_transaction() {
         );
     }
     for (file, text) in graph::sources(&src()) {
-        // Tests check codecs against mutants, which storage makes.
+        // Tests of codecs use mutants of bytes, which the crate `nova_storage` makes.
         let code = graph::code(&text);
         let opens = code.contains("nova_storage") || code.contains("WriteTxn");
         assert!(graph::room(&file) != "http" || !opens, "{file}");

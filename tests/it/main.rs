@@ -1,4 +1,5 @@
-//! All tests of nova from the outside of a module. They are one binary, so that it is linked once.
+//! All tests of nova that use only its public interface. All tests of this directory are one binary, so that the binary
+//! is linked only once.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! The process as shells, containers and service managers see it: refused starts, addresses, signals, limits.
+//! The nova process as shells, containers and service managers see it: refused starts, addresses, signals, limits.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +19,7 @@ fn nova(arguments: &[&str]) -> Command {
     command
 }
 
-/// The command under a limit of open files, which `ulimit` of a shell sets.
+/// Returns a nova command with a limit on open files, which the `ulimit` of a shell sets.
 fn limited(limit: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_nova")]).args(arguments);
@@ -27,7 +27,7 @@ fn limited(limit: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// A process that ends with its test, however the test ends.
+/// A process that ends when its test ends, even if the test fails.
 struct Running(Option<Child>);
 
 impl Running {
@@ -57,7 +57,7 @@ impl std::ops::DerefMut for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut child) = self.0.take() {
-            // The process may have ended by itself.
+            // The process may already have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -68,7 +68,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The address of a process that prints where it listens.
+/// Returns the address on which a process listens, as the process prints it.
 fn listening(child: &mut Child) -> SocketAddr {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -77,7 +77,7 @@ fn listening(child: &mut Child) -> SocketAddr {
         assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
     }
     let address = line.trim().trim_start_matches("listening on http://");
-    // The rest of the output must not fill the pipe.
+    // The rest of the output is read, because otherwise it would fill the pipe and block the process.
     std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     address.split(';').next().unwrap().parse().unwrap()
 }
@@ -98,7 +98,7 @@ fn an_address_in_use_is_found_before_anything_is_made() {
         assert!(told.contains(&address) && told.contains("--listen"), "{told}");
         assert!(output.stdout.is_empty() && !Path::new(&data(&dir)).exists(), "{command} left something");
     }
-    // 192.0.2.0/24 belongs to nobody (RFC 5737).
+    // No machine has an address in 192.0.2.0/24, which RFC 5737 reserves for documentation.
     let foreign = "192.0.2.1:9100";
     for (setting, name) in [
         ("NOVA_HTTP_LISTEN", "http.listen"),
@@ -137,7 +137,7 @@ fn two_listeners_at_one_place_are_told_with_64_and_nothing_is_made() {
     }
 }
 
-/// In an earlier version an empty file was accepted, and nobody could sign a token.
+/// An earlier version of nova accepted an empty key file, and nobody could sign a token.
 #[test]
 fn a_file_of_keys_that_is_empty_is_told_with_64_and_by_check() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -174,7 +174,7 @@ fn health_finds_the_node_of_the_store_and_else_the_one_that_the_configuration_na
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    // The certificate has another name, and no authority that this machine knows signed it.
+    // The certificate has another name, and no authority that this machine knows has signed it.
     let made = rcgen::generate_simple_self_signed(vec!["nova.example".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -182,7 +182,7 @@ fn health_finds_the_node_of_the_store_and_else_the_one_that_the_configuration_na
     let tls = [("NOVA_HTTP_TLS_CERT", cert.to_str().unwrap()), ("NOVA_HTTP_TLS_KEY", key.to_str().unwrap())];
     let (place, other) = (dir.path().join("data"), dir.path().join("other"));
     let node = program::Serving::start(&place, &tls);
-    // The configuration names neither the node's port nor its scheme.
+    // The configuration contains neither the port nor the scheme of the node.
     let found = program::nova(&place, &["health"]);
     assert!(found.status.success() && program::out(&found).contains("\"status\":\"ready\""), "{found:?}");
     let listen = node.addr.to_string();
@@ -191,7 +191,7 @@ fn health_finds_the_node_of_the_store_and_else_the_one_that_the_configuration_na
     let every = format!(":{}", node.addr.port());
     let everywhere = program::command(&other, &["health"]).envs(tls).env("NOVA_HTTP_LISTEN", &every).output().unwrap();
     assert!(everywhere.status.success(), "{everywhere:?}");
-    // With the node's address in `--url` the usual rules hold.
+    // If `--url` has the address of the node, the certificate is checked as usual.
     let named = program::nova(&other, &["health", "--url", &format!("https://{listen}")]);
     assert!(!named.status.success() && errors(&named).contains("certificate"), "{named:?}");
     node.end();
@@ -276,7 +276,7 @@ fn a_signal_ends_a_command_that_works() {
     let fifo = place.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     let child = Running::start(nova(&["--data", &data(&place), "replay", fifo.to_str().unwrap()]));
-    // The process has begun once it reads the pipe.
+    // The process has started when it opens the pipe for reading.
     let _writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
     signal(&child, Signal::TERM);
     let status = child.output().status;
@@ -351,7 +351,7 @@ fn clients_that_take_every_place_leave_health_its_own() {
     for _ in 0..8 {
         assert_eq!(Client::connect(admin).get("/health/live", "").status, 200);
     }
-    // The crowd has a part of the places, and another client finds a place.
+    // The many clients of one address get only a part of the connections, so another client can connect.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let other = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

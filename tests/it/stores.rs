@@ -1,6 +1,7 @@
-//! Stores that earlier versions made. Each opens, answers as it did, delivers the waiting rows under the columns that
-//! they were written with, and takes new records. `tests/fixtures/stores/README.md` says how they were made. They are
-//! never made again.
+//! Tests of stores that earlier versions of nova made. The present version opens each old store, answers as the earlier
+//! version did, delivers the waiting rows with the columns with which they were written, and takes new records.
+//! `tests/fixtures/stores/README.md` says how the stores were made. The stores of earlier versions are never made
+//! again.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nova::app::{self, Drain, Opened, Setup};
+use nova::backoff::Backoff;
 use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::{Outcome, Record, Table};
@@ -44,7 +46,7 @@ fn records(version: &str, name: &str) -> Vec<Record> {
     records
 }
 
-/// Unpacks the store into a directory of its own.
+/// Unpacks the store of a version into a new directory.
 fn unpack(version: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let packed = std::fs::File::open(path(version, "nova.redb.gz")).unwrap();
@@ -66,7 +68,8 @@ fn setup(dir: &Path, url: &str) -> Setup {
         layout: Default::default(),
         timeout: Duration::from_secs(20),
     });
-    setup.pace = Pace { backoff_first_ms: 1, backoff_last_ms: 20, stall_ms: 20, ..Pace::default() };
+    let backoff = Backoff { first: Duration::from_millis(1), last: Duration::from_millis(20) };
+    setup.pace = Pace { backoff, stall_ms: 20, ..Pace::default() };
     setup.drain = Drain { idle: Duration::from_secs(60), most: Duration::from_secs(120) };
     setup
 }
@@ -76,7 +79,8 @@ fn run(setup: &Setup, records: Vec<Record>) -> Vec<PartitionStatus> {
     opened.start(Box::new(Listed::new(records, 7)), setup).unwrap().finish(|_| {}).unwrap()
 }
 
-/// Every stored row in the order of arrival, by table. Each row has the column names of its insert.
+/// Returns every row that ClickHouse has stored, in the order of arrival, by table. Each row is printed with the column
+/// names of its insert.
 fn delivered(fake: &Fake, types: &BTreeMap<String, String>) -> BTreeMap<String, Vec<String>> {
     let inner = fake.inner.lock();
     let mut tables = BTreeMap::<String, Vec<String>>::new();
@@ -95,7 +99,7 @@ fn delivered(fake: &Fake, types: &BTreeMap<String, String>) -> BTreeMap<String, 
     tables
 }
 
-/// One value of RowBinary as text, by the type that `system.columns` prints.
+/// Returns one RowBinary value as text, by the type that `system.columns` prints.
 fn cell(kind: &str, rest: &mut &[u8]) -> String {
     let mut take = |count: usize| {
         let (head, tail) = rest.split_at(count);
@@ -127,13 +131,13 @@ fn cell(kind: &str, rest: &mut &[u8]) -> String {
     }
 }
 
-/// Lines of `table.column<TAB>type`, as the tables of that version were.
+/// Returns the type of each column in the tables of the earlier version, from lines of `table.column<TAB>type`.
 fn types(version: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| line.split_once('\t').map(|(name, kind)| (name.to_owned(), kind.to_owned()));
     text(version, "columns.tsv").lines().filter_map(pair).collect()
 }
 
-/// Every table of a store is dumped as that version printed it.
+/// Checks that every table of the store is dumped as the earlier version printed it.
 fn dumps_as_it_did(opened: &Opened, version: &str) {
     for (table, lines) in Table::ALL.iter().zip(dump(opened)) {
         let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -141,7 +145,7 @@ fn dumps_as_it_did(opened: &Opened, version: &str) {
     }
 }
 
-/// What `nova dump --trending` prints of a store that no process has open.
+/// Returns what `nova dump --trending` prints for a store that no process has open.
 fn trending(dir: &Path, now: &str) -> String {
     let mut nova = std::process::Command::new(env!("CARGO_BIN_EXE_nova"));
     let output = nova.arg("--data").arg(dir).args(["dump", "--trending", "24h", "--now", now]).output().unwrap();
@@ -159,7 +163,8 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     assert_eq!(serde_json::json!(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
     let state: Vec<Value> = serde_json::from_str(&text(VERSION, "state.json")).unwrap();
     for ((table, meta), told) in Table::ALL.iter().zip(opened.writer.tables()).zip(state) {
-        // Sentences may improve. The code of a halt stays, and so does what the table waits for.
+        // The sentence of a halt may change between versions. The code of a halt stays the same, and so does what the
+        // table waits for.
         let code =
             |state: &Value| state["halted"].as_str().map(|words| words.split([':', ' ']).next().unwrap().to_owned());
         let now = serde_json::json!(meta.told(*table));
@@ -173,7 +178,8 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     assert_eq!(trending(dir.path(), "2026-11-24T13:00:00Z"), text(VERSION, "trending.json"));
 }
 
-/// The chunks are read from their place in format 2 until the first checkpoint is whole, and are then removed.
+/// In format 2 the chunks are in another table of the file; nova reads them there until its first checkpoint is
+/// complete, and then removes them.
 #[test]
 fn a_store_of_format_2_answers_as_it_did_before_and_after_its_first_checkpoint() {
     const VERSION: &str = "format-2";
@@ -203,21 +209,21 @@ fn a_store_of_version_0_1_0_delivers_what_waits_and_goes_on() {
     const VERSION: &str = "0.1.0";
     let (dir, fake) = (unpack(VERSION), Fake::start());
     let setup = setup(dir.path(), &fake.url);
-    // The waiting rows are delivered first, under the columns of their version.
+    // The waiting rows are delivered before new rows, with the columns of the earlier version.
     run(&setup, Vec::new());
     let waited: String = delivered(&fake, &types(VERSION))
         .into_iter()
         .flat_map(|(table, rows)| rows.into_iter().map(move |row| format!("{table} {row}\n")))
         .collect();
     assert_eq!(waited, text(VERSION, "outbox.txt"));
-    // Records that were read before are recognised by their ids. New records are applied, except for the tables that
-    // are halted.
+    // Records that the earlier version has read are recognised by their ids. New records are applied, except those of
+    // halted tables.
     let all = || [records(VERSION, "first.jsonl"), records(VERSION, "rest.jsonl")].concat();
     let count = |statuses: &[PartitionStatus], outcome| statuses.iter().map(|one| one.count(outcome)).sum::<u64>();
     let statuses = run(&setup, all());
     let held = |statuses: &[PartitionStatus]| statuses.iter().filter(|one| one.hold.is_some()).count();
     assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Duplicate)), (7, 6, 1));
-    // People decide, and the held records come.
+    // After a person has decided about each halt, the held records come.
     let mut opened = app::open(&setup).unwrap();
     let (actor, truncate) = (|| "test".to_owned(), Some(Decision::Ignore));
     let bump = Command::BumpEpoch { table: Table::Follows, actor: actor(), reply: Box::new(|_| ()) };
@@ -230,7 +236,8 @@ fn a_store_of_version_0_1_0_delivers_what_waits_and_goes_on() {
     opened.writer.process(&mut queue).unwrap();
     drop(opened);
     let statuses = run(&setup, all());
-    // The truncate is ignored. The follow of the new log and a like after the truncate are applied.
+    // The truncate is ignored, as the person decided. The follow of the new log and a like after the truncate are
+    // applied.
     assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Ignored)), (0, 2, 1));
     let rows = |table: &str| fake.inner.lock().rows(table).count();
     let before = |table: &str| waited.lines().filter(|line| line.starts_with(table)).count();

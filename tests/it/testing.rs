@@ -1,4 +1,4 @@
-//! Tests of `nova test` and [`nova::testing::TestNova`].
+//! Tests of `nova test` and of [`nova::testing::TestNova`].
 
 mod faults;
 
@@ -32,7 +32,7 @@ fn start() -> TestNova {
     TestNova::builder().now(NOW).start().unwrap()
 }
 
-/// Makes three users. User 0 follows user 1, who has a post.
+/// Makes three users on the test server. User 0 follows user 1, who has a post.
 fn world(nova: &TestNova) {
     nova.rows(json!({
         "users": [{ "id": user(0) }, { "id": user(1) }, { "id": user(2) }],
@@ -41,7 +41,7 @@ fn world(nova: &TestNova) {
     }));
 }
 
-/// The status and body of the answer to a request.
+/// Sends a request, and returns the status and the body of the answer.
 fn asked(nova: &TestNova, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
     let addr = nova.url().trim_start_matches("http://");
     let mut stream = TcpStream::connect(addr).unwrap();
@@ -78,7 +78,7 @@ fn a_day_passes_and_everything_of_it_is_due() {
     assert_eq!(nova.trending("24h"), [post(0)]);
 }
 
-/// A random action of a user on a server.
+/// A random action of a user on a test server.
 #[derive(Clone, Debug)]
 enum Deed {
     Post(usize, usize),
@@ -139,7 +139,7 @@ fn act(nova: &TestNova, deed: &Deed) {
     }
 }
 
-/// Everything that is served, without the parts that differ between any two answers.
+/// Returns everything that the server serves, without the parts that differ between any two answers.
 fn seen(nova: &TestNova) -> Vec<Value> {
     let mut all = Vec::new();
     for number in 0..4 {
@@ -160,7 +160,7 @@ fn seen(nova: &TestNova) -> Vec<Value> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// A server that went back to its seed, or to a snapshot, behaves like a server that never left it.
+    /// A test server that was reset behaves like a server that never left the state of the reset.
     #[test]
     fn nothing_is_left_after_a_reset(
         before in proptest::collection::vec(deed(), 0..8),
@@ -172,7 +172,8 @@ proptest! {
             world(nova);
             before.iter().for_each(|deed| act(nova, deed));
         }
-        // The records of a feed are no part of a snapshot, so both servers go back to theirs.
+        // A snapshot of the test server does not contain the feeds that were served, so both servers drop their served
+        // feeds with a reset.
         for nova in [&used, &fresh] {
             nova.snapshot("here");
             nova.reset_to("here");
@@ -236,7 +237,7 @@ fn the_log_tells_outcomes_and_reasons() {
     assert_eq!(nova.log(0)["entries"], json!([]));
 }
 
-/// A server also works within a runtime, where no call may block the thread.
+/// A test server also works within a tokio runtime, where no call may block the thread.
 #[tokio::test]
 async fn it_works_within_a_runtime() {
     let nova = TestNova::builder().without_tokens().start().unwrap();
@@ -259,7 +260,7 @@ fn a_dead_letter_that_was_expected_does_not() {
     nova.expect_dead_letters(1);
 }
 
-/// What a new connection to the Redis port answers to one command.
+/// Returns the answer of the Redis port to one command on a new connection.
 fn redis(nova: &TestNova, command: &str) -> String {
     let url = nova.redis_url().unwrap();
     let stream = TcpStream::connect(url.trim_start_matches("redis://")).unwrap();
@@ -289,8 +290,8 @@ fn the_redis_port_has_the_feed_of_now_and_goes_back_with_a_reset() {
     assert!(redis(&nova, "GET mine").starts_with("$-1"));
 }
 
-/// In an earlier version these requests were answered with an operating system's error about a directory that nobody
-/// named.
+/// An earlier version of nova answered requests for a backup with an error of the operating system about a directory
+/// that the caller had not named.
 #[test]
 fn what_needs_a_store_on_disk_says_that_there_is_none() {
     let nova = TestNova::builder().without_tokens().start().unwrap();
@@ -318,7 +319,7 @@ fn seeds_and_settings_that_cannot_be_used_are_told() {
     assert!(failed(TestNova::builder().seed_file("/nonexistent.json")).starts_with("/nonexistent.json:"));
 }
 
-/// `nova test` with arguments, without variables of the environment.
+/// Returns the command `nova test` with arguments, without variables of the environment.
 fn program(args: &[&str]) -> Command {
     let mut command = bare();
     command.current_dir(std::env::temp_dir()).arg("test").args(args);
@@ -338,7 +339,7 @@ fn the_first_line_says_where_and_the_seed_is_there() {
     std::fs::write(&seed, json!({ "users": [{ "id": user(0) }] }).to_string()).unwrap();
     let capture = dir.path().join("more.jsonl");
     std::fs::write(&capture, line(0, 1)).unwrap();
-    // A failed test leaves no process.
+    // With `--die-with-parent`, a failed test leaves no process behind.
     let args =
         ["--die-with-parent", "--now", NOW, "--ready-file", ready.to_str().unwrap(), "--seed", seed.to_str().unwrap()];
     let mut command = program(&args);
@@ -369,7 +370,7 @@ fn the_first_line_says_where_and_the_seed_is_there() {
 
 #[test]
 fn it_ends_with_its_parent() {
-    // A shell that starts the server, prints its process id and ends.
+    // The shell starts the server, prints the server's process id, and ends.
     let script = format!(
         "'{}' test --die-with-parent </dev/null & wait_for=$!; read _ <&3; kill -9 $$",
         env!("CARGO_BIN_EXE_nova")
@@ -383,7 +384,7 @@ fn it_ends_with_its_parent() {
     assert!(line.contains("\"url\""), "{line}");
     shell.stdin.take().unwrap().write_all(b"\n").unwrap();
     shell.wait().unwrap();
-    // The server holds the other end of the pipe, so the pipe ends when the server ends.
+    // The server keeps its end of the pipe open, so the pipe ends when the server ends.
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
 }

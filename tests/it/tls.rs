@@ -1,4 +1,5 @@
-//! ClickHouse and the Schema Registry behind TLS, with their authority, with another authority, and with none.
+//! ClickHouse and the Schema Registry behind TLS, with the right certificate authority, with a wrong one, and with
+//! none.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +17,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use crate::support::authority::Authority;
 use crate::support::clickhouse::Fake;
 
-/// The address of a TLS front to a plain server, with a certificate for localhost.
+/// Starts a TLS front for a plain server, with a certificate for localhost, and returns its address.
 fn front(authority: &Authority, to: SocketAddr) -> String {
     let (cert, key) = authority.certify("localhost");
     let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into());
@@ -67,7 +68,8 @@ fn clickhouse_is_asked_over_tls_when_its_authority_is_known_and_refused_otherwis
     assert_eq!(clickhouse(&url, Some(authority.file.clone())), Ok(12));
     assert_eq!(clickhouse(&fake.url, None), Ok(12), "plain http");
     for wrong in [Some(other.file.clone()), None] {
-        // Nothing was sent. The rows wait in the outbox, and the message names what to check.
+        // nova has sent no row to ClickHouse. The rows wait in the outbox, and the message says what a person must
+        // check.
         let failure = clickhouse(&url, wrong).unwrap_err();
         assert!(matches!(&failure, Failure::Unreachable(text) if text.contains("certificate")), "{failure}");
     }
@@ -75,7 +77,7 @@ fn clickhouse_is_asked_over_tls_when_its_authority_is_known_and_refused_otherwis
     assert!(clickhouse(&spoken_plainly, None).is_err());
 }
 
-/// A registry that knows one schema for every id.
+/// Starts a schema registry that has one schema for every id, and returns its address.
 fn registry() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();

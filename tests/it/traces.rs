@@ -1,4 +1,4 @@
-//! What nova sends to a collector of OpenTelemetry: one trace from the request to ClickHouse, without personal data.
+//! What nova sends to an OpenTelemetry collector: one trace from the request to ClickHouse, without personal data.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,11 +14,11 @@ use crate::api::client::{Client, bearer};
 use crate::support::clickhouse::Fake;
 use crate::support::program::{Serving, nova, out};
 
-/// The most requests that wait for the test.
+/// The most received requests that wait until the test reads them.
 const REQUESTS_MAX: usize = 64;
 
-/// A stand-in for a collector. It keeps the head and the body of each request, and has the statuses that it answers
-/// first.
+/// A double of an OpenTelemetry collector. The double of the collector keeps the head and the body of each request, and
+/// answers the first requests with the given statuses.
 struct Collector {
     addr: SocketAddr,
     requests: Receiver<(String, Vec<u8>)>,
@@ -51,12 +51,12 @@ impl Collector {
             stream.read_exact(&mut body).ok()?;
             let status = statuses.lock().pop().unwrap_or(200);
             write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: 2\r\n\r\n{{}}").ok()?;
-            // The test may have ended.
+            // Sending a received request fails if the test has ended, which is no error.
             let _ = sender.send((head, body));
         }
     }
 
-    /// Reads spans until `enough` returns true. The collector takes JSON.
+    /// Reads spans until `enough` returns true. The double of the collector accepts OTLP as JSON.
     fn spans(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let mut spans = Vec::new();
         while !enough(&spans) {

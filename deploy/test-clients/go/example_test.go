@@ -15,7 +15,7 @@ const (
 	post = "0193a5f0-c2d1-7e2c-9f0e-000000000001"
 )
 
-// One nova for all tests.
+// All tests share one nova.
 var shared *Server
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// headline is the service under test: the first line of a user's home page.
+// headline is the service under test, and returns the first line of a user's home page.
 func headline(nova *Server, user string) string {
 	if posts := nova.Feed(user); len(posts) > 0 {
 		return fmt.Sprintf("%d new posts", len(posts))

@@ -1,5 +1,5 @@
-// Package novatest starts `nova test` and sends requests to it. It needs only the standard library; copy the file into
-// your tests.
+// Package novatest starts `nova test` and sends requests to it. The package needs only the standard library; copy
+// this file into your tests.
 //
 //	nova := novatest.Start(t)
 //	nova.Rows(novatest.Rows{
@@ -9,7 +9,7 @@
 //	})
 //	if posts := nova.Feed(ada); len(posts) != 1 { … }
 //
-// Each call returns after its effect: no test has to sleep. `docs/testing-with-nova.md` has the rest.
+// Each call returns after its effect, so no test has to sleep. `docs/testing-with-nova.md` explains every call.
 package novatest
 
 import (
@@ -26,13 +26,13 @@ import (
 	"time"
 )
 
-// Row is a row under the source's column names; "op": "delete" deletes.
+// Row is a row under the source's column names; "op": "delete" deletes the row.
 type Row = map[string]any
 
 // Rows are rows by their tables: users, posts, follows, comments, likes.
 type Rows map[string][]Row
 
-// Error says that the server refused a request; the text is the server's.
+// Error says that the server refused a request. The text of the error is the text of the server.
 type Error struct {
 	Status  int
 	Problem map[string]any
@@ -40,7 +40,8 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%d: %v", e.Status, e.Problem["detail"]) }
 
-// Server is one nova. Start it once for many tests (see Launch), and call Reset before each: that takes milliseconds.
+// Server is a nova for tests. Start a server once for many tests (see Launch), and call Reset, which takes milliseconds,
+// before each test.
 type Server struct {
 	URL          string  `json:"url"`
 	ServiceToken string  `json:"token"`
@@ -51,7 +52,7 @@ type Server struct {
 	client       *http.Client
 }
 
-// Start starts a server that ends with the test; a call that is refused fails the test. The arguments are those of
+// Start starts a server that ends with the test, and a refused call fails the test. The arguments are the arguments of
 // `nova test`, such as "--now", "2026-11-24T06:00:00Z".
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
@@ -64,7 +65,7 @@ func Start(tb testing.TB, args ...string) *Server {
 	return server
 }
 
-// Launch starts a server for many tests, in TestMain. Each test asks it with For.
+// Launch starts a server for many tests, in TestMain. Each test uses the server with For.
 func Launch(args ...string) (*Server, error) {
 	program := os.Getenv("NOVA_BIN")
 	if program == "" {
@@ -88,19 +89,19 @@ func Launch(args ...string) (*Server, error) {
 	return server, json.Unmarshal(line, server)
 }
 
-// At is a server that somebody else started, such as a container.
+// At returns a Server for a nova that somebody else started, such as a container.
 func At(url string) *Server {
 	return &Server{URL: url, client: &http.Client{Timeout: time.Minute}}
 }
 
-// For is the same server, where a call that is refused fails this test.
+// For returns the server for one test: a refused call fails the test t.
 func (s *Server) For(tb testing.TB) *Server {
 	of := *s
 	of.TB = tb
 	return &of
 }
 
-// Close ends a server that was started here.
+// Close ends the server, if Start or Launch started it.
 func (s *Server) Close() {
 	if s.command != nil {
 		_ = s.command.Process.Signal(syscall.SIGTERM)
@@ -109,7 +110,7 @@ func (s *Server) Close() {
 	}
 }
 
-// Ask sends a request to any route, and reads the JSON of the answer into out if out is not nil. A refusal is an *Error.
+// Ask sends a request to any route, and reads the JSON of the answer into out if out is not nil. A refused request is an *Error.
 func (s *Server) Ask(method, path, token string, body, out any) error {
 	var reader io.Reader
 	switch body := body.(type) {
@@ -165,7 +166,7 @@ func (s *Server) must(method, path, token string, body, out any) {
 	}
 }
 
-// NowMs is the server's clock in epoch milliseconds.
+// NowMs returns the time of the server's clock in epoch milliseconds.
 func (s *Server) NowMs() int64 {
 	var clock struct {
 		NowMs int64 `json:"now_ms"`
@@ -179,12 +180,12 @@ func (s *Server) SetNow(now time.Time) {
 	s.must("PUT", "/_test/clock", "", Row{"now": now.UnixMilli()}, nil)
 }
 
-// Advance moves the clock forward; the server does everything that is due by then.
+// Advance moves the clock forward. The server does everything that is due by the new time.
 func (s *Server) Advance(by time.Duration) {
 	s.must("POST", "/_test/clock/advance", "", Row{"ms": by.Milliseconds()}, nil)
 }
 
-// Rows puts rows in, or deletes them.
+// Rows sends rows of tables, or deletes rows.
 func (s *Server) Rows(rows Rows) { s.must("POST", "/_test/rows", "", rows, nil) }
 
 // Captures sends a capture (JSON lines, a Kafka record a line) and returns the outcomes of all records.
@@ -207,7 +208,7 @@ func (s *Server) Events(user string, events ...Row) {
 	s.Settle()
 }
 
-// Feed is the first page of a user's feed: ids of posts.
+// Feed returns the first page of a user's feed as ids of posts.
 func (s *Server) Feed(user string) []string {
 	var page struct {
 		Posts []string `json:"posts"`
@@ -216,7 +217,7 @@ func (s *Server) Feed(user string) []string {
 	return page.Posts
 }
 
-// Trending is what trends in "1h", "6h", "24h" or "7d": ids of posts.
+// Trending returns the ids of the posts that trend in "1h", "6h", "24h" or "7d".
 func (s *Server) Trending(window string) []string {
 	var page struct {
 		Posts []struct {
@@ -231,7 +232,7 @@ func (s *Server) Trending(window string) []string {
 	return ids
 }
 
-// Suggestions are the ids of the users whom nova suggests to a user.
+// Suggestions returns the ids of the users whom nova suggests to a user.
 func (s *Server) Suggestions(user string) []string {
 	var page struct {
 		Users []struct {
@@ -246,13 +247,13 @@ func (s *Server) Suggestions(user string) []string {
 	return ids
 }
 
-// Get reads the JSON of any route, as a user.
+// Get sends a GET to any route as a user, and reads the JSON of the answer.
 func (s *Server) Get(path, user string, out any) { s.must("GET", path, s.Token(user), nil, out) }
 
-// Token is a token for a user, good for an hour of the server's clock.
+// Token makes a token for a user, which is valid for an hour of the server's clock.
 func (s *Server) Token(sub string) string { return s.TokenOf(Row{"sub": sub}) }
 
-// TokenOf is a token as POST /_test/token makes it: sub, role, ttl, broken.
+// TokenOf makes a token by POST /_test/token from sub, role, ttl and broken.
 func (s *Server) TokenOf(asked Row) string {
 	var made struct {
 		Token string `json:"token"`
@@ -264,16 +265,16 @@ func (s *Server) TokenOf(asked Row) string {
 // Settle waits until everything that was accepted is applied and published.
 func (s *Server) Settle() { s.must("POST", "/_test/settle", "", nil, nil) }
 
-// Snapshot keeps the server as it is, for ResetTo.
+// Snapshot keeps a snapshot of the server, to which ResetTo returns.
 func (s *Server) Snapshot(name string) { s.must("POST", "/_test/snapshot", "", Row{"name": name}, nil) }
 
-// Reset returns to the seed.
+// Reset brings the server back to its seed.
 func (s *Server) Reset() { s.must("POST", "/_test/reset", "", nil, nil) }
 
-// ResetTo returns to a snapshot.
+// ResetTo brings the server back to a snapshot.
 func (s *Server) ResetTo(name string) { s.must("POST", "/_test/reset", "", Row{"name": name}, nil) }
 
-// Log is what happened: records with outcomes, pages with the reasons of their posts.
+// Log returns the log of the server: records with outcomes, pages with the reasons of their posts.
 func (s *Server) Log(since uint64) []Row {
 	var log struct {
 		Entries []Row `json:"entries"`
@@ -282,7 +283,7 @@ func (s *Server) Log(since uint64) []Row {
 	return log.Entries
 }
 
-// Fault puts faults in, such as {"slow_commit_ms": 200} or {"source_lag_ms": 600000}; those that are left out end.
-// {"clickhouse": Row{"status": 503}} needs a server that was started with "--clickhouse"; in the place of {"status": 503}
-// may stand {"code": 241, "times": 3}, {"refuses": true} or {"slow_ms": 500}.
+// Fault sets faults, such as {"slow_commit_ms": 200} or {"source_lag_ms": 600000}. A fault that the call leaves out ends.
+// {"clickhouse": Row{"status": 503}} needs a server that was started with "--clickhouse". Other values of
+// "clickhouse" are {"code": 241, "times": 3}, {"refuses": true} and {"slow_ms": 500}.
 func (s *Server) Fault(faults Row) { s.must("POST", "/_test/fault", "", faults, nil) }

@@ -1,4 +1,4 @@
-"""This module starts `nova test` and sends requests to it. It needs only the standard library; copy it into your tests.
+"""This module starts `nova test` and sends requests to it. The module needs only the standard library; copy the module into your tests.
 
     from nova_test import Nova
 
@@ -7,7 +7,7 @@
                   posts=[{"id": POST, "user_id": BEN}])
         assert nova.feed(ADA) == [POST]
 
-Each call returns after its effect: no test has to sleep. `docs/testing-with-nova.md` has the rest.
+Each call returns after its effect, so no test has to sleep. `docs/testing-with-nova.md` explains every call.
 """
 
 import http.client
@@ -18,7 +18,7 @@ import urllib.parse
 
 
 class NovaError(Exception):
-    """The server refused a request; the text is the server's."""
+    """The server refused a request. The text of the error is the text of the server."""
 
     def __init__(self, status, problem):
         detail = problem.get("detail", problem) if isinstance(problem, dict) else problem
@@ -28,7 +28,7 @@ class NovaError(Exception):
 
 
 class Nova:
-    """One server. Start it once for many tests, and call reset() before each: that takes milliseconds.
+    """A server for tests. Start the server once for many tests, and call reset(), which takes milliseconds, before each test.
 
     seed: files that it begins with, and that reset() goes back to. now: its clock at the beginning (RFC 3339).
     args: further arguments of `nova test`. binary: the program; else $NOVA_BIN, else `nova`.
@@ -70,7 +70,7 @@ class Nova:
             self._process = None
 
     def request(self, method, path, body=None, token=None):
-        """Sends a request to any route and returns the JSON of the answer. A refusal raises a NovaError."""
+        """Sends a request to any route and returns the JSON of the answer. A refused request raises a NovaError."""
         headers = {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -86,7 +86,7 @@ class Nova:
             raise NovaError(answer.status, value)
         return value
 
-    # Time.
+    # These methods read and move the clock.
 
     def now_ms(self):
         """Returns the server's clock in epoch milliseconds."""
@@ -97,14 +97,14 @@ class Nova:
         self.request("PUT", "/_test/clock", {"now": time})
 
     def advance(self, *, hours=0, minutes=0, seconds=0, ms=0):
-        """Moves the clock forward; the server does everything that is due by then."""
+        """Moves the clock forward. The server does everything that is due by the new time."""
         total = ms + 1_000 * (seconds + 60 * (minutes + 60 * hours))
         self.request("POST", "/_test/clock/advance", {"ms": round(total)})
 
-    # What goes in.
+    # These methods send data to the server.
 
     def rows(self, **tables):
-        """Sends rows of users, posts, follows, comments, likes and returns their outcomes; "op": "delete" deletes."""
+        """Sends rows of users, posts, follows, comments, likes and returns their outcomes; "op": "delete" deletes a row."""
         return self.request("POST", "/_test/rows", tables)
 
     def captures(self, lines):
@@ -122,14 +122,14 @@ class Nova:
         self.settle()
         return taken
 
-    # What comes out.
+    # These methods read data from the server.
 
     def feed(self, user):
         """Returns the first page of a user's feed as ids of posts."""
         return self.get("/api/v1/feed?limit=100", user)["posts"]
 
     def trending(self, window="24h"):
-        """Returns what trends in 1h, 6h, 24h or 7d as ids of posts."""
+        """Returns the ids of the posts that trend in 1h, 6h, 24h or 7d."""
         page = self.request("GET", f"/api/v1/feed/trending?limit=200&window={window}")
         return [post["post_id"] for post in page["posts"]]
 
@@ -139,13 +139,13 @@ class Nova:
         return [suggested["user_id"] for suggested in page["users"]]
 
     def get(self, path, user):
-        """Returns the JSON of any route, asked as a user."""
+        """Sends a GET to any route as a user, and returns the JSON of the answer."""
         return self.request("GET", path, token=self.token(user))
 
-    # The server itself.
+    # These methods control the server.
 
     def token(self, sub, **asked):
-        """Makes a token for a user; role="admin" or "service", ttl="5m", broken="expired" and others."""
+        """Makes a token for a user. Options are role="admin" or "service", ttl="5m", broken="expired" and others."""
         return self.request("POST", "/_test/token", {"sub": sub, **asked})["token"]
 
     def settle(self):
@@ -153,21 +153,21 @@ class Nova:
         return self.request("POST", "/_test/settle")
 
     def snapshot(self, name):
-        """Keeps the server as it is, for reset(name)."""
+        """Keeps a snapshot of the server, to which reset(name) returns."""
         return self.request("POST", "/_test/snapshot", {"name": name})
 
     def reset(self, name=None):
-        """Returns to the seed, or to a snapshot."""
+        """Brings the server back to the seed, or to a snapshot."""
         return self.request("POST", "/_test/reset", {} if name is None else {"name": name})
 
     def log(self, since=0):
-        """Returns what happened: records with outcomes, pages with the reasons of their posts."""
+        """Returns the log of the server: records with outcomes, pages with the reasons of their posts."""
         return self.request("GET", f"/_test/log?limit=10000&since={since}")
 
     def fault(self, **faults):
-        """Puts faults in, such as slow_commit_ms=200 or source_lag_ms=600000; those that are left out end.
+        """Sets faults, such as slow_commit_ms=200 or source_lag_ms=600000. A fault that the call leaves out ends.
 
-        clickhouse={"status": 503} needs a server with args=["--clickhouse"]; in the place of {"status": 503} may stand
-        {"code": 241, "times": 3}, {"refuses": True} or {"slow_ms": 500}.
+        clickhouse={"status": 503} needs a server with args=["--clickhouse"]. Other values of clickhouse are
+        {"code": 241, "times": 3}, {"refuses": True} and {"slow_ms": 500}.
         """
         return self.request("POST", "/_test/fault", faults)

@@ -1,4 +1,4 @@
-"""Tests of a sample service, with one nova for all of them: `python3 -m unittest test_example`."""
+"""These tests of a sample service use one nova for all tests: `python3 -m unittest test_example`."""
 
 import unittest
 
@@ -18,7 +18,7 @@ WORLD = {
 
 
 class Home:
-    """The service under test: the first line of a user's home page."""
+    """Returns the first line of a user's home page; this is the service under test."""
 
     def __init__(self, nova):
         self.nova = nova

@@ -1,4 +1,4 @@
-// Tests of a sample service, with one nova for all of them: `tsc`, then `node --test`.
+// These tests of a sample service use one nova for all tests. Run `tsc`, then `node --test`.
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
@@ -10,7 +10,7 @@ const ben = "0193a5f0-c2d1-7e2c-9f0e-00000000000b";
 const cat = "0193a5f0-c2d1-7e2c-9f0e-00000000000c";
 const post = "0193a5f0-c2d1-7e2c-9f0e-000000000001";
 
-/** The service under test: the first line of a user's home page. */
+/** The service under test returns the first line of a user's home page. */
 async function headline(nova: Nova, user: string): Promise<string> {
   const posts = await nova.feed(user);
   return posts.length > 0 ? `${posts.length} new posts` : "Nothing new";
@@ -30,7 +30,7 @@ beforeEach(async () => {
   });
 });
 
-// CI measures many rounds.
+// CI measures many rounds of the tests.
 for (let round = 0; round < Number(process.env.NOVA_TEST_ROUNDS ?? 1); round++) {
   test("followers see posts", async () => {
     assert.equal(await headline(nova, ada), "1 new posts");

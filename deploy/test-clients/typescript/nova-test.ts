@@ -1,5 +1,5 @@
-// This file starts `nova test` and sends requests to it. It needs only Node's own modules (Node 20 or later); copy it
-// into your tests.
+// This file starts `nova test` and sends requests to it. The file needs only Node's own modules (Node 20 or later);
+// copy the file into your tests.
 //
 //     const nova = await Nova.start();
 //     await nova.rows({ users: [{ id: ada }, { id: ben }], follows: [{ follower_id: ada, following_id: ben }],
@@ -7,30 +7,30 @@
 //     assert.deepEqual(await nova.feed(ada), [post]);
 //     await nova.close();
 //
-// Each call ends after its effect: no test has to wait. `docs/testing-with-nova.md` has the rest.
+// Each call ends after its effect, so no test has to wait. `docs/testing-with-nova.md` explains every call.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { Agent, request as ask } from "node:http";
 import { createInterface } from "node:readline";
 
-/** What a route answers: its form is for the caller to know. */
+/** The answer of a route. The caller knows the form of the answer. */
 export type Json = any;
 
-/** Rows under the source's column names; `op: "delete"` deletes. */
+/** Rows under the source's column names; `op: "delete"` deletes a row. */
 export type Rows = Partial<Record<"users" | "posts" | "follows" | "comments" | "likes", Record<string, unknown>[]>>;
 
 export interface Options {
-  /** Files that it begins with, and that `reset` goes back to. */
+  /** The files of rows or captures with which the server begins, and to which `reset` returns. */
   seed?: string[];
-  /** The clock at the beginning, RFC 3339. */
+  /** The time of the clock when the server starts, in RFC 3339. */
   now?: string;
   /** Further arguments of `nova test`. */
   args?: string[];
-  /** The program; else $NOVA_BIN, else `nova`. */
+  /** The path of the program. The default is $NOVA_BIN, or `nova` if that is not set. */
   binary?: string;
 }
 
-/** The server refused a request; the text is the server's. */
+/** The server refused a request. The text of the error is the text of the server. */
 export class NovaError extends Error {
   constructor(
     readonly status: number,
@@ -40,7 +40,7 @@ export class NovaError extends Error {
   }
 }
 
-/** One server. Start it once for many tests, and call `reset` before each: that takes milliseconds. */
+/** A server for tests. Start the server once for many tests, and call `reset`, which takes milliseconds, before each test. */
 export class Nova {
   private readonly agent = new Agent({ keepAlive: true });
 
@@ -66,7 +66,7 @@ export class Nova {
     return new Nova(ready.url, ready.token, ready.admin_token, ready.redis, child);
   }
 
-  /** A server that somebody else started, such as a container. */
+  /** Returns a `Nova` for a server that somebody else started, such as a container. */
   static at(url: string): Nova {
     return new Nova(url, null, null, null, null);
   }
@@ -82,7 +82,7 @@ export class Nova {
     });
   }
 
-  /** Sends a request to any route and returns the JSON of the answer. A refusal throws a `NovaError`. */
+  /** Sends a request to any route and returns the JSON of the answer. A refused request throws a `NovaError`. */
   request(method: string, path: string, body?: unknown, token?: string): Promise<Json> {
     const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
     const headers: Record<string, string | number> = {};
@@ -109,7 +109,7 @@ export class Nova {
     });
   }
 
-  // Time.
+  // These methods read and move the clock.
 
   /** Returns the server's clock in epoch milliseconds. */
   async nowMs(): Promise<number> {
@@ -121,16 +121,16 @@ export class Nova {
     await this.request("PUT", "/_test/clock", { now });
   }
 
-  /** Moves the clock forward; the server does everything that is due by then. */
+  /** Moves the clock forward. The server does everything that is due by the new time. */
   async advance(by: { hours?: number; minutes?: number; seconds?: number; ms?: number }): Promise<void> {
     const { hours = 0, minutes = 0, seconds = 0, ms = 0 } = by;
     const total = ms + 1_000 * (seconds + 60 * (minutes + 60 * hours));
     await this.request("POST", "/_test/clock/advance", { ms: Math.round(total) });
   }
 
-  // What goes in.
+  // These methods send data to the server.
 
-  /** Sends rows, or deletes them, and returns the outcome of each. */
+  /** Sends or deletes rows, and returns the outcome of each row. */
   rows(rows: Rows): Promise<Json> {
     return this.request("POST", "/_test/rows", rows);
   }
@@ -149,14 +149,14 @@ export class Nova {
     return taken;
   }
 
-  // What comes out.
+  // These methods read data from the server.
 
   /** Returns the first page of a user's feed as ids of posts. */
   async feed(user: string): Promise<string[]> {
     return (await this.get("/api/v1/feed?limit=100", user)).posts;
   }
 
-  /** Returns what trends in a window as ids of posts. */
+  /** Returns the ids of the posts that trend in a window. */
   async trending(window: "1h" | "6h" | "24h" | "7d" = "24h"): Promise<string[]> {
     const page = await this.request("GET", `/api/v1/feed/trending?limit=200&window=${window}`);
     return page.posts.map((post: Json) => post.post_id);
@@ -168,14 +168,14 @@ export class Nova {
     return page.users.map((suggested: Json) => suggested.user_id);
   }
 
-  /** Returns the JSON of any route, asked as a user. */
+  /** Sends a GET to any route as a user, and returns the JSON of the answer. */
   async get(path: string, user: string): Promise<Json> {
     return this.request("GET", path, undefined, await this.token(user));
   }
 
-  // The server itself.
+  // These methods control the server.
 
-  /** Makes a token for a user; `role`, `ttl` and `broken` are those of POST /_test/token. */
+  /** Makes a token for a user. POST /_test/token explains `role`, `ttl` and `broken`. */
   async token(sub: string, asked: { role?: string; ttl?: string; broken?: string } = {}): Promise<string> {
     return (await this.request("POST", "/_test/token", { sub, ...asked })).token;
   }
@@ -185,25 +185,25 @@ export class Nova {
     return this.request("POST", "/_test/settle");
   }
 
-  /** Keeps the server as it is, for `reset(name)`. */
+  /** Keeps a snapshot of the server, to which `reset(name)` returns. */
   snapshot(name: string): Promise<Json> {
     return this.request("POST", "/_test/snapshot", { name });
   }
 
-  /** Returns to the seed, or to a snapshot. */
+  /** Brings the server back to the seed, or to a snapshot. */
   reset(name?: string): Promise<Json> {
     return this.request("POST", "/_test/reset", name === undefined ? {} : { name });
   }
 
-  /** Returns what happened: records with outcomes, pages with the reasons of their posts. */
+  /** Returns the log of the server: records with outcomes, pages with the reasons of their posts. */
   log(since = 0): Promise<Json> {
     return this.request("GET", `/_test/log?limit=10000&since=${since}`);
   }
 
   /**
-   * Puts faults in, such as `{ slow_commit_ms: 200 }` or `{ source_lag_ms: 600_000 }`; those that are left out end.
-   * `{ clickhouse: { status: 503 } }` needs a server with `args: ["--clickhouse"]`; in the place of `{ status: 503 }` may
-   * stand `{ code: 241, times: 3 }`, `{ refuses: true }` or `{ slow_ms: 500 }`.
+   * Sets faults, such as `{ slow_commit_ms: 200 }` or `{ source_lag_ms: 600_000 }`. A fault that the call leaves out ends.
+   * `{ clickhouse: { status: 503 } }` needs a server with `args: ["--clickhouse"]`. Other values of `clickhouse` are
+   * `{ code: 241, times: 3 }`, `{ refuses: true }` and `{ slow_ms: 500 }`.
    */
   fault(faults: Record<string, unknown>): Promise<Json> {
     return this.request("POST", "/_test/fault", faults);

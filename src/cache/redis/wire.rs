@@ -1,4 +1,4 @@
-//! Commands and answers in Redis' protocol (RESP2).
+//! Encodes commands and decodes answers in the protocol of Redis (RESP2).
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use redis::{Cmd, Value, cmd};
 use crate::cache::command::{Bound, Command, Expiry, Key, Members, Reply, SetOptions, When};
 use crate::cache::error::{CacheError, Outcome};
 
-/// Error codes of a server that serves nobody for a while, because it loads its data, follows another server, or needs
-/// a password.
+/// Error codes of a Redis server that answers no client for a while, because it loads its data, follows another server,
+/// or needs a password.
 const NOT_SERVING: [&str; 5] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "NOAUTH"];
 
-/// The prefix of the keys of a namespace. The prefix contains the namespace's length, so two different namespaces never
-/// share a prefix.
+/// Returns the prefix of the keys of a namespace. The prefix contains the length of the namespace's name, so two
+/// different namespaces never share a prefix.
 pub(super) fn prefix(generation: &str, namespace: &str) -> String {
     format!("nova:ns:{generation}:{}:{namespace}:", namespace.len())
 }
 
-/// The generation and the namespace of a key that begins with `prefix`.
+/// Returns the generation and the namespace of a key, if the key begins with the prefix of a namespace.
 pub(super) fn owner(name: &str) -> Option<(&str, &str)> {
     let (generation, rest) = name.strip_prefix("nova:ns:")?.split_once(':')?;
     let (len, rest) = rest.split_once(':')?;
     Some((generation, rest.get(..len.parse().ok()?)?))
 }
 
-/// The name of a key on the server.
+/// Returns the name of a key on the Redis server.
 fn named(prefix: Option<String>, name: &[u8]) -> Vec<u8> {
     [prefix.unwrap_or_default().as_bytes(), name].concat()
 }
 
-/// A glob that matches exactly `text`.
+/// Returns a glob that matches exactly `text`.
 pub(super) fn escaped(text: &str) -> String {
     let mut glob = String::with_capacity(text.len());
     for character in text.chars() {
@@ -142,7 +142,7 @@ fn encode_more(command: &Command<'_>, out: &mut Cmd) {
         Command::GetEx(_, Expiry::Never) => {
             out.arg("PERSIST");
         }
-        // GETEX has no option for this: without an option it does not change the time to live.
+        // GETEX has no option that keeps the time to live, but GETEX without an option does not change it.
         Command::GetEx(_, Expiry::Keep) => {}
         Command::GetEx(_, expiry) => encode_options(SetOptions { expiry: *expiry, ..SetOptions::default() }, out),
         Command::PExpireAt(_, at_ms, when) => {
@@ -248,7 +248,8 @@ fn error(error: &redis::ServerError) -> CacheError {
     }
 }
 
-/// The error of a server that answers but serves nobody. The breaker treats it like a missing answer.
+/// Converts the error of a Redis server that answers but serves no client. The circuit breaker counts the answer of a
+/// Redis server that serves no client as a missing answer.
 pub(super) fn not_serving(value: &Value) -> Option<CacheError> {
     match value {
         Value::ServerError(server) if NOT_SERVING.contains(&server.code()) => Some(error(server)),
@@ -316,7 +317,8 @@ pub(super) fn decode(command: &Command<'_>, value: Value) -> Outcome<Reply> {
     }
 }
 
-/// Joins the answers to the two parts of a command: a sum, or a list. If one part failed, the whole command failed.
+/// Joins the answers to the two parts of a split command to a sum or to a list. If one part of the command failed, the
+/// whole command failed.
 pub(super) fn joined(first: Outcome<Reply>, second: Outcome<Reply>) -> Outcome<Reply> {
     match (first?, second?) {
         (Reply::Int(first), Reply::Int(second)) => Ok(Reply::Int(first + second)),
@@ -328,7 +330,7 @@ pub(super) fn joined(first: Outcome<Reply>, second: Outcome<Reply>) -> Outcome<R
     }
 }
 
-/// The cursor and the names in the answer of a SCAN.
+/// Returns the cursor and the names in the answer to the command SCAN.
 pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<Bytes>)> {
     match value {
         Some(Value::Array(mut parts)) if parts.len() == 2 => {
@@ -342,7 +344,8 @@ pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<Bytes>)> {
     }
 }
 
-/// The hits and misses of a reading command, as far as the answer shows them. An empty collection counts as a miss.
+/// Returns the hits and misses of a reading command, as far as its answer shows them. An empty collection in an answer
+/// counts as a miss.
 pub(super) fn found(command: &Command<'_>, reply: &Reply) -> (u64, u64) {
     let found = match (command, reply) {
         (Command::MGet(_), Reply::Values(values)) => {

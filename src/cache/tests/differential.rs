@@ -1,4 +1,4 @@
-//! Random commands that go to every cache and to the naive model.
+//! The differential test: random commands run on every cache and on the naive model, and the answers must agree.
 
 use bytes::Bytes;
 
@@ -6,8 +6,8 @@ use super::model::Model;
 use super::{Random, Subject, embedded, redis};
 use crate::cache::{CacheError, Command, Expiry, Key, Reply, SetOptions, When};
 
-/// Time passes on a server, so its times to live may be this much shorter than those of the model, whose clock stands
-/// still.
+/// Time passes on a Redis server while the clock of the model stands still, so the server's time to live may be this
+/// much shorter than the model's.
 const REAL_TIME_SLACK_MS: i64 = 1_800_000;
 const LONG_TTL_MS: i64 = 1_000_000_000;
 
@@ -117,7 +117,7 @@ fn agree(
     exact: bool,
 ) -> bool {
     match (command, model, cache) {
-        // A command without fields or members is answered before the key is looked at.
+        // A command without fields or members gets its answer before the cache looks at the key.
         (Command::HSet(_, fields), ..) if fields.is_empty() => *cache == Ok(Reply::Int(0)),
         (Command::ZAdd(_, members), ..) if members.is_empty() => *cache == Ok(Reply::Int(0)),
         (Command::HDel(_, names) | Command::SAdd(_, names) | Command::SRem(_, names) | Command::ZRem(_, names), ..)

@@ -1,4 +1,5 @@
-//! The promises of the embedded cache alone: its limit, which entries stay, and that invalidation takes no time.
+//! What only the embedded cache guarantees: its limit, the choice of entries that stay, and an invalidation that takes
+//! no time.
 
 use std::time::Duration;
 
@@ -36,15 +37,16 @@ fn memory_stays_under_its_bound_whatever_is_written() {
     }
 }
 
-/// Bytes of this process in memory, without pages of files such as its own code. A page has 4 KiB.
+/// Returns the resident memory of this process in bytes, without pages of files such as its own code. A page of memory
+/// has a size of 4 KiB.
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: Vec<u64> = statm.split_whitespace().map(|pages| pages.parse().unwrap()).collect();
     (pages[1] - pages[2]) * 4096
 }
 
-/// The environment variable that names the shape of entries that a separate process measures. The process is separate
-/// because other tests take memory, too.
+/// The environment variable that tells a separate process which shape of entries to measure. A separate process
+/// measures the memory, because other tests in this process take memory, too.
 const SHAPE: &str = "NOVA_TEST_CACHE_SHAPE";
 
 #[test]

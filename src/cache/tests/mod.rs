@@ -1,4 +1,4 @@
-//! One conformance suite and one differential test for all caches, and tests of the embedded cache alone.
+//! One conformance suite and one differential test for all caches, and tests that only the embedded cache needs.
 
 mod conformance;
 mod differential;
@@ -12,14 +12,14 @@ use crate::clock::Clock;
 
 const NOW_MS: i64 = 1_795_000_000_000;
 
-/// A cache under test and names that no other test uses.
+/// A cache under test, with a prefix of names that no other test uses.
 struct Subject {
     cache: Box<dyn Cache>,
-    /// Another process that uses the same keys, if the cache allows one.
+    /// A cache of another process that uses the same keys, if the cache under test allows another process.
     other: Option<Box<dyn Cache>>,
-    /// The clock, if the test sets the time.
+    /// The clock of the cache, if the test sets the time.
     clock: Option<Clock>,
-    /// The prefix of plain names and namespaces of this test.
+    /// The prefix of the test's plain names and namespaces.
     unique: String,
     #[cfg(feature = "redis-cache")]
     #[expect(dead_code, reason = "deletes the test's keys at its end")]
@@ -48,7 +48,7 @@ fn redis() -> Option<Subject> {
     None
 }
 
-/// All names that a scan finds. A name that the scan finds twice is in the list twice.
+/// Returns all names that a scan finds. A name that the scan finds twice is twice in the result.
 fn scan_all(cache: &dyn Cache, namespace: &str, pattern: &str) -> Vec<String> {
     let (mut all, mut cursor) = (Vec::new(), 0);
     loop {
@@ -61,7 +61,7 @@ fn scan_all(cache: &dyn Cache, namespace: &str, pattern: &str) -> Vec<String> {
     }
 }
 
-/// The generator SplitMix64, which is random enough, and the same in every run.
+/// The generator SplitMix64. The numbers of SplitMix64 are random enough for the test, and the same in every run.
 struct Random(u64);
 
 impl Random {

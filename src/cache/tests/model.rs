@@ -1,4 +1,4 @@
-//! The naive reference: association lists and linear searches, written from the Redis documentation alone.
+//! The naive model of a cache: association lists and linear searches, written from the Redis documentation alone.
 
 use bytes::Bytes;
 
@@ -67,7 +67,7 @@ impl Model {
         self.entries.len() < before
     }
 
-    /// Replaces the data and keeps the deadline. An empty collection is removed.
+    /// Replaces the data of a key and keeps the key's deadline. A key whose collection becomes empty is removed.
     fn put(&mut self, key: &Key<'_>, data: Data) {
         let ends_ms = self.at(key).and_then(|entry| entry.ends_ms);
         self.drop(key);
@@ -106,8 +106,8 @@ impl Model {
             HSet(..) | HGet(..) | HDel(..) | HGetAll(..) => self.hash(command),
             SAdd(..) | SRem(..) | SMembers(..) | SIsMember(..) => self.members(command),
             ZAdd(..) | ZIncrBy(..) | ZRange { .. } | ZRem(..) | ZScore(..) | ZCard(..) => self.sorted(command),
-            // The model does not have the other commands. The conformance suite and the tests of the Redis port check
-            // them.
+            // The model does not have the other commands of the cache. The conformance suite and the tests of the Redis
+            // port check the commands that the model does not have.
             other => panic!("{other:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Tests with a Redis server (`NOVA_TEST_REDIS`), and tests without one.
+//! Tests with a Redis server (`NOVA_TEST_REDIS`), and tests that need no server.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use super::{NOW_MS, Random, Subject, embedded, scan_all};
 use crate::cache::{Cache, CacheError, Key, Redis, SetOptions};
 use crate::clock::Clock;
 
-/// Deletes the keys that have the test's name in their own.
+/// Deletes the keys whose names contain the test's name.
 pub struct Cleaner {
     url: String,
     unique: String,
@@ -49,7 +49,8 @@ pub fn subject() -> Option<Subject> {
     })
 }
 
-/// A connection to the server that a test can cut. Cutting the way closes the open streams.
+/// A proxy in front of the Redis server, whose connections a test can cut. When the test cuts the proxy, the open
+/// streams of the proxy close.
 struct Way {
     port: u16,
     open: Arc<AtomicBool>,
@@ -64,7 +65,8 @@ impl Way {
         let (open, streams) = (Arc::clone(&way.open), Arc::clone(&way.streams));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                // A stream is known to `set` before its first byte is carried, so `set` can end it.
+                // The proxy registers a stream before it carries the stream's first byte, so `set` can end every open
+                // stream.
                 let mut known = streams.lock().unwrap();
                 if !open.load(Ordering::SeqCst) {
                     continue;
@@ -145,7 +147,7 @@ fn two_readers_see_each_others_invalidations_at_once_and_old_keys_are_reclaimed(
 
 #[test]
 fn without_a_server_the_stand_in_serves() {
-    // The port was free a moment ago, so nobody listens there.
+    // The port was free a moment ago, so no server listens on the port.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let cache = Redis::new(&format!("redis://127.0.0.1:{port}/"), 1 << 20, Clock::manual(NOW_MS)).unwrap();
     let key = Key::of("space", "n");

@@ -1,4 +1,4 @@
-//! The bytes that are charged for the members of collections.
+//! The bytes that nova charges for the members of collections.
 
 use bytes::Bytes;
 
@@ -7,12 +7,12 @@ use crate::cache::command::Reply;
 /// Upper bound of the bytes that a field or member takes beside its own bytes: its places in (half-full) B-tree nodes,
 /// twice for a sorted set, and two allocations for each `Bytes` (a buffer and a count of references).
 pub(super) const MEMBER_BYTES: usize = 320;
-/// Bytes that a collection takes for its first members, however few: one leaf of 11 places, or two leaves for a sorted
-/// set.
+/// Bytes that a collection takes for its first members, even if it has only one: one leaf of 11 places, or two leaves
+/// for a sorted set.
 pub(super) const COLLECTION_BYTES: usize = 960;
 
-/// Counts what `remove` finds, and subtracts its bytes from the charge. `remove` returns the bytes of a member without
-/// its name.
+/// Counts the names that `remove` removes, and subtracts the bytes of the removed members from `bytes`. `remove`
+/// returns the bytes of the removed member without its name, or `None` if the member does not exist.
 pub(super) fn remove_each(
     names: &[Bytes],
     bytes: &mut usize,

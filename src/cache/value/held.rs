@@ -1,4 +1,4 @@
-//! The value of a key.
+//! The types of a key's value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ pub(in crate::cache) enum Value {
     Sorted(Sorted),
 }
 
-/// The name of a value's type, as TYPE answers it.
+/// Returns the name of a value's type, as the command TYPE returns it.
 pub(super) fn kind(value: Option<&Value>) -> &'static str {
     match value {
         None => "none",
@@ -26,7 +26,7 @@ pub(super) fn kind(value: Option<&Value>) -> &'static str {
     }
 }
 
-/// Whether a value is a collection without members, which Redis never keeps.
+/// Whether a value is a collection without members. Redis never keeps an empty collection.
 pub(in crate::cache) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Text(_) => false,
@@ -36,7 +36,7 @@ pub(in crate::cache) fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The existing collection, or a new one, whose bytes are charged.
+/// Returns the existing collection, or makes a new one and adds the bytes of its first members to `bytes`.
 pub(super) fn collection<'v>(
     value: &'v mut Option<Value>,
     bytes: &mut usize,

@@ -10,14 +10,14 @@ use super::charges::MEMBER_BYTES;
 use crate::cache::command::{Bound, Command, Reply, When, ZAddWhen};
 use crate::cache::error::{CacheError, Outcome};
 
-/// The scores by member, and the members by score and then by their bytes.
+/// A sorted set: `scores` has the score of each member, and `order` has the members by score and then by their bytes.
 #[derive(Debug, Default)]
 pub(in crate::cache) struct Sorted {
     scores: BTreeMap<Bytes, f64>,
     order: BTreeSet<(Score, Bytes)>,
 }
 
-/// A score, which is never NaN; −0 is stored as 0.
+/// A score of a sorted set. A score is never NaN, and −0 is stored as 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Score(f64);
 
@@ -50,7 +50,7 @@ impl Sorted {
         self.scores.is_empty()
     }
 
-    /// Inserts a member. Returns true if the member is new.
+    /// Inserts a member into the sorted set. Returns true if the member is new.
     pub(super) fn insert(&mut self, member: Bytes, score: f64) -> bool {
         let score = score + 0.0;
         let old = self.scores.insert(member.clone(), score);
@@ -66,7 +66,7 @@ impl Sorted {
         self.order.remove(&(Score(score), member.clone()))
     }
 
-    /// How many members to skip, and how many to take, for a range of ranks.
+    /// Returns how many members a range of ranks skips, and how many members it takes.
     fn ranks(&self, start: i64, stop: i64) -> Option<(usize, usize)> {
         let len = self.scores.len() as i64;
         let rank = |rank: i64| if rank < 0 { rank.saturating_add(len) } else { rank };
@@ -82,19 +82,21 @@ impl Sorted {
         }
     }
 
-    /// Members of a range of scores, lowest first. Finding the first takes O(log n).
+    /// Returns the members of a range of scores, lowest score first. The first member of the range is found in O(log
+    /// n).
     pub(super) fn scored(&self, min: Bound, max: Bound) -> impl DoubleEndedIterator<Item = &(Score, Bytes)> {
         let least = match min {
             Bound::Included(score) | Bound::Excluded(score) => (Score(score + 0.0), Bytes::new()),
         };
-        // The first member behind the range has the next higher score, or this score.
+        // The range ends before the first member with the score `end`, or with the next higher score if `end` is
+        // included.
         let (end, included) = match max {
             Bound::Included(score) => (score + 0.0, true),
             Bound::Excluded(score) => (score + 0.0, false),
         };
         let above = if included { Score(next_up(end)) } else { Score(end) };
         let above = (above, Bytes::new());
-        // An infinite end that is included has no score above it.
+        // No score is above an infinite end that is included.
         let end = match included && end == f64::INFINITY {
             true => ops::Bound::Unbounded,
             false => ops::Bound::Excluded(above),
@@ -105,12 +107,12 @@ impl Sorted {
         range.into_iter().flatten().filter(move |(score, _)| from_excluded != Some(*score))
     }
 
-    /// The score of a member.
+    /// Returns the score of a member.
     pub(super) fn score(&self, member: &Bytes) -> Option<f64> {
         self.scores.get(member).copied()
     }
 
-    /// The first `count` members at one end, beginning with the outermost.
+    /// Returns the first `count` members at the low end or at the high end, beginning with the outermost member.
     pub(super) fn end(&self, count: usize, highest: bool) -> Vec<(Bytes, f64)> {
         match highest {
             false => self.order.iter().take(count).map(pair).collect(),
@@ -124,8 +126,8 @@ impl Sorted {
         Some(if reverse { self.scores.len() - 1 - below } else { below })
     }
 
-    /// Adds members under conditions. Returns how many are new, how many have another score, and the bytes of the new
-    /// members.
+    /// Adds members if the options NX, XX, GT and LT allow it. Returns how many members are new, how many members got
+    /// another score, and the bytes of the new members.
     pub(super) fn add(&mut self, when: &ZAddWhen, members: &[(f64, Bytes)]) -> (i64, i64, usize) {
         let (mut new, mut moved, mut bytes) = (0, 0, 0);
         for (score, member) in members {
@@ -156,13 +158,13 @@ impl Sorted {
     }
 }
 
-/// The next higher number. The next number above infinity is infinity.
+/// Returns the next higher number, and infinity for infinity.
 fn next_up(score: f64) -> f64 {
-    // −0 was replaced by 0 before.
+    // `scored` has already replaced −0 by 0.
     score.next_up()
 }
 
-/// Answers a reading command. `None` stands for a key that does not exist.
+/// Answers a reading command from a sorted set. The sorted set is `None` if its key does not exist.
 pub(super) fn read(sorted: Option<&Sorted>, command: &Command<'_>) -> Outcome<Reply> {
     let none = &Sorted::default();
     let sorted = sorted.unwrap_or(none);

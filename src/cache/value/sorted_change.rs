@@ -1,4 +1,4 @@
-//! Commands that change sorted sets.
+//! The commands that change sorted sets.
 
 use bytes::Bytes;
 
@@ -8,7 +8,8 @@ use super::sorted::{Sorted, pair};
 use crate::cache::command::{Command, Members, Reply, ZAddWhen};
 use crate::cache::error::{CacheError, Outcome};
 
-/// Runs a changing command, and updates `bytes`, the size of the value. An error changes nothing.
+/// Runs a command that changes a sorted set, and updates `bytes`, the size of the value. A command that fails adds no
+/// member and removes none.
 pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Command<'_>) -> Outcome<Reply> {
     let plain = ZAddWhen::default();
     match command {

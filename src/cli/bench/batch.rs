@@ -1,5 +1,5 @@
-//! The alternative way to make trending: in every period one query over `post_events` for each window, with the result
-//! kept in a map.
+//! The alternative to nova's trending in the bench: in every period, one query over `post_events` for each window makes
+//! the list, and a map keeps the result.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::verdict::Failure;
 
-/// The shares of each trending post.
+/// The number of shares of each trending post.
 pub(super) type Shares = BTreeMap<String, u64>;
 
-/// One run of the queries.
+/// One run of the batch's queries.
 pub(super) struct Run {
-    /// The shares in [`Window::Week`].
+    /// The shares of each post in [`Window::Week`].
     pub shares: Shares,
-    /// The time for the queries of all windows, run one after the other.
+    /// The time for the queries of all windows, which run one after the other.
     pub took: Duration,
 }
 
@@ -40,7 +40,7 @@ fn query(window: Window, now_ms: i64, mark: &str) -> String {
     )
 }
 
-/// Runs the queries of all windows.
+/// Runs the batch's queries of all windows.
 pub(super) async fn run(clickhouse: &ClickHouse, now_ms: i64, mark: &str) -> Result<Run, CliError> {
     let began = monotonic_now();
     let mut shares = Shares::new();

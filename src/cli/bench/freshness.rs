@@ -1,9 +1,9 @@
-//! Measures how soon an event shows in trending, for nova's trending and for a query over ClickHouse in every period,
-//! with the same events in one run.
+//! Measures how soon trending shows an event. One run measures both nova's trending and a query over ClickHouse in
+//! every period, with the same events.
 //!
-//! Each event is a share by a user of its own, so it adds one share to its post. An event counts as visible once the
-//! post's shares in the list of seven days have risen by the number of sent events. For nova this is read over HTTP;
-//! for the batch it is the end of the run that counted the events.
+//! Each event is a share by another user, so each event adds one share to its post. An event counts as visible when the
+//! post's shares in the list of seven days have risen by the number of sent events. For nova, the bench reads the
+//! shares over HTTP. For the batch, an event is visible at the end of the run that counted it.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -32,12 +32,12 @@ use super::report::Report;
 use super::serve::post_request;
 use super::statistics::percentile;
 
-/// The number of posts to which events are sent. The shared posts are the first of the list, so that all of them stay
-/// in the list.
+/// The number of posts to which events are sent. The shared posts are the first posts of the list, so that all shared
+/// posts stay in the list.
 const POSTS: usize = 20;
-/// How often the bench reads the list.
+/// The interval at which the bench reads the trending list.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// A consumer needs this much time to join its group. After it the first event must be visible.
+/// The time that a consumer needs to join its group. The first event must be visible after the consumer has joined.
 const WARM_UP: Duration = Duration::from_secs(60);
 const TOKEN_TTL_S: u64 = 86_400;
 const TRENDING: &str = "/api/v1/feed/trending?window=7d&limit=200";
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
                 .to_owned(),
         )
     })?;
-    // The bench has its own names everywhere, so it reads and writes nothing of a running deployment.
+    // The bench uses its own names of topics and databases, so it reads and writes nothing of a running deployment.
     let own = format!("bench_{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     let clickhouse = ClickHouseSettings { database: own.clone(), ..clickhouse };
     let server = ClickHouse::new(&clickhouse).map_err(AppError::from)?;
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     done
 }
 
-/// Names of the places to which the bench's events go.
+/// The names of the topic and of the database to which the bench's events go.
 struct Names<'a> {
     /// The name of the bench's topic, group and database.
     own: &'a str,
@@ -110,7 +110,7 @@ fn over(
     let stored = runtime.block_on(clickhouse.number("SELECT count() FROM post_events"));
     let (stored, filled) = (stored.map_err(batch::failed)?, social.events.len());
     if stored != filled as u64 {
-        // Rows that arrive later would be taken for the bench's own events.
+        // The bench would take rows that arrive later for its own events.
         return Err(CliError::Failed(format!("ClickHouse holds {stored} of {filled} events before the bench begins")));
     }
     setup.drain = app::Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
@@ -124,10 +124,10 @@ fn over(
     measured
 }
 
-/// An event that was sent.
+/// An event that the bench has sent.
 struct Sent {
     post: usize,
-    /// The event is visible once the post's shares have risen by this number.
+    /// The rise of the post's shares at which the event counts as visible.
     rise: u64,
     accepted: Instant,
     ours: Option<Duration>,
@@ -137,16 +137,16 @@ struct Sent {
 struct Bench<'a> {
     node: &'a Serving,
     clickhouse: &'a ClickHouse,
-    /// The comment at the beginning of the batch's queries, by which the server's log finds them.
+    /// The comment at the beginning of the batch's queries, by which the bench finds the queries in the server's log.
     mark: &'a str,
     token: String,
-    /// The posts that are shared, and the post for warming up.
+    /// The posts that the events share, and the post for warming up.
     posts: Vec<String>,
-    /// The shares before the first event, in nova's list and in the batch's.
+    /// The shares of posts before the first event, in nova's list and in the batch's list.
     before: [Shares; 2],
     sent: RefCell<Vec<Sent>>,
     runs: RefCell<Vec<Duration>>,
-    /// Whether all events were sent.
+    /// Whether the bench has sent all events.
     all: Cell<bool>,
 }
 
@@ -186,7 +186,7 @@ async fn measure(
     let work = async { tokio::try_join!(bench.send(args, period), bench.watch(&mut reader), bench.batch(period)) };
     match tokio::time::timeout(most, work).await {
         Ok(done) => drop(done?),
-        // Events that are not visible by now are reported.
+        // The bench only warns about events that did not become visible in time.
         Err(_) => tracing::warn!("some events did not become visible in {} s", most.as_secs()),
     }
     bench.tell(published, report).await
@@ -252,7 +252,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Marks the events that are visible now. Returns true once all are visible.
+    /// Marks the events that are visible now, and returns true if all events are visible.
     fn seen(&self, side: usize, shares: &Shares, member: fn(&mut Sent) -> &mut Option<Duration>) -> bool {
         let (now, mut all) = (monotonic_now(), self.all.get());
         for sent in &mut *self.sent.borrow_mut() {
@@ -269,7 +269,7 @@ impl Bench<'_> {
         all
     }
 
-    /// The cost so far of publishing trending.
+    /// The status of the job that publishes trending, with its cost since the start.
     fn publishing(&self) -> Status {
         let statuses = self.node.edge.watch.jobs.runner.statuses();
         statuses.into_iter().find(|(name, _)| *name == "trending_publish").map(|(_, status)| status).unwrap_or_default()
@@ -311,12 +311,12 @@ impl Bench<'_> {
     }
 }
 
-/// Reads trending like a client, and only if it has changed.
+/// Reads the trending list like a client, which only fetches a changed list.
 struct Reader {
     connection: Connection,
     etag: String,
     shares: Shares,
-    /// The posts, best first.
+    /// The posts of the trending list, best first.
     order: Vec<String>,
 }
 

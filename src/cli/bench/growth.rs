@@ -1,4 +1,5 @@
-//! Measures the node as the world grows: loading, disk and memory, starting again, and serving.
+//! Measures a node with worlds of growing size: the load, the disk and memory, the restart, and the service of
+//! requests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +25,12 @@ use super::world::{END_MS, FOLLOWS_A_USER, VIEWS_A_USER, World, post, user};
 
 const SEED: u64 = 1;
 const MILLION: u64 = 1_000_000;
-/// The number of users whose first page is ranked, and whose pages are then requested in turn.
+/// The number of users for whom the bench requests feed pages. The bench first requests a first page for each user, and
+/// after that pages for all users in turn.
 const READERS: u64 = 2_000;
 const CONNECTIONS: usize = 16;
 const PAGES: Duration = Duration::from_secs(5);
-/// The rates of events, per second, at which written bytes are counted.
+/// The rates of events a second at which the bench counts written bytes.
 const EVENT_RATES: [u64; 3] = [0, 10, 1_000];
 const TOKEN_TTL_S: u64 = 86_400;
 
@@ -51,7 +53,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     Ok(())
 }
 
-/// The bench of one world size.
+/// The bench of a world of one size.
 struct Growth<'a> {
     users: u64,
     report: &'a Report,
@@ -81,7 +83,7 @@ impl Growth<'_> {
         let node = Serving::start(&setup)?;
         self.line("start: after an orderly end", ms(began), "ms")?;
         let measured = self.memory(&node).and_then(|()| self.serve(&node, seconds));
-        // This copy of the file is what a crash would leave, with the journal of the events.
+        // The copy of the store's file is the state after a crash, with the journal of the events.
         let crashed = Scratch::new(self.scratch.path())?;
         std::fs::copy(app::store_path(self.scratch.path()), app::store_path(crashed.path()))?;
         node.stop()?;
@@ -175,7 +177,8 @@ impl Growth<'_> {
         Ok(())
     }
 
-    /// Bytes that are written while events come at a rate. Each request has one event, which is durable before its 202.
+    /// Measures the bytes that nova writes while events come at a given rate. Each request has one event, which is
+    /// durable before the answer 202.
     fn written(
         &self,
         node: &Serving,
@@ -235,7 +238,8 @@ fn ms(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }
 
-/// The second at which `count` records had been consumed. The rate counts as constant between two samples.
+/// The time in seconds at which nova had consumed `count` records. The function takes the rate between two samples as
+/// constant.
 fn at(seen: &[(f64, u64)], count: u64) -> f64 {
     let after = seen.partition_point(|(_, consumed)| *consumed < count);
     let pair = after.checked_sub(1).and_then(|before| seen.get(before)).zip(seen.get(after));

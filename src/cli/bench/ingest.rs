@@ -1,5 +1,5 @@
-//! Measures from bytes to the durable commit, through both threads. The records are made before the clock starts, and
-//! each run has a new store.
+//! Measures the rate of ingestion, from the bytes of records to the durable commit, through both threads. The bench
+//! makes the records before the clock starts, and each run has a new store.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::report::Report;
 use super::statistics::median;
 
 const RUNS: usize = 3;
-/// The time of the first record, 2026-11-20T00:00:00Z. Each millisecond has ten records.
+/// The time of the first record, 2026-11-20T00:00:00Z. The bench makes ten records for each millisecond.
 const BEGIN_MS: i64 = 1_795_132_800_000;
 const NOTE: &str = "the middle of 3 runs, each into a new store, every commit durable";
 
@@ -80,7 +80,7 @@ fn rate(config: &Config, source: impl Source + 'static, count: usize) -> Result<
     Ok(count as f64 / elapsed.as_secs_f64())
 }
 
-/// A source of records in memory. It never waits.
+/// A source of records in memory, which never waits.
 struct Listed(std::vec::IntoIter<Record>);
 
 impl Source for Listed {
@@ -99,7 +99,7 @@ impl Source for Listed {
     }
 }
 
-/// A source of a replication stream in memory. It numbers the messages when they are polled.
+/// A source of a replication stream in memory, which numbers the messages when nova polls them.
 struct Replicated(std::vec::IntoIter<Event>, Numbering);
 
 impl Source for Replicated {
@@ -170,7 +170,7 @@ fn events(count: usize) -> Vec<Record> {
     (0..count).map(|n| record(&topic, n, None, encoded(n))).collect()
 }
 
-/// Likes as Debezium writes them. Each like is its own row.
+/// Makes likes in Debezium's format. Each like is a row of its own.
 fn likes(count: usize) -> Vec<Record> {
     let topic = "cdc.likes".into();
     let like = |n: usize| {
@@ -187,10 +187,10 @@ fn likes(count: usize) -> Vec<Record> {
 
 const NAMESPACE: &str = "public";
 
-/// Likes as messages of `pgoutput`, in transactions of a hundred. Each like is its own row.
+/// Makes likes as messages of `pgoutput`, in transactions of a hundred. Each like is a row of its own.
 fn replicated(count: usize) -> Vec<Event> {
     const OF_ONE_TRANSACTION: usize = 100;
-    /// The columns with their type OIDs: uuid and timestamp.
+    /// The columns of a like with their type OIDs, for uuid and timestamp.
     const COLUMNS: [(&str, u32); 4] = [("id", 2_950), ("user_id", 2_950), ("post_id", 2_950), ("created_at", 1_114)];
     let begin = [&b"R"[..], &7u32.to_be_bytes(), NAMESPACE.as_bytes(), b"\0likes\0d", &4u16.to_be_bytes()];
     let mut described = begin.concat();

@@ -1,6 +1,6 @@
-//! Measures the way from the broker to ClickHouse in three ways: a bare consumer of librdkafka reads the events, nova
-//! brings the same events into ClickHouse, and ClickHouse alone gets the same rows in the same batches. The three run
-//! one after the other on one machine.
+//! Measures the throughput from the Kafka broker to ClickHouse with three runs: a bare consumer of librdkafka reads the
+//! events, nova delivers the same events to ClickHouse, and ClickHouse alone takes the same rows in the same batches.
+//! The three runs follow one another on one machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,12 +25,12 @@ use super::ingest;
 use super::node::Serving;
 use super::report::Report;
 
-/// The number of events that wait for the broker at once.
+/// The number of events for which the bench awaits the broker's acknowledgement at the same time.
 const PRODUCED_AT_ONCE: usize = 5_000;
-/// How often the bench reads the node's counts, and after them ClickHouse's.
+/// The interval at which the bench reads the counts of the node, and later the counts of ClickHouse.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const COUNT_EVERY: Duration = Duration::from_millis(50);
-/// A node that makes no progress for this long has failed.
+/// The time without progress after which the bench fails.
 const STANDS_MAX: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
@@ -46,9 +46,10 @@ pub(super) struct Args {
     events: u32,
 }
 
-/// The servers, and the bench's own names on them. So the bench reads and writes nothing of a running deployment.
+/// The servers, and the bench's own names of topics and databases, so that the bench reads and writes nothing of a
+/// running deployment.
 struct Servers {
-    /// The name of the topic, the group and nova's database.
+    /// The name of the bench's topic, of its consumer group and of nova's database.
     own: String,
     kafka: KafkaSettings,
     clickhouse: ClickHouseSettings,
@@ -75,10 +76,11 @@ impl Servers {
         Ok(Servers { kafka, clickhouse: database(own.clone()), engine, own })
     }
 
-    /// Runs `work` with a topic and two databases, and removes them afterwards.
+    /// Runs `work` with a topic and two databases, and removes the topic and the databases afterwards.
     fn with(&self, runtime: &Runtime, work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
         let made = self.databases(runtime).and_then(|()| self.with_topic(runtime, work));
-        // The caller wants to know the first problem. If ClickHouse cannot be asked, the removal fails, too.
+        // The caller gets the problem of `work`. A failed removal is only logged, because it has the same cause if
+        // ClickHouse does not answer.
         for settings in [&self.clickhouse, &self.engine] {
             let Ok(server) = ClickHouse::new(settings) else { continue };
             let drop = format!("DROP DATABASE IF EXISTS `{}`", settings.database);
@@ -207,7 +209,8 @@ impl Bench<'_> {
         }
     }
 
-    /// How long ClickHouse takes for nova's batches, given one after the other, and the number of batches.
+    /// Measures the time that ClickHouse takes for nova's batches one after the other, and returns the time and the
+    /// number of batches.
     async fn engine(&self) -> Result<(Duration, usize), CliError> {
         let from = ClickHouse::new(&self.servers.clickhouse).map_err(AppError::from)?;
         let to = ClickHouse::new(&self.servers.engine).map_err(AppError::from)?;

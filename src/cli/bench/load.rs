@@ -1,5 +1,6 @@
 //! A load generator with one thread and many connections that are kept alive. A connection sends the next request when
-//! the last one is answered. HTTP and Redis use the same loop, so that their rates can be compared.
+//! it has received the answer to the last request. HTTP and Redis use the same loop, so that their rates can be
+//! compared.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,24 +15,24 @@ use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
 use crate::clock::monotonic_now;
 
-/// The most times that one connection remembers in one run. Later ones are only counted.
+/// The most response times that one connection keeps in one run. The connection only counts later answers.
 const TIMES_MAX: usize = 1 << 22;
 const READ_BYTES: usize = 64 << 10;
 const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// An answer that takes longer than this ends the bench.
+/// The longest time that the bench waits for an answer before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How the end of an answer is found on a connection.
+/// The protocol of a connection, by which the bench finds the end of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// The framing of HTTP/1.1 with a Content-Length.
+    /// The framing of HTTP/1.1 with `Content-Length`.
     Http,
     /// The Redis serialization protocol, version 2: simple and bulk strings, integers, errors.
     Resp,
 }
 
 impl Framing {
-    /// Where the body of the answer begins, and where the answer ends. `None` if the answer is incomplete.
+    /// The places where the body of the answer begins and where the answer ends, or `None` if the answer is incomplete.
     fn whole(self, bytes: &[u8]) -> Option<(usize, usize)> {
         match self {
             Framing::Http => {
@@ -52,7 +53,7 @@ impl Framing {
 
     fn good(self, answer: &[u8]) -> bool {
         match self {
-            // The status 304 is a good answer, too.
+            // A status of 2xx and the status 304 are good answers.
             Framing::Http => answer.starts_with(b"HTTP/1.1 2") || answer.starts_with(b"HTTP/1.1 304"),
             Framing::Resp => !answer.starts_with(b"-") && !answer.starts_with(b"$-"),
         }
@@ -64,14 +65,14 @@ fn digits(bytes: &[u8]) -> usize {
     digits.fold(0, |number: usize, digit| number.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
 }
 
-/// One connection.
+/// One connection of the load generator.
 pub(super) struct Connection {
     stream: TcpStream,
     framing: Framing,
     read: Vec<u8>,
 }
 
-/// An answer, with its body separate.
+/// An answer as a whole, and its body alone.
 #[derive(Clone, Copy)]
 pub(super) struct Answer<'a> {
     pub whole: &'a [u8],
@@ -86,7 +87,7 @@ impl Connection {
         Ok(Connection { stream, framing, read: Vec::with_capacity(READ_BYTES) })
     }
 
-    /// Sends a request and waits for its answer. An answer that is not good is an error.
+    /// Sends a request and waits for its answer. An answer with an error status is an error.
     pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Answer<'_>, CliError> {
         self.stream.write_all(request).await?;
         self.read.clear();
@@ -113,10 +114,10 @@ impl Connection {
     }
 }
 
-/// Appends the request with the given number: 0, 1, 2 and so on.
+/// A function that appends the bytes of the request with the given number: 0, 1, 2 and so on.
 pub(super) type Requests = Box<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
 
-/// The requests, and the server to which they go.
+/// A kind of requests, and the server to which the bench sends them.
 pub(super) struct Target {
     pub what: &'static str,
     pub addr: SocketAddr,
@@ -132,12 +133,12 @@ impl Target {
     }
 }
 
-/// The result of a run.
+/// The result of one run of the load generator.
 #[derive(Default)]
 pub(super) struct Measured {
     pub answers: u64,
     pub elapsed: Duration,
-    /// Microseconds from a request to the end of its answer.
+    /// The times from each request to the end of its answer, in microseconds.
     pub times_us: Vec<u32>,
 }
 
@@ -148,7 +149,7 @@ impl Measured {
     }
 }
 
-/// Sends requests for the given time. The connections are made before the clock starts.
+/// Sends requests for the given time. The generator opens the connections before the clock starts.
 pub(super) fn run(target: &Arc<Target>, connections: usize, time: Duration) -> Result<Measured, CliError> {
     let runtime = runtime()?;
     let asked = async {

@@ -1,4 +1,4 @@
-//! The machine on which a figure was measured.
+//! The machine on which the bench measured a figure.
 
 use serde::Serialize;
 
@@ -22,12 +22,12 @@ impl Machine {
     }
 }
 
-/// Bytes that this process has written to file systems. `None` if the system does not report them.
+/// The bytes that this process has written to file systems, or `None` if the system does not report the number.
 pub(super) fn written_bytes() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes")?.parse().ok()
 }
 
-/// Bytes of this process in memory, without swapped pages. `None` if the system does not report them.
+/// The bytes of this process in memory, without swapped pages, or `None` if the system does not report the number.
 pub(super) fn resident_bytes() -> Option<u64> {
     let kib: u64 = field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS")?
         .trim_end_matches("kB")

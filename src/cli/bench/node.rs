@@ -1,5 +1,4 @@
-//! Nodes for benches: they have stores that are removed afterwards, hold the bundled data set, and serve on a free
-//! port.
+//! Nodes for benches. A node for a bench has a temporary store with the bundled data set, and serves on a free port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use crate::cli::demo::{self, data::Social};
 use crate::cli::error::CliError;
 use crate::http::{self, Edge, Reserved};
 
-/// The bundled data set.
+/// Reads the bundled data set.
 pub(super) fn social() -> Result<Arc<Social>, CliError> {
     Social::bundled().map(Arc::new).map_err(|error| CliError::Failed(error.to_string()))
 }
@@ -25,7 +24,7 @@ pub(super) fn fill(setup: &Setup, social: Arc<Social>) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A node that serves as `nova serve` does.
+/// A node that serves requests as `nova serve` does.
 pub(super) struct Serving {
     pub addr: SocketAddr,
     pub edge: Arc<Edge>,
@@ -50,7 +49,7 @@ impl Serving {
         Ok(Serving { addr, edge, running, runtime, server, stop })
     }
 
-    /// Stops the node in the order of `nova serve`.
+    /// Stops the node in the order in which `nova serve` stops.
     pub(super) fn stop(self) -> Result<(), CliError> {
         let Serving { edge, running, runtime, server, stop, .. } = self;
         let _ = stop.send(true);

@@ -6,11 +6,11 @@ use crate::cli::error::CliError;
 
 use super::load::{Connection, Framing};
 
-/// Seconds after which Redis forgets values of a bench that did not clean up.
+/// The seconds after which Redis forgets the values of a bench that did not delete them.
 const EXPIRE_S: u32 = 3_600;
 const PORT: u16 = 6_379;
 
-/// The address of `host`, `host:port` or `redis://host:port/`.
+/// Resolves the address of `host`, `host:port` or `redis://host:port/`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, CliError> {
     let plain = text.strip_prefix("redis://").unwrap_or(text);
     let plain = plain.split('/').next().unwrap_or_default();
@@ -19,7 +19,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, CliError> {
     found.ok_or_else(|| CliError::Usage(format!("--redis: expected host:port, found {text:?}")))
 }
 
-/// A command as an array of bulk strings.
+/// Writes a Redis command as an array of bulk strings.
 pub(super) fn command(parts: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", parts.len()).into_bytes();
     for part in parts {

@@ -7,7 +7,7 @@ use crate::cli::out;
 
 use super::machine::Machine;
 
-/// Writes the figures of a subject.
+/// Writes the figures of one subject of the bench.
 pub(super) struct Report {
     pub subject: &'static str,
     pub machine: Machine,

@@ -1,5 +1,5 @@
-//! Sends requests over sockets to a node in this process that has the bundled data set. For comparison, the same
-//! generator sends GETs to Redis in the same run, in turns, for values that are as large as the feed pages.
+//! Sends requests over sockets to a node in this process that has the bundled data set. For comparison, the load
+//! generator alternately sends GETs to Redis, for values that are as large as the feed pages.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use super::redis;
 use super::report::Report;
 use super::statistics::{median, percentile};
 
-/// The number of rounds. All targets are measured in turns, so that other load of the machine affects all of them
-/// alike.
+/// The number of rounds. The bench measures all targets in each round, so that other load of the machine affects all
+/// targets alike.
 const ROUNDS: u32 = 5;
-/// The number of users who ask. The users are those who follow the most people.
+/// The number of users for whom the bench sends requests. The bench takes the users who follow the most people.
 const USERS: usize = 64;
 const TOKEN_TTL_S: u64 = 86_400;
 const NOTE: &str = "client and server share the cores; a client asks again when it is answered";
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     // Limits are off, because the bench measures the node and not the quota of one caller.
     setup.edge.limits.enabled = false;
     fill(&setup, Arc::clone(&social))?;
-    // The node's clock begins at the end of the data, so that there is something to rank.
+    // The node's clock begins at the end of the data, so that the posts are young enough for a feed.
     setup.clock = Clock::shifted_to(social.end_ms());
     let node = Serving::start(&setup)?;
     let measured = measure(args, &node, &social, redis, report);
@@ -69,7 +69,7 @@ fn measure(
 ) -> Result<(), CliError> {
     let runtime = runtime()?;
     let mut targets = targets(node, social)?;
-    // The first page makes the snapshot. The bench measures the pages after it.
+    // The first page of a user makes the snapshot of the feed, so the bench measures only the later pages.
     let pages = runtime.block_on(bodies(&targets[0]))?;
     let mean_bytes = pages.iter().map(Vec::len).sum::<usize>() as f64 / pages.len() as f64;
     let keys = match redis {
@@ -101,14 +101,14 @@ fn measure(
     Ok(())
 }
 
-/// Deletes the values in Redis. If this fails, they expire by themselves.
+/// Deletes the bench's values in Redis. If Redis cannot delete the values, they expire by themselves.
 fn forget(runtime: &Runtime, addr: SocketAddr, keys: &[String]) {
     if let Err(error) = runtime.block_on(redis::remove(addr, keys)) {
         tracing::warn!("values of the bench are left in Redis for an hour: {error}");
     }
 }
 
-/// Runs every target in each round. Every other round has the reverse order.
+/// Runs every target in each round. Every second round has the reverse order.
 fn rounds(args: &Args, targets: &[Arc<Target>]) -> Result<Vec<Vec<Measured>>, CliError> {
     let time = Duration::from_secs(u64::from(args.seconds)) / ROUNDS;
     let mut done: Vec<Vec<Measured>> = targets.iter().map(|_| Vec::new()).collect();
@@ -155,7 +155,7 @@ fn users(social: &Social) -> (Vec<Id>, Vec<Id>) {
     (ids(&users[..USERS]), ids(&users[USERS..2 * USERS]))
 }
 
-/// The targets, with the feed first.
+/// The kinds of requests that the bench measures, with the feed first.
 fn targets(node: &Serving, social: &Social) -> Result<Vec<Arc<Target>>, CliError> {
     let (readers, actors) = users(social);
     let bearers = |users: &[Id]| -> Result<Vec<String>, CliError> {
@@ -190,7 +190,7 @@ fn gets(addr: SocketAddr, keys: &[String]) -> Arc<Target> {
     Target::new("Redis GET of a value of the feed page's size", addr, Framing::Resp, listed(requests))
 }
 
-/// Repeats a list of requests.
+/// Makes requests by repeating a list of requests.
 pub(super) fn listed(requests: Vec<Vec<u8>>) -> Requests {
     Box::new(move |n, out| out.extend_from_slice(&requests[n as usize % requests.len()]))
 }

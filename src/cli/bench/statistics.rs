@@ -1,12 +1,13 @@
 //! Statistics of many measured values.
 
-/// The value that `percent` of the sorted values do not exceed (the nearest rank). It is 0 if there are no values.
+/// The value that `percent` of the sorted values do not exceed (the nearest rank). The result is 0 if the slice is
+/// empty.
 pub(super) fn percentile<T: Copy + Into<f64>>(sorted: &[T], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).map_or(0.0, |value| (*value).into())
 }
 
-/// The median.
+/// The median of the sorted values.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     percentile(&values, 50)

@@ -16,7 +16,7 @@ pub(super) const BEGIN_MS: i64 = 1_795_132_800_000;
 const HOUR_MS: i64 = 3_600_000;
 pub(super) const END_MS: i64 = BEGIN_MS + HOUR_MS;
 const PARTITIONS: usize = 3;
-/// The number of follows that each user adds.
+/// The number of people whom each user of the world follows.
 pub(super) const FOLLOWS_A_USER: u64 = 50;
 const LIKES_A_USER: u64 = 10;
 pub(super) const VIEWS_A_USER: u64 = 20;
@@ -42,19 +42,19 @@ pub(super) fn post(number: u64) -> Id {
 }
 
 fn rfc3339(ms: i64) -> jiff::Timestamp {
-    // All times of the world are within jiff's range.
+    // All times of the synthetic world are within the range of `jiff::Timestamp`.
     jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
 }
 
-/// The world as a source that ends.
+/// A source of the world's records, which ends after the last record.
 pub(super) struct World {
     users: u64,
     rng: Rng,
     topics: [Arc<str>; 5],
-    /// The next offset by kind and partition.
+    /// The next offset of each kind of record and each partition.
     offsets: [[i64; PARTITIONS]; 5],
     kind: usize,
-    /// The number of the next record of the present kind.
+    /// The number of the next record within the present kind.
     next: u64,
     lsn: u64,
 }
@@ -83,8 +83,8 @@ impl World {
         KINDS.iter().map(|kind| self.count(*kind)).sum()
     }
 
-    /// Draws a number. Low numbers are far more frequent than high numbers: a third of all follows go to a thirtieth of
-    /// the users.
+    /// Draws a number below `count`. Low numbers are far more frequent than high numbers, so a third of all follows go
+    /// to a thirtieth of the users.
     fn skewed(&mut self, count: u64) -> u64 {
         ((self.rng.f64().powi(3) * count as f64) as u64).min(count - 1)
     }
@@ -93,7 +93,7 @@ impl World {
         self.rng.u64(0..count)
     }
 
-    /// The row without its closing brace, with the values that its kind draws.
+    /// Makes a row with random values for its kind, without the closing brace.
     fn row(&mut self, kind: Kind, id: Id) -> String {
         let (users, posts) = (self.users, self.posts());
         match kind {

@@ -5,9 +5,9 @@ use crate::event::{DROPPED_COLUMNS, Table};
 use super::finding::Finding;
 use super::setting::{Config, set, value};
 
-/// Whether a list has a column's name. Debezium's lists are regular expressions over `schema.table.column`,
-/// case-insensitive, separated by commas, and each must match the whole name. This function understands only `.*`, a
-/// quoted dot and the bare dot; other expressions match nothing.
+/// Whether a list of Debezium has a column's name. Debezium's lists of columns have regular expressions, separated by
+/// commas. An expression must match the whole name `schema.table.column`, in upper or lower case. This function
+/// understands only `.*`, an escaped dot and the bare dot; other expressions match nothing.
 fn listed(list: &str, name: &str) -> bool {
     list.split(',')
         .any(|pattern| whole(pattern.trim().replace("\\.", ".").to_ascii_lowercase().as_bytes(), name.as_bytes()))
@@ -22,7 +22,8 @@ fn whole(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Whether one of the lists leaves a column out. The schema is unknown, so its usual name is assumed.
+/// Whether the connector's lists leave out a column. The function does not know the schema, so it assumes the schema
+/// `public`.
 fn left_out(config: &Config, table: Table, column: &str) -> bool {
     let name = format!("public.{table}.{column}");
     let (excluded, included) = (value(config, "column.exclude.list"), value(config, "column.include.list"));
@@ -32,7 +33,8 @@ fn left_out(config: &Config, table: Table, column: &str) -> bool {
     }
 }
 
-/// Findings for private columns that are sent, and for columns that nova needs and that are not sent.
+/// Adds findings for private columns that the connector sends, and for columns that nova needs and the connector leaves
+/// out.
 pub(super) fn findings(config: &Config, found: &mut Vec<Finding>) {
     for column in DROPPED_COLUMNS.iter().filter(|column| !left_out(config, Table::Users, column)) {
         let wanted = "public.users.password_hash,public.users.email";
@@ -80,7 +82,7 @@ mod tests {
         };
         let private = "public.users.password_hash,public.users.email";
         assert_eq!(codes("column.exclude.list", private), Vec::<String>::new());
-        // Each listed name only contains or resembles the name of a private column.
+        // `email_verified` contains the name of the private column `email`, but is another column.
         let similar = codes("column.exclude.list", "public.users.password_hash,public.users.email_verified");
         assert_eq!(similar.len(), 2);
         assert!(similar[0].contains("users.email ") && similar[1].contains("email_verified of users"), "{similar:?}");

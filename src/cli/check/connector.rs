@@ -7,15 +7,15 @@ use super::finding::Finding;
 use super::setting::{Config, set, value};
 use super::{columns, flattened};
 
-/// The expectations with which the connector is compared.
+/// The expectations with which nova compares a connector.
 pub(super) struct Expected<'a> {
     pub topic_prefix: &'a str,
-    /// `cdc.placeholder` of nova's configuration.
+    /// The value of `cdc.placeholder` in nova's configuration.
     pub placeholder: Option<&'a str>,
     pub registry: bool,
 }
 
-/// A finding for every difference that matters.
+/// Makes a finding for every difference between a connector and the expectations that matters.
 pub(super) fn findings(config: &Config, expected: &Expected<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if !value(config, "connector.class").ends_with("PostgresConnector") {
@@ -130,7 +130,7 @@ fn wire(config: &Config, expected: &Expected<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// Checks the key of records and the old row of deletes, as far as the connector's settings show them.
+/// Checks the key of records and the old row of deletes, as far as the connector's settings determine them.
 fn identities(config: &Config, found: &mut Vec<Finding>) {
     let autoset = value(config, "replica.identity.autoset.values");
     let other = |entry: &&str| {

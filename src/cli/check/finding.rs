@@ -1,8 +1,8 @@
-//! The findings of a check.
+//! The findings of `nova check`.
 
 use std::borrow::Cow;
 
-/// A problem, and the way out.
+/// A problem that `nova check` found, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub code: Cow<'static, str>,

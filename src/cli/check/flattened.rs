@@ -8,7 +8,8 @@ const LSN_FIELDS: [&str; 2] = ["__lsn", "__source_lsn"];
 const FIELDS: &str = "op,lsn,source.ts_us";
 const PREFIX: &str = "__";
 
-/// The member names that `add.fields` makes: `[struct.]field[:name]`, each after the prefix.
+/// The member names that `add.fields` makes. Each element of `add.fields` is `[struct.]field[:name]`, and each member
+/// name begins with the prefix.
 fn names(fields: &str, prefix: &str) -> Vec<String> {
     let name = |field: &str| {
         let (path, renamed) = field.split_once(':').unwrap_or((field, ""));
@@ -40,7 +41,8 @@ pub(super) fn findings(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
-/// Checks the LSN. Without an LSN that `decode` finds, only the place of a record shows which of two rows is later.
+/// Checks that records have an LSN that `decode` finds. Without an LSN, only the offset of a record shows which of two
+/// rows is newer.
 fn lsn<'a>(name: &str, own: &impl Fn(&str) -> Option<&'a str>, found: &mut Vec<Finding>) {
     let (fields, prefix) = (own("add.fields").unwrap_or_default(), own("add.fields.prefix").unwrap_or(PREFIX));
     if has_lsn(&names(fields, prefix)) {
@@ -85,7 +87,7 @@ mod tests {
             assert_eq!(of(&[("add.fields", fields)]), None, "{fields}");
         }
         assert_eq!(of(&[("add.fields", "lsn"), ("add.fields.prefix", "__")]), None);
-        // Here a prefix and a new name together make nova's name.
+        // The empty prefix and the new name `__lsn` together make a name that nova finds.
         assert_eq!(of(&[("add.fields", "lsn:__lsn"), ("add.fields.prefix", "")]), None);
         for (settings, part) in [
             (&[("add.fields", "op,lsn"), ("add.fields.prefix", "_dbz_")][..], "_dbz_op, _dbz_lsn"),

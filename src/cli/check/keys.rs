@@ -1,11 +1,11 @@
-//! Checks whose tokens nova accepts: the configured keys, and the checks that are turned off.
+//! Checks the settings of tokens: the configured keys, and the checks of tokens that are off.
 
 use crate::http::KeySettings;
 use crate::http::auth::odd_keys;
 
 use super::finding::Finding;
 
-/// The problems of the settings of `[auth]`. If an address is set, its key set is fetched.
+/// The problems of the settings of `[auth]`. If the settings have an address, the function fetches its key set.
 pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
     let unchecked = settings.unchecked().into_iter();
     let mut found: Vec<_> = unchecked
@@ -16,7 +16,7 @@ pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
             let remedy = "its tokens get 401; where nobody signs with it, nothing is to be done";
             Finding::new("key-left-out", format!("the key set: {odd}"), remedy)
         })),
-        // A file that cannot be used is reported with everything else that the start refuses.
+        // `nova check` reports an unusable key file with all other settings that the start refuses.
         Err(_) if settings.jwks_url.is_none() => {}
         Err(why) => found.push(Finding::new("keys-unusable", why, "correct it, or what it names")),
     }

@@ -1,5 +1,5 @@
-//! `nova check` reports what stands between this configuration and a pipeline that loses nothing, one line for each
-//! finding with the way out. It changes nothing.
+//! `nova check` reports the problems that keep a configuration from a pipeline that loses nothing. The command prints
+//! one line for each finding, with its remedy. `nova check` changes nothing.
 
 mod columns;
 mod connector;
@@ -33,11 +33,11 @@ use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::lint::{lint, nothing_is_there};
 
 use self::finding::Finding;
+use super::ask::{Credentials, Question, ask};
 use super::error::CliError;
 use super::out;
 use super::remote::{Place, Remote, plain};
 use super::runtime::runtime;
-use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -90,7 +90,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         looked.push("clickhouse");
         let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
         match runtime.block_on(lint(&clickhouse)) {
-            // Before the first start ClickHouse has nothing of nova's, and nova makes it.
+            // Before the first start ClickHouse has no tables of nova, and the start makes the tables, so their absence
+            // is no finding.
             Ok(lint) if nothing_is_there(&lint) => {}
             Ok(lint) => found.extend(lint.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
             Err(failure) => found.push(Finding::unreachable(
@@ -112,8 +113,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     report(&found, &looked, as_json)
 }
 
-/// A finding for each address on which nova cannot listen. If the node of this store runs, it may use addresses itself,
-/// and these are no findings. The function must be called in a runtime.
+/// A finding for each address on which nova cannot listen. If a node of the configured store runs, the node itself may
+/// use an address, so a used address is no finding. The caller must be in a tokio runtime.
 fn addresses(config: &Config) -> Vec<Finding> {
     let bound = |(setting, addr): preflight::Named| Some((setting, addr, Reserved::bind(addr, None).err()?.source));
     let mut refused: Vec<_> = preflight::addresses(config).into_iter().filter_map(bound).collect();
@@ -142,7 +143,7 @@ fn node_runs(config: &Config) -> bool {
     matches!(opened, Some(OpenError::InUse { .. }))
 }
 
-/// The differences between the stored rows and ClickHouse's. A running node, which has ClickHouse's address and
+/// The differences between the rows in the store and in ClickHouse. A running node, which has ClickHouse's address and
 /// password, compares its own store.
 fn compared(remote: &Remote, config: &Config, runtime: &Runtime) -> Result<Vec<Finding>, CliError> {
     let compared = match remote.place(config)? {
@@ -177,7 +178,7 @@ async fn kafka(config: &Config, settings: &KafkaSettings) -> Result<Vec<TopicFin
     let mut names = app::table_topics(&Topics { prefix: config.topic_prefix.clone(), ..Topics::default() });
     let horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
     let mut found = topics::findings(settings, &names, &config.events_topic, horizon_ms).await?;
-    // A replica has a group of its own.
+    // A replica has a consumer group of its own, so nova does not check the group.
     if !config.kafka_replica {
         names.push(config.events_topic.clone());
         found.extend(topics::group_findings(settings, &names, app::store_id(&config.data_dir).map(Owner))?);
@@ -192,7 +193,10 @@ fn registry(config: &Config) -> Option<Finding> {
     let remedy = "start the registry, or correct registry.url, user and password";
     match ask(&Question::of(&url, who, config.registry_ca_file.as_deref().map(Path::new))) {
         Ok(answer) if answer.status == 200 => None,
-        Ok(answer) => Some(Finding::unreachable("registry.url", &format!("it answers {}", answer.status), remedy)),
+        Ok(answer) => {
+            let why = format!("it answers {}", answer.status.as_u16());
+            Some(Finding::unreachable("registry.url", &why, remedy))
+        }
         Err(error) => Some(Finding::unreachable("registry.url", &error.to_string(), remedy)),
     }
 }
@@ -210,7 +214,7 @@ fn running_connector(config: &Config) -> Vec<Finding> {
             return vec![Finding::new("connector-missing", format!("Connect has no connector {name}"), remedy)];
         }
         Ok(answer) => {
-            let why = format!("it answers {}", answer.status);
+            let why = format!("it answers {}", answer.status.as_u16());
             return vec![Finding::unreachable("cdc.connect_url", &why, "look at Connect's log")];
         }
         Err(error) => {

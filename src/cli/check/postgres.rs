@@ -1,4 +1,4 @@
-//! Checks PostgreSQL itself: the findings of `/health/ready`, and whether a replication session can be opened.
+//! Checks PostgreSQL itself: makes the findings of `/health/ready`, and tries to open a replication session.
 
 use crate::source::postgres::finding;
 use crate::source::postgres::fitness;
@@ -14,7 +14,7 @@ pub(super) async fn findings(settings: &PostgresSettings) -> Vec<Finding> {
         Ok(seen) => fitness::findings(&seen, &settings.follow.slot, &settings.follow.publication),
         Err(failure) => return vec![told(failure.finding())],
     };
-    // A role without the right gets no session, and the findings already report that.
+    // A role without the right to replication gets no session, and the findings already report the missing right.
     if !found.iter().any(|one| one.code == finding::Code::NoReplicationRight)
         && let Err(failure) = server.try_replication().await
     {

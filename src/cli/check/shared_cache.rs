@@ -1,16 +1,17 @@
-//! Checks the Redis server to which lists are copied.
+//! Checks the Redis server to which nova copies lists.
 
 use crate::cache::{CacheError, Redis};
 use crate::clock::Clock;
 
 use super::finding::Finding;
 
-/// The oldest major version of Redis that is tested.
+/// The oldest major version of Redis with which nova is tested.
 const MAJOR_MIN: u32 = 7;
-/// A check stores no values, so the stand-in is small.
+/// The size of the memory cache for an unreachable Redis. The check of Redis stores no values, so the memory cache is
+/// small.
 const STAND_IN_MAX_BYTES: usize = 1 << 20;
 
-/// The problem of the server at `url`. `None` if it answers and is new enough.
+/// The problem of the Redis server at `url`, or `None` if the server answers and is new enough.
 pub(super) fn finding(url: &str) -> Option<Finding> {
     told(Redis::new(url, STAND_IN_MAX_BYTES, Clock::System).and_then(|redis| redis.version()))
 }

@@ -1,8 +1,8 @@
-//! A log in the order of time: when the row or event of each record came to be, and what people did.
+//! A log in the order of time: the time of each record's row or event, and the clicks and likes of people.
 //!
-//! Captures are seldom in the order of time, because a snapshot reads rows of years at one moment, and topics follow
-//! one after another. So a row that is read or created counts from its `created_at`, an event from its own time, and
-//! every other change from its record's time.
+//! Captures are seldom in the order of time, because a snapshot reads rows of years at one moment, and a capture may
+//! have one topic after another. So the log orders a read or created row by its `created_at`, an event by its own time,
+//! and every other change by the time of its record.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::event::{Action, Change, ChangeBody, Decoded, Facts, Id, Op, Record, T
 use crate::source::capture::CaptureSource;
 use crate::source::{PollLimits, Polled, Source, SourceError};
 
-/// The most records of one comparison. Each takes 8 bytes of memory.
+/// The most records of one comparison. A record takes 8 bytes of memory.
 const RECORDS_MAX: usize = 100_000_000;
-/// The most clicks and likes that are remembered. Each takes 48 bytes.
+/// The most clicks and likes that a comparison keeps in memory. A click or like takes 48 bytes.
 const ACTIONS_MAX: usize = 10_000_000;
 
 /// A click on a post, or a like of a post.
@@ -27,18 +27,19 @@ pub(super) struct Act {
     pub at_ms: i64,
     pub user: Id,
     pub post: Id,
-    /// True for a like, false for a click.
+    /// Whether the act is a like, and not a click.
     pub like: bool,
 }
 
-/// The log in the order of time.
+/// The log of the captures in the order of time.
 pub(super) struct Log {
     files: Vec<PathBuf>,
-    /// When the row or event of each record came to be, in the order of reading, epoch milliseconds.
+    /// The time of each record's row or event in epoch milliseconds, in the order of reading.
     times_ms: Arc<[i64]>,
-    /// The clicks and likes by time. Each person's click or like of a post is in the list once.
+    /// The clicks and likes in the order of time. The list has a person's click on a post, or like of a post, only
+    /// once.
     pub acts: Vec<Act>,
-    /// The number of records that cannot be decoded.
+    /// The number of records that nova cannot decode.
     pub dead: u64,
 }
 
@@ -69,8 +70,8 @@ impl Log {
         Ok(Log { files: files.to_vec(), times_ms: times_ms.into(), acts, dead })
     }
 
-    /// A source that delivers the records up to each of the rising times `ends_ms`, and waits before each step until it
-    /// may continue.
+    /// A source that delivers the records up to each of the rising times `ends_ms`, and waits before each step for
+    /// permission.
     pub(super) fn stepped(&self, ends_ms: Vec<i64>) -> Result<(Stepped, Steps), CliError> {
         let (reached, at_end) = crossbeam_channel::bounded(1);
         let (begin, may) = crossbeam_channel::bounded(1);
@@ -104,8 +105,8 @@ fn each(files: &[PathBuf], mut take: impl FnMut(&Record) -> Result<(), CliError>
     Ok(())
 }
 
-/// When a record's row or event came to be, and the click or like in it. A record without a time has the time of the
-/// record before it.
+/// The time of a record's row or event, and the click or like in the record. A record without a time has the time of
+/// the record before it.
 fn happened(decoded: &Decoded, record: &Record, before_ms: i64) -> (i64, Option<Act>) {
     let of_record_ms = if record.timestamp_ms > 0 { record.timestamp_ms } else { before_ms };
     match decoded {
@@ -136,37 +137,38 @@ fn happened(decoded: &Decoded, record: &Record, before_ms: i64) -> (i64, Option<
 
 /// The control side of a [`Stepped`] source.
 pub(super) struct Steps {
-    /// Gets a message when everything up to an end was delivered.
+    /// The receiver of a message when the source has delivered all records of a step.
     at_end: Receiver<()>,
-    /// Lets the next step begin. Dropping the sender ends the source.
+    /// The sender of the permission for the next step. The source ends when the sender is dropped.
     begin: Sender<()>,
 }
 
 impl Steps {
-    /// Waits until everything of the step has gone to the writer. Returns false if the source has ended.
+    /// Waits until all records of the step have gone to the writer, and returns false if the source has ended.
     pub(super) fn wait(&self) -> bool {
         self.at_end.recv().is_ok()
     }
 
-    /// Lets the next step begin.
+    /// Lets the source begin the next step.
     pub(super) fn begin(&self) {
         let _ = self.begin.send(());
     }
 }
 
-/// A source over the captures. The source reads the captures once for each step, so no record stays in memory. The
-/// ingest thread owns the source.
+/// A source of the captures' records. The source reads the captures once for each step, so no record stays in memory.
+/// The ingest thread owns the source.
 pub(super) struct Stepped {
     files: Vec<PathBuf>,
     times_ms: Arc<[i64]>,
     open: CaptureSource,
-    /// The place of the next record in `times_ms`.
+    /// The index of the next record in `times_ms`.
     index: usize,
-    /// Records up to this time were delivered in earlier steps, epoch milliseconds.
+    /// The time up to which earlier steps have delivered the records, in epoch milliseconds.
     after_ms: i64,
     ends_ms: std::vec::IntoIter<i64>,
     end_ms: Option<i64>,
-    /// The offsets that this source counts itself: in the file, a record that happened earlier may stand later.
+    /// The next offset of each partition. The source gives records new offsets, because the files are not in the order
+    /// of time.
     offsets: FxHashMap<TopicPartition, i64>,
     polled: Vec<Record>,
     reached: Sender<()>,
@@ -174,7 +176,8 @@ pub(super) struct Stepped {
 }
 
 impl Stepped {
-    /// The end of the present step, or of the next one once it may begin. `None` after the last step.
+    /// The end of the present step. Between two steps the function waits for the next step. The result is `None` after
+    /// the last step.
     fn step(&mut self) -> Option<i64> {
         if self.end_ms.is_none() {
             self.may.recv().ok()?;
@@ -206,7 +209,7 @@ impl Source for Stepped {
             if self.open.poll(limits, &mut polled)? == Polled::End {
                 (self.after_ms, self.end_ms, self.index) = (end_ms, None, 0);
                 self.open = open(&self.files)?;
-                // The records of earlier polls are on their way to the writer.
+                // The ingest thread has already sent the records of earlier polls to the writer.
                 let _ = self.reached.send(());
                 return Ok(Polled::Idle);
             }

@@ -21,7 +21,7 @@ impl Mean {
         self.count += 1;
     }
 
-    /// The mean with three decimals. `None` if there were no values.
+    /// The mean with three decimals, or `None` if no values were added.
     pub(super) fn get(self) -> Option<f64> {
         (self.count > 0).then(|| (self.sum / f64::from(self.count) * 1e3).round() / 1e3)
     }
@@ -43,15 +43,15 @@ pub(super) struct OfSide {
 pub(super) struct SideReport {
     /// The mean number of posts among the first 20 places of a feed.
     pub posts: Option<f64>,
-    /// The mean number of different authors among these posts.
+    /// The mean number of different authors among the first 20 places of a feed.
     pub authors: Option<f64>,
-    /// The most frequent author's part of the places, 0 to 1.
+    /// The part of a feed's first places that the most frequent author has, 0 to 1.
     pub share_of_one_author: Option<f64>,
-    /// The median age of the posts, hours.
+    /// The median age of the feed's posts, in hours.
     pub median_age_h: Option<f64>,
-    /// Later clicks on a post that the feed showed.
+    /// The number of later clicks on posts that the feeds showed.
     pub clicks_shown: u64,
-    /// Later likes of a post that the feed showed.
+    /// The number of later likes of posts that the feeds showed.
     pub likes_shown: u64,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn overlap(one: &[Id], other: &[Id]) -> f64 {
     if longer == 0 { 1.0 } else { both as f64 / longer as f64 }
 }
 
-/// The sums over all moments and people.
+/// The sums of the comparison over all moments and people.
 #[derive(Debug, Default)]
 pub(super) struct Measures {
     feeds: u64,
@@ -139,15 +139,15 @@ impl Measures {
 
 #[derive(Debug, Serialize)]
 pub(super) struct FeedsReport {
-    /// The number of places that were compared in each list.
+    /// The number of first places that the comparison looks at in each list.
     pub first: usize,
-    /// Feeds that were made under both configurations.
+    /// The number of feeds that were made under both configurations.
     pub feeds: u64,
     pub later_clicks: u64,
     pub later_likes: u64,
-    /// The part of the places that both feeds have, 0 to 1.
+    /// The part of the first places that the feeds of both configurations have in common, 0 to 1.
     pub overlap: Option<f64>,
-    /// Feeds with the same first places in the same order.
+    /// The number of feeds that have equal first places under both configurations.
     pub equal: u64,
     pub suggestions_overlap: Option<f64>,
     pub a: SideReport,

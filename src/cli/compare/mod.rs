@@ -1,10 +1,10 @@
-//! `nova replay --compare` shows what a change of the numbers of ranking would have done on one's own log. `log` brings
-//! the captures into the order of time, `side` runs one configuration, and `measures` counts.
+//! `nova replay --compare` shows how a change of the ranking's settings would have changed the lists, by a replay of
+//! captures. `log` brings the captures into the order of time, `side` runs one configuration, and `measures` counts.
 //!
-//! The clicks and likes of the log are divided into [`MOMENTS`] + 1 parts of equal size. At the beginning of each part
-//! but the first, both configurations know everything up to this time, and make the feeds of the people who clicked or
-//! liked within the next [`LATER_MS`]. The result does not depend on the clock or on the machine, so two runs report
-//! the same.
+//! The clicks and likes of the log are divided into [`MOMENTS`] + 1 parts of equal size. Each part except the first
+//! begins with a moment. At a moment, both configurations know all earlier records, and make the feeds of the people
+//! who clicked or liked within the next [`LATER_MS`]. The result depends neither on the clock nor on the machine, so
+//! two runs give the same report.
 
 mod log;
 mod measures;
@@ -28,15 +28,16 @@ use super::error::CliError;
 use super::out;
 use super::scratch::Scratch;
 
-/// The number of moments at which lists are compared. Each moment reads the captures once more.
+/// The number of moments at which the command compares lists. For each moment, the command reads the captures once
+/// more.
 const MOMENTS: usize = 8;
-/// The most people whose lists are made at a moment. The users are those with the lowest ids, because ids are unrelated
-/// to behaviour.
+/// The most people whose lists the command compares at one moment. The command takes the people with the lowest ids,
+/// because ids are unrelated to behaviour.
 const USERS_MAX: usize = 2_000;
-/// A feed is compared with what its user does within this time after the moment.
+/// The time after a moment within which clicks and likes count for the feed that a user had at the moment.
 const LATER_MS: i64 = 24 * 3_600_000;
 
-/// A number of ranking that differs between the configurations.
+/// A setting of the ranking that differs between the two configurations.
 #[derive(Debug, Serialize)]
 struct Changed {
     key: String,
@@ -47,18 +48,19 @@ struct Changed {
 #[derive(Debug, Serialize)]
 struct Report {
     changed: Vec<Changed>,
-    /// The moments in RFC 3339.
+    /// The times of the moments in RFC 3339.
     moments: Vec<String>,
-    /// Records that cannot be decoded. Both configurations lack these records.
+    /// The number of records that nova cannot decode, and that both configurations lack.
     dead: u64,
     #[serde(flatten)]
     feeds: FeedsReport,
-    /// For each window, the part of the first places that both lists have, 0 to 1. It is null if a configuration lacks
-    /// the window.
+    /// For each window of trending, the part of the first places that the lists of both configurations have in common,
+    /// 0 to 1. The part of a window is null if a configuration lacks the window.
     trending_overlap: Vec<(&'static str, Option<f64>)>,
 }
 
-/// Runs the comparison. `setup` has the settings for reading captures. The store of the configuration is not touched.
+/// Runs the comparison of two configurations. `setup` has the settings for reading captures. The comparison does not
+/// touch the configured store.
 pub(super) fn run(
     configs: &[PathBuf],
     files: &[PathBuf],
@@ -112,7 +114,7 @@ fn to_json(report: &Report) -> Result<String, CliError> {
     serde_json::to_string(report).map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// Reads only the file, because the environment would override both configurations.
+/// Reads a configuration only from its file, because variables of the environment would override both configurations.
 fn load(path: &Path) -> Result<Config, CliError> {
     Config::load(Some(path), std::iter::empty())
         .map_err(|error| CliError::Config(format!("{}: {error}", path.display())))
@@ -136,14 +138,14 @@ fn changed(a: &Config, b: &Config) -> Vec<Changed> {
     changed
 }
 
-/// A moment, and what people did after it.
+/// A moment, and the clicks and likes of people after the moment.
 struct Moment<'a> {
     at_ms: i64,
-    /// The later clicks and likes, by time.
+    /// The clicks and likes after the moment, in the order of time.
     later: &'a [Act],
 }
 
-/// Divides `acts`, which are sorted by time, into moments. Parts that begin at the same time become one.
+/// Divides `acts`, which are sorted by time, into moments. Parts that begin at the same time become one part.
 fn moments(acts: &[Act]) -> Vec<Moment<'_>> {
     let mut begins: Vec<i64> =
         (1..=MOMENTS).filter_map(|part| acts.get(part * acts.len() / (MOMENTS + 1))).map(|act| act.at_ms).collect();

@@ -1,5 +1,5 @@
-//! One of the two configurations that are compared. It has its own pipeline and its own store, and advances step by
-//! step.
+//! One of the two configurations in a comparison. Each configuration has its own pipeline and its own store, and
+//! advances step by step.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::state::{PostNo, State};
 
 use super::log::{Log, Steps};
 
-/// The number of first places of a list that are compared.
+/// The number of first places that the comparison looks at in each list.
 pub(super) const FIRST: usize = 20;
 
 /// A post at its place in a feed.
@@ -37,19 +37,19 @@ pub(super) struct Shown {
 pub(super) struct Side {
     running: Running,
     steps: Steps,
-    /// The directory of the store. It is removed after the store is closed.
+    /// The directory of the store, which is removed after the store is closed.
     _scratch: Scratch,
 }
 
 impl Side {
-    /// Starts a side whose store is in `scratch`.
+    /// Starts the pipeline of one configuration, whose store is in `scratch`.
     pub(super) fn start(setup: &Setup, scratch: Scratch, log: &Log, ends_ms: Vec<i64>) -> Result<Side, CliError> {
         let (source, steps) = log.stepped(ends_ms)?;
         let running = app::open(setup)?.start(Box::new(source), setup)?;
         Ok(Side { running, steps, _scratch: scratch })
     }
 
-    /// Waits until everything of the step is committed.
+    /// Waits until the writer has committed all records of the step.
     pub(super) fn wait(&self) -> Result<(), CliError> {
         let (reply, committed) = bounded(1);
         let handed = self.steps.wait() && self.running.inbox.send(Message::Barrier(reply)).is_ok();
@@ -59,19 +59,19 @@ impl Side {
         }
     }
 
-    /// Lets the next step begin.
+    /// Lets the source begin the next step.
     pub(super) fn begin(&self) {
         self.steps.begin();
     }
 
-    /// The lists at `now_ms`.
+    /// Makes the lists of the configuration at `now_ms`.
     pub(super) fn lists(&self, now_ms: i64) -> Lists {
         let state = Arc::clone(&self.running.state);
         let trending = trending_posts(&state.read(), now_ms);
         Lists { state, now_ms, trending }
     }
 
-    /// Ends the side. Fails if a partition was held.
+    /// Ends the pipeline of the configuration. The call fails if a partition was held.
     pub(super) fn end(self) -> Result<(), CliError> {
         let Side { running, steps, _scratch } = self;
         drop(steps);
@@ -80,7 +80,7 @@ impl Side {
     }
 }
 
-/// The lists of a side at one moment.
+/// The lists of one configuration at one moment.
 pub(super) struct Lists {
     state: Arc<RwLock<State>>,
     now_ms: i64,
@@ -89,7 +89,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// The first posts of a user's feed. `None` if the user does not exist yet.
+    /// The first posts of a user's feed, or `None` if the user does not exist yet.
     pub(super) fn feed(&self, user: Id) -> Option<Vec<Shown>> {
         let state = self.state.read();
         let number = state.users.number(user)?;
@@ -105,7 +105,7 @@ impl Lists {
         list.into_iter().map(|suggestion| suggestion.user).collect()
     }
 
-    /// The first posts of each configured window.
+    /// The first posts of the trending list of each configured window.
     pub(super) fn windows(&self) -> Vec<(Window, Vec<Id>)> {
         let state = self.state.read();
         let list = |window| {

@@ -10,10 +10,10 @@ const BUNDLED: &[u8] = include_bytes!("social.bin.gz");
 const WHAT: &str = "the bundled data set";
 /// The beginning of the data set's 72 hours: 2026-11-20T00:00:00Z.
 const BEGIN_MS: i64 = 1_795_132_800_000;
-/// The unit in which follow times are stored: most of them are multiples of five minutes.
+/// The unit of the stored times of follows. Most follow times are multiples of five minutes.
 const FIVE_MINUTES_MS: u64 = 300_000;
 
-/// Why the bundled data cannot be read. Such an error means that the build is broken.
+/// The reason why nova cannot read the bundled data, which is always a broken build.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     #[error("the bundled data set cannot be unpacked: {0}")]
@@ -28,8 +28,8 @@ pub struct User {
     pub username: Box<str>,
 }
 
-/// A post. Here and below, `author`, `user`, `post` and so on are indexes into [`Social::users`] and [`Social::posts`],
-/// and times are epoch milliseconds.
+/// A post of the data set. In the data set, fields such as `author`, `user` and `post` are indexes into
+/// [`Social::users`] and [`Social::posts`], and times are epoch milliseconds.
 #[derive(Debug)]
 pub struct Post {
     pub id: Id,
@@ -71,7 +71,7 @@ pub struct Event {
     pub time_ms: i64,
 }
 
-/// The bundled data set.
+/// The bundled social data set.
 #[derive(Debug)]
 pub struct Social {
     pub users: Vec<User>,
@@ -80,10 +80,10 @@ pub struct Social {
     pub texts: Vec<Box<str>>,
     pub comments: Vec<Comment>,
     pub likes: Vec<Like>,
-    /// Pairs of device and app version.
+    /// The pairs of device and app version of the events.
     pub labels: Vec<(Box<str>, Box<str>)>,
     pub events: Vec<Event>,
-    /// The beginning of the 72 hours, epoch milliseconds. Older rows come in the snapshot.
+    /// The beginning of the data set's 72 hours, in epoch milliseconds. The demo's snapshot has the older rows.
     pub begin_ms: i64,
 }
 
@@ -124,7 +124,7 @@ impl Social {
         Ok(Social { users, posts, follows, texts, comments, likes, labels, events, begin_ms: BEGIN_MS })
     }
 
-    /// The data set moved to a later time by `by_ms`.
+    /// Moves all times of the data set by `by_ms`.
     pub fn later(mut self, by_ms: i64) -> Social {
         self.posts.iter_mut().for_each(|row| row.created_at_ms += by_ms);
         self.follows.iter_mut().for_each(|row| row.created_at_ms += by_ms);
@@ -164,7 +164,7 @@ fn follows(reader: &mut Reader<'_>) -> Result<Vec<Follow>, CodecError> {
     Ok(follows)
 }
 
-/// Reads the events, which are stored column by column.
+/// Reads the events of the data set, which are stored column by column.
 fn events(reader: &mut Reader<'_>) -> Result<Vec<Event>, CodecError> {
     let count = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
     let mut events: Vec<Event> = Vec::new();

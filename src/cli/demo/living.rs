@@ -1,5 +1,5 @@
-//! The life of the demo: every second a few things happen to its people and posts, over the node's HTTP API, so that
-//! the console shows movement.
+//! The activity of the demo: every second the demo sends a few changes and events over the node's HTTP API, so that the
+//! console shows movement.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,15 +13,15 @@ use super::super::remote::Node;
 use super::super::seed::World;
 use super::data::Social;
 
-/// The interval between two moments of activity, and the number of things at each moment.
+/// The interval between two moments of activity, and the number of changes and events at each moment.
 const EVERY: Duration = Duration::from_millis(500);
 const AT_ONCE: u64 = 2;
 /// The seed of the random activity.
 const SEED: u64 = 1;
-/// After this many failed moments in a row the demo stops its activity.
+/// The number of failed moments in a row after which the demo stops its activity.
 const FAILURES_MAX: u32 = 20;
 
-/// The demo's activity, which ends when this is dropped.
+/// The demo's activity, which ends when this value is dropped.
 pub(super) struct Life {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -38,7 +38,7 @@ pub(super) fn world(social: &Social, users: Option<u32>) -> (Vec<Id>, Vec<Id>) {
 }
 
 impl Life {
-    /// Starts the activity at the node that listens on `addr`. A world without people or posts has no activity.
+    /// Starts the activity at the node that listens on `addr`. A demo without people or posts has no activity.
     pub fn begin(addr: SocketAddr, token: String, (users, posts): (Vec<Id>, Vec<Id>)) -> Result<Life, CliError> {
         let (stop, stopped) = sync_channel(1);
         let empty = users.is_empty() || posts.is_empty();
@@ -66,7 +66,7 @@ impl Drop for Life {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // The thread waits for at most one request.
+            // The thread ends after at most one request.
             let _ = thread.join();
         }
     }

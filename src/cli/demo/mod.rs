@@ -1,4 +1,5 @@
-//! `nova demo` runs the whole pipeline on a bundled real social data set, moved so that it ends at the present.
+//! `nova demo` runs the whole pipeline on a bundled real social data set, whose times are moved so that the data ends
+//! at the present.
 
 pub mod data;
 mod living;
@@ -36,7 +37,8 @@ pub(super) fn source_of(social: Arc<Social>) -> Box<dyn Source> {
 
 /// The file beside the demo's store with the end of the store's data, epoch milliseconds as text.
 const END_FILE: &str = "demo-end-ms";
-/// If a store's data ended longer ago than this, the store is made again, because its lists would be empty.
+/// The longest time since the end of the data with which the demo uses an existing store. The demo replaces an older
+/// store, because the lists would be empty.
 const STALE_MS: i64 = 3_600_000;
 
 #[derive(clap::Args)]
@@ -56,14 +58,14 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let runtime = http::runtime()?;
     let reserved = match args.once || json {
         true => None,
-        // The address is tried before any work is done.
+        // The demo binds the address before it does any work, so that a used address fails at once.
         false => {
             let _in_runtime = runtime.enter();
             Some(Reserved::bind(args.listen.unwrap_or(config.listen), None).map_err(AppError::from)?)
         }
     };
-    // The demo has its own store, because its ids must not mix with those of a real store, nor the offsets of one part
-    // of the data with those of another part.
+    // The demo has its own store, because the ids of the demo must not mix with the ids of a real store. The offsets of
+    // a part of the data must not mix with the offsets of another part, so each part also has its own store.
     let data_dir = &config.data_dir.join(args.users.map_or("demo".to_owned(), |users| format!("demo-{users}")));
     let social = Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?;
     let end_ms = end_ms(data_dir)?;
@@ -71,7 +73,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let social = Arc::new(social.later(later_ms));
     let setup = Setup::new(data_dir, Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup)?;
-    // No other demo has this directory now.
+    // nova has opened the store, so no other demo uses the directory now.
     offer::remove_page(data_dir);
     let source = DemoSource::new(Arc::clone(&social), args.users);
     let mut progress = out::Progress::new("demo", source.done(), source.total());
@@ -107,7 +109,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     }
 }
 
-/// The end of the store's data, epoch milliseconds. A store that is too old to show anything is removed.
+/// The end of the data in the demo's store, in epoch milliseconds. The function removes a store that is too old to show
+/// anything.
 fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     let now_ms = Clock::System.now_ms();
     let (file, store) = (data_dir.join(END_FILE), app::store_path(data_dir));
@@ -117,7 +120,7 @@ fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     }
     app::make_data_dir(data_dir)?;
     if store.exists() {
-        // The store is removed only if no other process has it open.
+        // nova removes the store only if no other process has the store open.
         drop(nova_storage::Store::open(&store, &nova_storage::Options::default(), |_| {}).map_err(AppError::from)?);
         std::fs::remove_file(&store)?;
         tracing::info!(

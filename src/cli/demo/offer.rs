@@ -1,5 +1,5 @@
-//! The offer, to a person at a terminal, to open the console in the browser with o and Enter. Nothing opens by itself.
-//! There is no offer without a terminal, a screen, or a program that opens a page.
+//! The offer of `nova demo` to open the console in the browser when the person at the terminal types o and Enter. nova
+//! never opens the browser by itself. nova makes no offer without a terminal, a screen, or a program that opens a page.
 
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};
@@ -21,25 +21,26 @@ use super::super::out;
 
 /// The interval between two looks at the typed text.
 const EVERY: Duration = Duration::from_millis(200);
-/// This key, followed by Enter, opens the browser.
+/// The key that opens the browser, if Enter follows.
 const KEY: &str = "o";
 /// The most bytes of one read of the typed text.
 const READ_MAX_BYTES: u64 = 4096;
-/// A typed line of this length or longer is not the key, whatever it contains.
+/// The length from which a typed line does not count as the key, whatever the line contains.
 const LINE_MAX_BYTES: usize = 64;
 /// The file beside the demo's store with a page that leads to the console.
 const PAGE_FILE: &str = "open-console.html";
 
-/// The offer, which ends when this is dropped.
+/// The offer to open the console, which ends when this value is dropped.
 pub(super) struct Offer {
     page: PathBuf,
-    /// The thread ends when this is dropped. Nobody waits for the thread: if another program takes the typed text at
-    /// the wrong moment, the thread's read waits for more, and the demo must end all the same.
+    /// The sender that ends the offer's thread when it is dropped. The demo does not wait for the thread. If another
+    /// program takes the typed text at the wrong moment, the thread waits in its read for more text, and the demo must
+    /// still end.
     _stop: SyncSender<()>,
 }
 
 impl Offer {
-    /// Offers to open this address. `None` if nobody could accept the offer.
+    /// Offers to open the given address, or returns `None` if nobody could accept the offer.
     pub fn begin(dir: &Path, address: &str) -> Result<Option<Offer>, CliError> {
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let Some(opener) = opener().filter(|_| terminal) else { return Ok(None) };
@@ -65,12 +66,12 @@ impl Drop for Offer {
     }
 }
 
-/// Removes the page of an earlier demo, which had no time to do so if it was killed. The page has an admin token.
+/// Removes the page of an earlier demo, which leaves its page if it was killed. The page has an admin token.
 pub(super) fn remove_page(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(PAGE_FILE));
 }
 
-/// The program that opens a page in the user's browser, if there is a screen.
+/// The program that opens a page in the user's browser, or `None` if the machine has no screen or no such program.
 fn opener() -> Option<PathBuf> {
     if cfg!(target_os = "macos") {
         return in_path("open");
@@ -88,12 +89,12 @@ fn can_run(file: &Path) -> bool {
     file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
-/// Writes a page that only its owner can read and that forwards to the address. The arguments of a process are visible
-/// to every user of the machine, so the token must not be an argument. Tokens and addresses contain no character that
+/// Writes a page that only its owner can read and that forwards to the console's address. Every user of the machine can
+/// see the arguments of a process, so the token must not be an argument. Tokens and addresses contain no character that
 /// is special in HTML.
 fn write_page(dir: &Path, address: &str) -> std::io::Result<PathBuf> {
     let page = dir.canonicalize()?.join(PAGE_FILE);
-    // A file of an earlier demo may have other rights.
+    // The page of an earlier demo may have other permissions.
     let _ = std::fs::remove_file(&page);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&page)?;
     write!(
@@ -118,8 +119,8 @@ fn run(opener: &Path, page: &Path, stopped: &Receiver<()>) {
     }
 }
 
-/// The typed text that is there. A read in the background would stop the process (SIGTTIN), and a read of more than is
-/// there would wait: text that Ctrl-D or a terminal without lines sends has no end of a line.
+/// Reads the typed text that has arrived. In the background, a read would stop the process (SIGTTIN). A read of more
+/// bytes than have arrived would wait, because text that Ctrl-D or a terminal in raw mode sends has no line end.
 fn typed() -> Vec<u8> {
     let stdin = std::io::stdin();
     let in_front = tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp());
@@ -137,7 +138,7 @@ fn typed() -> Vec<u8> {
 struct Line(Vec<u8>);
 
 impl Line {
-    /// Whether a line that accepts the offer ends within these bytes, which come next.
+    /// Adds the next typed bytes, and returns whether a line that accepts the offer ends within them.
     fn accepts(&mut self, bytes: &[u8]) -> bool {
         let mut accepted = false;
         for &byte in bytes {

@@ -16,15 +16,15 @@ use super::super::error::CliError;
 use super::super::out;
 use super::data::Social;
 
-/// The number of posts that are printed of each list.
+/// The number of posts that the demo prints of each list.
 pub(super) const POSTS: usize = 5;
 const SUGGESTIONS: usize = 5;
-/// The indentation of the lines below an entry.
+/// The indentation of the lines below an entry of a list.
 const INDENT: &str = "     ";
 
 pub(super) struct Show<'a> {
     state: &'a State,
-    /// The author and the caption of each post.
+    /// The author's name and the caption of each post.
     posts: FxHashMap<Id, (&'a str, &'a str)>,
     now_ms: i64,
     width: usize,
@@ -43,7 +43,7 @@ impl<'a> Show<'a> {
         jiff::Timestamp::from_millisecond(self.now_ms).unwrap_or_default()
     }
 
-    /// Prints a line of words, cut at the terminal's width.
+    /// Prints a text on one line, shortened to the terminal's width.
     fn line(&self, text: &str) -> Result<(), CliError> {
         let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if flat.chars().count() <= self.width {
@@ -57,7 +57,7 @@ impl<'a> Show<'a> {
         self.posts.get(&post).map_or(String::new(), |(author, caption)| format!("{INDENT}{author}: {caption}"))
     }
 
-    /// Prints the trending posts, and returns the last one that is shown.
+    /// Prints the trending posts, and returns the last printed post.
     pub fn trending(&self) -> Result<Option<Id>, CliError> {
         let mut last = None;
         for window in [Window::Hour, Window::Day] {
@@ -74,7 +74,8 @@ impl<'a> Show<'a> {
         Ok(last)
     }
 
-    /// Prints the feed of the user who follows the most people, with its reasons, and suggestions for this user.
+    /// Prints the feed of the user who follows the most people, with the reasons for its posts, and suggestions for
+    /// this user.
     pub fn person(&self, data_dir: &Path) -> Result<Option<Id>, CliError> {
         let state = self.state;
         let follows = |user: &UserNo| state.graph.followees_len(*user);

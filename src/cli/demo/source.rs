@@ -1,5 +1,5 @@
-//! The data set as records: first a Debezium snapshot of the earlier rows, then the changes of the 72 hours, then the
-//! client events.
+//! The demo's data set as records: first a Debezium snapshot of the earlier rows, then the changes of the 72 hours,
+//! then the client events.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::source::{PollLimits, Polled, Source, SourceError};
 
 use super::data::Social;
 
-/// A record to send: a row of the data set, or an event.
+/// A record that the source delivers: a row of the data set, or an event.
 #[derive(Clone, Copy)]
 enum Step {
     Row(Table, u32),
@@ -29,7 +29,7 @@ pub(super) struct DemoSource {
     next: usize,
     topics: [Arc<str>; 5],
     events: Arc<str>,
-    /// The next offset of each table, and then of the events.
+    /// The next offset of each table's topic, and of the events' topic at the end.
     offsets: [i64; 6],
     done: Arc<AtomicU64>,
 }
@@ -95,7 +95,7 @@ impl DemoSource {
         (event.event_time_ms, event.user_id.to_string().into(), client::encode(&event).into())
     }
 
-    /// A row in Debezium's envelope: the arrival, the key and the value.
+    /// Makes a row's record in Debezium's envelope: the time of arrival, the key and the value.
     fn row(&self, table: Table, index: u32) -> (i64, Bytes, Bytes) {
         let social = &self.social;
         let begin_ms = social.begin_ms;
@@ -157,8 +157,8 @@ impl DemoSource {
     }
 }
 
-/// The order of the steps: the rows from before the 72 hours (the snapshot), the rows of the 72 hours by time, then the
-/// events.
+/// The records of the demo in their order: the rows from before the 72 hours (the snapshot), the rows of the 72 hours
+/// by time, and the events.
 fn steps(social: &Social, limit: u32) -> Vec<Step> {
     let author = |post: u32| social.posts[post as usize].author;
     let mut rows: Vec<(i64, Table, u32)> = Vec::new();
@@ -192,7 +192,7 @@ fn steps(social: &Social, limit: u32) -> Vec<Step> {
     steps
 }
 
-/// An id for an object that the data set names only by its place.
+/// Derives an id for an object that the data set names only by its index.
 fn derived(kind: &str, index: u32) -> Id {
     // The id has RFC 9562's version 8, which means custom content.
     let mut id = xxh3_128(format!("nova demo {kind} {index}").as_bytes()).to_be_bytes();
@@ -213,7 +213,7 @@ impl Source for DemoSource {
         Ok(Polled::Records)
     }
 
-    // No partition of the demo waits or halts, so a held partition is never resumed.
+    // No partition of the demo waits or halts, so the source has nothing to pause.
     fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
         Ok(())
     }

@@ -100,7 +100,7 @@ fn undecided(found: &[Finding]) -> CliError {
     CliError::Failed(format!("nothing was changed, somebody has to decide first:{}", lines.concat()))
 }
 
-/// The advice that most often helps after a refused statement.
+/// The advice that most often helps after PostgreSQL has refused a statement.
 fn advice(refused: &Refused) -> &'static str {
     let statement = refused.statement.as_str();
     let code = match &refused.failure {
@@ -108,7 +108,7 @@ fn advice(refused: &Refused) -> &'static str {
         _ => "",
     };
     match statement {
-        // The code of a lock_timeout.
+        // The SQLSTATE of PostgreSQL for an exceeded `lock_timeout`.
         _ if code == "55P03" => {
             ". Another session has held a lock on the table for more than 5 s. Run this again at a quieter time, or look who it is: \
              SELECT pid, state, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"

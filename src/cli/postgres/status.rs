@@ -19,7 +19,7 @@ use crate::cli::out;
 use crate::cli::remote::Remote;
 use crate::cli::runtime::runtime;
 
-/// The result of the command.
+/// The result of `nova postgres status`.
 struct Status {
     slot: String,
     publication: String,
@@ -51,12 +51,13 @@ pub(super) fn run(remote: &Remote, config: &Config, as_json: bool) -> Result<(),
     }
 }
 
-/// The finding that compares the position with the slot. A running node judges its own position and reports that in its
-/// state.
+/// The finding about the store's position, compared with the slot. A running node compares its own position, and
+/// reports the finding in its state.
 fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> {
     let judged = match followed {
         Followed::Store(Some(position)) => judge(Some(position), seen, false, slot),
-        // The node has no position yet. It reads the first snapshot into a slot of its own, or reports why it does not.
+        // The node has no position in PostgreSQL's log yet. The node reads the first snapshot with a new slot, or
+        // reports why it does not read.
         Followed::Node { committed_lsn: 0, reason, .. } => return said_by(reason.as_deref().unwrap_or_default()),
         Followed::Node { committed_lsn, .. } => {
             let of_node = Position {
@@ -66,11 +67,11 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
                 published: seen.identities(),
                 ..Position::default()
             };
-            // The node's position moves while the command reads it, so the end of the log is ignored here.
+            // The node's position moves while the command reads it, so the command ignores the end of the server's log.
             let seen = Seen { flush_lsn: u64::MAX, ..seen.clone() };
             judge(Some(&of_node), &seen, false, slot)
         }
-        // The slot belongs to a store on another machine.
+        // No store on this machine follows the slot, so the slot belongs to a store on another machine.
         Followed::Store(None) => return None,
     };
     match judged {
@@ -79,15 +80,15 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
     }
 }
 
-/// The finding in a node's reason (`postgres: pg-…: …`). `None` if the reason holds no finding, for example while a
-/// snapshot is read. Problems at the server are found by this command as well, and are not printed twice.
+/// The finding in a node's reason (`postgres: pg-…: …`), or `None` if the reason has no finding, for example while the
+/// node reads a snapshot. The function ignores problems at the server, because the command finds such problems itself.
 fn said_by(reason: &str) -> Option<Finding> {
     let (name, words) = reason.strip_prefix("postgres: ")?.split_once(": ")?;
     let (code, ..) = TABLE.iter().find(|(_, known, _)| *known == name)?;
     OF_POSITION.contains(code).then(|| Finding::new(*code, words, "The node that runs says so"))
 }
 
-/// The codes of findings about a position.
+/// The codes of the findings about a store's position.
 const OF_POSITION: [Code; 11] = [
     Code::SlotLost,
     Code::SlotAhead,

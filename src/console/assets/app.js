@@ -3,7 +3,7 @@ import { html, nothing, render } from './vendor/lit-html.js';
 import * as api from './api.js';
 import { listen, live, start } from './live.js';
 import { failed, seconds, state, tell } from './parts.js';
-import overview from './overview.js';
+import overview, { NAMES } from './overview.js';
 
 /** name: [in the navigation, loads its module, needs the role admin]. */
 const PAGES = {
@@ -104,6 +104,19 @@ function sayLost() {
   else tell('The stream is back.');
 }
 
+let told = null;
+
+/** Says which stage is in another state than before: states are read out, and rates are not. */
+function sayStates() {
+  const now = live.overview?.stages;
+  if (!now) return;
+  const changed = now.filter((one, at) => told && told[at] !== one.state);
+  told = now.map((one) => one.state);
+  if (!changed.length) return;
+  const words = { ok: 'is well', warns: 'needs a look', stops: 'stops', off: 'is off' };
+  document.getElementById('states').textContent = changed.map((one) => `${NAMES[one.stage]} ${words[one.state]}.`).join(' ');
+}
+
 function top() {
   const link = ([key, [title]]) => html`<a href="${ROOT}${key}" aria-current=${key === name ? 'page' : nothing}>${title}${badge(key)}</a>`;
   const who = api.session.signed_in
@@ -188,6 +201,7 @@ async function begin() {
   document.addEventListener('keydown', typed);
   listen(() => {
     sayLost();
+    sayStates();
     if (page?.live) draw();
     else render(top(), document.getElementById('top'));
   });

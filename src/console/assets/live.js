@@ -5,7 +5,7 @@ import { events, get } from './api.js';
 const POINTS = 600;
 const RETRY_MS = 2000;
 /** Something comes twice a second: after so much silence the connection is dead, although nobody said so. */
-const SILENT_MS = 10_000;
+const SILENT_MS = 4000;
 
 /** overview: the newest document, null before the first; at: when it came (performance.now); lost: the stream is away; connected: something came over the stream at hand. */
 export const live = { overview: null, history: null, at: 0, lost: false, connected: false };

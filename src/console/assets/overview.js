@@ -19,7 +19,7 @@ const PLOTS = [
   { id: 'held', title: 'Log held at PostgreSQL', gauges: [['held_wal_bytes', bytes, 'held']], unit: short, needs: 'slot' },
 ];
 
-const NAMES = { source: 'Source', decode: 'Decode', writer: 'Writer', memory: 'Memory', outbox: 'Outbox', clickhouse: 'ClickHouse' };
+export const NAMES = { source: 'Source', decode: 'Decode', writer: 'Writer', memory: 'Memory', outbox: 'Outbox', clickhouse: 'ClickHouse' };
 const WHERE = { source: '/console/source', decode: '/console/failed', outbox: '/console/source', clickhouse: '/console/source', writer: '/console/system/store', memory: '/console/system/jobs' };
 const OUTCOMES = ['applied', 'duplicate', 'stale', 'ignored', 'late', 'dead'];
 
@@ -28,6 +28,14 @@ function findings(all) {
   return html`<ul class="findings">${all.map((one) => html`<li class=${one.state}>
     <p>${state(one.state)} <strong><a href=${WHERE[one.stage]}>${NAMES[one.stage]}</a></strong> ${text(one.reason)}</p>
     ${one.commands.map(command)}</li>`)}</ul>`;
+}
+
+/** What cannot come over the stream: that nova itself does not answer. */
+function lost() {
+  if (!live.lost) return nothing;
+  const age = live.at ? `What stands below is ${seconds((performance.now() - live.at) / 1000)} old.` : 'Nothing came from it yet.';
+  return html`<ul class="findings"><li class="stops"><p>${state('stops')} <strong>nova does not answer.</strong> ${age} If the process has ended, its last log lines say why; then start it again.</p>
+    ${['nova status', 'nova serve'].map(command)}</li></ul>`;
 }
 
 function pipeline(stages) {
@@ -74,12 +82,12 @@ function store(now) {
 
 function view() {
   const now = live.overview;
-  if (!now?.stages) return html`<h1>Overview</h1><p class="quiet">Waiting for the first figures …</p>`;
+  if (!now?.stages) return html`<h1>Overview</h1>${lost()}<p class="quiet">Waiting for the first figures …</p>`;
   const plots = PLOTS.filter((plot) => !plot.needs || now[plot.needs]);
   const ready = now.status === 'ready' ? state('ok', 'ready') : state('stops', 'not ready');
   return html`<h1>Overview</h1>
     <p class="lead">${ready} <span>nova ${now.version}, up ${seconds(now.uptime_s)}, since ${time(now.started_at)}</span></p>
-    <section aria-labelledby="h-find"><h2 id="h-find">What needs you</h2>${findings(now.findings)}</section>
+    <section aria-labelledby="h-find"><h2 id="h-find">What needs you</h2>${lost()}${live.lost && !now.findings.length ? nothing : findings(now.findings)}</section>
     <section aria-labelledby="h-pipe"><h2 id="h-pipe">Pipeline</h2>${pipeline(now.stages)}</section>
     <section aria-labelledby="h-plots"><h2 id="h-plots">Ten minutes, times in UTC</h2><div class="plots">${plots.map(figure)}</div></section>
     <section aria-labelledby="h-sum"><h2 id="h-sum">Accounting</h2>${accounting(now.topics)}</section>

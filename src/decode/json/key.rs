@@ -9,7 +9,7 @@ use crate::decode::raw::Raw;
 use crate::decode::values;
 use crate::event::Id;
 
-/// Reads the primary key from a Kafka key: `{"id": …}`, with or without schema, or the string alone.
+/// Reads the primary key from a Kafka key: `{"id": …}`, with or without schema, or only the string.
 pub fn read(text: &str) -> Result<Id, Fault> {
     let mut payload = None;
     let mut raw = member(text, &mut payload)?;
@@ -26,7 +26,7 @@ fn member<'a>(text: &'a str, payload: &mut Option<&'a RawValue>) -> Result<Optio
     read.map_err(|error| malformed("key", &error))
 }
 
-/// Reads the primary key's value, or the payload that contains it.
+/// Reads the value of the primary key, or the payload that contains this value.
 struct KeySeed<'p, 'a> {
     payload: &'p mut Option<&'a RawValue>,
 }
@@ -44,7 +44,8 @@ impl<'de> ReadObject<'de> for KeySeed<'_, 'de> {
         let mut id = None;
         while let Some(name) = map.next_key_seed(Name)? {
             match &*name {
-                // Two ids make no key. An array is reported, because it is no UUID either.
+                // A key with two ids is not a key. A key with two ids is reported as an array, because an array is not
+                // a UUID either.
                 "id" if id.is_some() => id = map.next_value::<IgnoredAny>().map(|_| Some(Raw::Array))?,
                 "id" => id = Some(map.next_value_seed(RawSeed)?),
                 "payload" => *self.payload = Some(map.next_value()?),

@@ -1,4 +1,4 @@
-//! Reads JSON member by member, without building a tree.
+//! Reads JSON one member after another, without building a tree.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use crate::decode::fault::Fault;
 use crate::decode::raw::Raw;
 
-/// The fault of a text that is no object: JSON of another kind, or no JSON.
+/// Returns the fault of a text that is not a JSON object: it is JSON of another kind, or not JSON at all.
 pub fn object(what: &str, text: &str) -> Result<(), Fault> {
     if text.trim_ascii_start().starts_with('{') {
         return Ok(());
@@ -19,7 +19,8 @@ pub fn object(what: &str, text: &str) -> Result<(), Fault> {
     }
 }
 
-/// The fault of malformed JSON. The message has a position and never a value, so no private value leaks through it.
+/// Returns the fault of malformed JSON. The message names a position and never a value, so it never contains a private
+/// value.
 pub fn malformed(what: &str, error: &serde_json::Error) -> Fault {
     if error.is_data() {
         let (line, column) = (error.line(), error.column());
@@ -31,7 +32,7 @@ pub fn malformed(what: &str, error: &serde_json::Error) -> Fault {
     Fault::new("malformed-json", format!("the {what} is not JSON: {error}"))
 }
 
-/// Reads a member's name. The name is borrowed unless it has escapes.
+/// Reads the name of a member. The name is borrowed from the text unless it has escapes.
 pub struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -54,7 +55,7 @@ impl<'de> Visitor<'de> for Name {
     }
 }
 
-/// Reads any value as a [`Raw`], and skips the content of objects and arrays.
+/// Reads any JSON value as a [`Raw`], and skips the content of objects and arrays.
 pub struct RawSeed;
 
 impl<'de> DeserializeSeed<'de> for RawSeed {
@@ -100,14 +101,14 @@ impl<'de> Visitor<'de> for RawSeed {
     }
 }
 
-/// Reads an object member by member, and any other value as a [`Raw`].
+/// Reads a JSON object one member after another, and reads any other value as a [`Raw`].
 pub trait ReadObject<'de>: Sized {
     type Value;
     fn object<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error>;
     fn other(self, raw: Raw<'de>) -> Self::Value;
 }
 
-/// Reads an object with `T`, and any other value as a [`Raw`].
+/// Reads a JSON object with `T`, and reads any other value as a [`Raw`].
 pub struct ObjectOr<T>(pub T);
 
 impl<'de, T: ReadObject<'de>> Visitor<'de> for ObjectOr<T> {

@@ -1,7 +1,7 @@
-//! Private members in bytes that are no JSON: text that was cut, not UTF-8, UTF-16, or another notation
-//! (`Struct{email=…}`). Names are found anywhere, at any level of escaping, and the bytes that might be their value are
-//! overwritten. Too many overwritten bytes are better than too few: where the end of a value is not certain, everything
-//! after the name is overwritten.
+//! Finds private members in bytes that are not JSON: text that was cut, bytes that are not UTF-8, UTF-16, or another
+//! notation (`Struct{email=…}`). The search finds names anywhere and at any level of escaping, and overwrites the bytes
+//! that might be the value of a private member. It is better to overwrite too many bytes than too few. So if it is not
+//! certain where a value ends, everything after the name is overwritten.
 
 mod hidden;
 
@@ -13,22 +13,22 @@ use memchr::memchr;
 use super::fill::{Fill, fill};
 use crate::event::DROPPED_COLUMNS;
 
-/// A private member whose name and value were read.
+/// A private member whose name and value nova could read.
 struct Member {
-    /// The bytes from the name to the end of the value.
+    /// The bytes from the beginning of the member's name to the end of its value.
     whole: Range<usize>,
     value: Fill,
 }
 
-/// Overwrites the values of private members.
+/// Overwrites the values of private members in the bytes.
 pub(super) fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
     fill(bytes, &find(bytes))
 }
 
-/// The fills that overwrite private values, in the order of the bytes.
+/// Returns the fills that overwrite private values, in the order of the bytes.
 pub(super) fn find(bytes: &[u8]) -> Vec<Fill> {
     let members = members(bytes);
-    // A name in a writing that was not read may have a value of any length.
+    // If a name is spelled in a way that nova cannot read, its value may have any length.
     let hidden = hidden::first(bytes, |at| {
         let next = members.partition_point(|member| member.whole.end <= at);
         members.get(next).is_some_and(|member| member.whole.contains(&at))
@@ -38,12 +38,12 @@ pub(super) fn find(bytes: &[u8]) -> Vec<Fill> {
     read.chain(hidden.map(|start| Fill::Stars(start..bytes.len()))).collect()
 }
 
-/// The members that can be read in the order of the bytes. None lies within another.
+/// Returns the members that can be read, in the order of the bytes. No member of the list lies within another one.
 fn members(bytes: &[u8]) -> Vec<Member> {
     let mut members = Vec::new();
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        // A run of backslashes is examined once, from its beginning.
+        // Each run of backslashes is examined once, from its beginning.
         let before = at.checked_sub(1).and_then(|before| bytes.get(before));
         let within_run = *byte == b'\\' && before == Some(&b'\\');
         let value = if within_run { None } else { value_of(bytes, at) };
@@ -59,7 +59,7 @@ fn members(bytes: &[u8]) -> Vec<Member> {
     members
 }
 
-/// The fill for the member whose name begins at `at`, and the position where the search continues.
+/// Returns the fill for the member whose name begins at `at`, and the position at which the search continues.
 fn value_of(bytes: &[u8], at: usize) -> Option<(Fill, usize)> {
     let end = space(bytes, DROPPED_COLUMNS.iter().find_map(|name| name_end(bytes, at, name))?);
     let name_quote = quote(bytes, end);
@@ -68,7 +68,7 @@ fn value_of(bytes: &[u8], at: usize) -> Option<(Fill, usize)> {
         None => space(bytes, end + usize::from(bytes.get(end) == Some(&b'\''))),
     };
     let start = match bytes.get(behind..)? {
-        // The notation of hstore is `"name"=>"value"`.
+        // hstore writes a member as `"name"=>"value"`.
         [b'=', b'>', ..] => space(bytes, behind + 2),
         [b':' | b'=', ..] => space(bytes, behind + 1),
         _ => return None,
@@ -77,8 +77,8 @@ fn value_of(bytes: &[u8], at: usize) -> Option<(Fill, usize)> {
     certain.or(Some((Fill::Stars(start..bytes.len()), bytes.len())))
 }
 
-/// The fill for the value that begins at `start`, and the end of the value. `None` if the end is not certain. The name
-/// was quoted at `level`.
+/// Returns the fill for the value that begins at `start`, and the end of the value. Returns `None` if the end of the
+/// value is not certain. The name of the member was quoted at `level`.
 fn certain_value(bytes: &[u8], start: usize, level: u32) -> Option<(Fill, usize)> {
     let (fill, content, end) = match quote(bytes, start) {
         Some(open) if open.level != level => return None,
@@ -97,20 +97,20 @@ fn certain_value(bytes: &[u8], start: usize, level: u32) -> Option<(Fill, usize)
     (is_value && !holds_escape(value) && is_end(bytes, end)).then_some((fill, end))
 }
 
-/// Whether the bytes are an object, an array, a number or a word of JSON.
+/// Whether the bytes are a JSON object, a JSON array, a number, or one of JSON's words.
 fn is_json_scalar(value: &[u8]) -> bool {
     let is_word = [&b"true"[..], b"false", b"null"].contains(&value);
     let of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E' | 0);
     is_word || matches!(value, [b'{' | b'[', ..]) || !value.is_empty() && value.iter().all(of_number)
 }
 
-/// Whether a member can end at `end`: nothing follows, or a sign that ends a member.
+/// Whether a member can end at `end`: nothing follows, or a character that ends a member follows.
 fn is_end(bytes: &[u8], end: usize) -> bool {
     matches!(bytes.get(space(bytes, end)), None | Some(b',' | b'}' | b']'))
 }
 
-/// The position after the name, if `name` begins at `at`. Letter case does not count; there may be signs between the
-/// letters, and letters may be escapes.
+/// If `name` begins at `at`, returns the position after the name. The comparison of names ignores letter case. The name
+/// may have punctuation between its letters, and its letters may be escapes.
 fn name_end(bytes: &[u8], at: usize, name: &str) -> Option<usize> {
     let mut at = at;
     for (index, letter) in name.bytes().filter(|byte| *byte != b'_').enumerate() {
@@ -136,24 +136,25 @@ fn letter_at(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     }
 }
 
-/// The number of backslashes, and the position after them.
+/// Returns the number of backslashes at `at`, and the position after the backslashes.
 fn backslashes(bytes: &[u8], at: usize) -> (u32, usize) {
     let rest = bytes.get(at..).unwrap_or_default();
     let count = rest.iter().take_while(|byte| **byte == b'\\').count();
     (u32::try_from(count).unwrap_or(u32::MAX), at + count)
 }
 
-/// The ASCII character of an escape such as `u0041`.
+/// Returns the ASCII character of an escape such as `u0041`.
 fn unicode_escape(bytes: &[u8], at: usize) -> Option<u8> {
     let digits = bytes.get(at..at + 5)?.strip_prefix(b"u00")?;
     u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// A quote with its leading backslashes.
+/// A quote together with the backslashes before it.
 struct Quote {
     start: usize,
     end: usize,
-    /// How many strings enclose the quote: level 0 is written `"`, 1 `\"`, 2 `\\\"`.
+    /// The number of strings that enclose the quote. The quote is written `"` at level 0, `\"` at level 1, and `\\\"`
+    /// at level 2.
     level: u32,
 }
 
@@ -162,7 +163,7 @@ fn quote(bytes: &[u8], at: usize) -> Option<Quote> {
     match bytes.get(behind)? {
         b'"' => Some(own(behind, behind + 1, count.trailing_ones(), (1usize << count.trailing_ones().min(31)) - 1)),
         b'u' if count > 0 && unicode_escape(bytes, behind) == Some(b'"') => {
-            // When `\u0022` is read, it becomes a quote, with half as many backslashes before it.
+            // When a reader decodes `\u0022`, the escape becomes a quote with half as many backslashes before it.
             let halvings = count.trailing_zeros();
             let level = halvings + 1 + (count >> halvings >> 1).trailing_ones();
             Some(own(behind, behind + 5, level, 1 << halvings.min(31)))
@@ -171,13 +172,15 @@ fn quote(bytes: &[u8], at: usize) -> Option<Quote> {
     }
 }
 
-/// A quote to which the last `own` backslashes belong. The backslashes before them are content.
+/// Makes a quote to which the last `own` backslashes belong. The backslashes before those of the quote are content of
+/// the string.
 fn own(behind: usize, end: usize, level: u32, own: usize) -> Quote {
     Quote { start: behind.saturating_sub(own), end, level }
 }
 
-/// Where the content of a string that was opened at `level` ends, and where its closing quote ends. `None` if a quote
-/// of a lower level comes first: it may end the enclosing string, or be a damaged byte of this string.
+/// Returns where the content of a string that was opened at `level` ends, and where its closing quote ends. Returns
+/// `None` if a quote of a lower level comes first, because that quote may end the enclosing string, or be a damaged
+/// byte of this string.
 fn content_end(bytes: &[u8], start: usize, level: u32) -> Option<(usize, usize)> {
     let mut at = start;
     while at < bytes.len() {
@@ -191,7 +194,7 @@ fn content_end(bytes: &[u8], start: usize, level: u32) -> Option<(usize, usize)>
     Some((bytes.len(), bytes.len()))
 }
 
-/// The position after a number, a word, an object or an array whose strings are quoted at `level`.
+/// Returns the position after a number, a word, an object or an array whose strings are quoted at `level`.
 fn scalar_end(bytes: &[u8], start: usize, level: u32) -> usize {
     let (mut at, mut depth, mut in_string) = (start, 0usize, false);
     while let Some(byte) = bytes.get(at) {
@@ -216,8 +219,9 @@ fn scalar_end(bytes: &[u8], start: usize, level: u32) -> usize {
     bytes.len()
 }
 
-/// Whether the value has an ASCII character as an escape. It may be a sign of the syntax of the text within, so the
-/// level of a quote after it cannot be known. In UTF-16 each backslash stands apart from what it escapes.
+/// Whether the value has an ASCII character that is written as an escape. A backslash may belong to the syntax of the
+/// text inside the string, so the level of a quote after the backslash cannot be known. In UTF-16 each backslash is
+/// separated by a zero byte from the character that it escapes.
 fn holds_escape(value: &[u8]) -> bool {
     if value.contains(&0) && value.contains(&b'\\') {
         return true;

@@ -1,4 +1,4 @@
-//! Overwrites bytes in place, so their number does not change.
+//! Overwrites bytes in place, so that the number of bytes does not change.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,16 +6,17 @@ use std::ops::Range;
 /// The byte that replaces an overwritten byte.
 pub const STAR: u8 = b'*';
 
-/// Bytes to overwrite.
+/// The bytes to overwrite, and the way to overwrite them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fill {
-    /// The content of a string, or bytes whose end is unknown.
+    /// The bytes are the content of a string, or bytes whose end is unknown.
     Stars(Range<usize>),
-    /// A value that is no string. `nested` says that it is inside a string, where a quote would need an escape.
+    /// The bytes are a value that is not a string. `nested` says that the value is inside a string, where a quote would
+    /// need an escape.
     Scalar { range: Range<usize>, nested: bool },
 }
 
-/// The bytes with the fills applied.
+/// Returns the bytes after the fills were applied.
 pub(super) fn fill<'b>(bytes: &'b [u8], fills: &[Fill]) -> Cow<'b, [u8]> {
     if fills.is_empty() {
         return Cow::Borrowed(bytes);
@@ -24,7 +25,7 @@ pub(super) fn fill<'b>(bytes: &'b [u8], fills: &[Fill]) -> Cow<'b, [u8]> {
     for fill in fills {
         let (Fill::Stars(range) | Fill::Scalar { range, .. }) = fill;
         let Some(value) = out.get_mut(range.clone()) else {
-            // Where the value really is cannot be known.
+            // If the range lies outside of the bytes, the place of the value is unknown, and every byte is overwritten.
             out.fill(STAR);
             continue;
         };

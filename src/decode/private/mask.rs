@@ -1,5 +1,5 @@
-//! Overwrites private values in the bytes of a dead letter. The letter keeps its length, and a JSON text remains JSON,
-//! so that the letter can be replayed.
+//! Overwrites private values in the bytes of a dead letter. The dead letter keeps its length, and a JSON text remains
+//! JSON, so that the letter can be replayed.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,12 +10,12 @@ use super::{broken, scan};
 use crate::decode::confluent::HEADER_BYTES;
 use crate::event::DEAD_VALUE_MAX_BYTES;
 
-/// The deepest nesting at which a text that no letter keeps whole is read. Deeper text is overwritten as a whole,
-/// because each level takes a multiple of the text's length in memory.
+/// The maximum level of nesting at which nova reads a text that is too long for a dead letter. Text that is nested more
+/// deeply than this is overwritten as a whole, because each level needs memory for a multiple of the text's length.
 const LONG_NESTED_MAX: usize = 3;
 
-/// Returns the same number of bytes, with `*` for the values of private members. A value that is no string becomes a
-/// string of stars, or a number if there is no room for a string.
+/// Returns the bytes with `*` in place of the values of private members. The number of bytes does not change. A value
+/// that is not a string becomes a string of stars, or a number if there is no room for a string.
 pub fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
     match std::str::from_utf8(bytes) {
         Ok(text) if is_json(text) => fill(bytes, &fills(text, 0)),
@@ -52,7 +52,7 @@ fn fills(json: &str, depth: usize) -> Vec<Fill> {
     fills
 }
 
-/// The fills for a string literal that begins at `start`.
+/// Adds the fills for a string literal that begins at `start`.
 fn within(literal: &str, depth: usize, start: usize, fills: &mut Vec<Fill>) {
     let (text, places) = unescaped(literal);
     let inner = match std::str::from_utf8(&text) {
@@ -63,7 +63,7 @@ fn within(literal: &str, depth: usize, start: usize, fills: &mut Vec<Fill>) {
         }
         _ => return,
     };
-    // If a place is unknown, everything is overwritten.
+    // If a position in the literal is unknown, the fill covers everything from the literal's beginning or to its end.
     let place = |range: Range<usize>| {
         let from = places.get(range.start).copied().unwrap_or_default();
         let to = places.get(range.end).copied().unwrap_or(literal.len());

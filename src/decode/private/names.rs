@@ -1,10 +1,10 @@
-//! The names of private columns in any notation.
+//! The names of private columns in all spellings.
 
 use crate::event::{DROPPED_COLUMNS, Table};
 
-/// The private column that a member's name stands for. Letter case and signs between letters do not count, so
-/// `passwordHash` and `PASSWORD-HASH` are found. The path that Connect's `Flatten` puts before a name (`after.email`,
-/// `before_email`) does not count either.
+/// Returns the private column that the name of a member stands for. The comparison ignores letter case, underscores,
+/// hyphens and spaces, so it finds `passwordHash` and `PASSWORD-HASH`. The comparison also ignores the path that Kafka
+/// Connect's `Flatten` puts before a name (`after.email`, `before_email`).
 pub fn column(name: &str) -> Option<&'static str> {
     let last = name.rsplit(['.', '/', ':']).next().unwrap_or(name);
     DROPPED_COLUMNS.iter().copied().find(|column| {
@@ -13,7 +13,7 @@ pub fn column(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether nova never keeps the values of a column with this name, and so need not read them.
+/// Whether nova never keeps the values of a column with this name, so that it need not read them.
 pub fn is_private(column: &str) -> bool {
     self::column(column).is_some()
 }
@@ -23,7 +23,7 @@ pub const fn of(table: Table) -> bool {
     matches!(table, Table::Users)
 }
 
-/// Whether two names differ only in letter case and in characters that are no letters or digits.
+/// Whether two names are equal if letter case, underscores, hyphens and spaces are ignored.
 pub fn same_letters(name: &str, other: &str) -> bool {
     letters(name).eq(letters(other))
 }

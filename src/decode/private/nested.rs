@@ -1,18 +1,19 @@
-//! JSON text inside strings of JSON text.
+//! Handles JSON text that is inside strings of JSON text.
 
 use serde::de::IgnoredAny;
 
-/// The deepest nesting of JSON text in strings. Each level doubles the backslashes before a quote, so no record within
-/// `RECORD_MAX_BYTES` can be deeper.
+/// The maximum nesting of JSON text in strings. Each level of nesting doubles the backslashes before a quote, so no
+/// record within `RECORD_MAX_BYTES` can be nested more deeply.
 pub(super) const NESTED_MAX: usize = 32;
 
-/// Whether the text is that of an object, an array or a string.
+/// Whether the text is JSON text of an object, an array or a string.
 pub fn is_json(text: &str) -> bool {
     text.trim_ascii_start().starts_with(['{', '[', '"']) && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// The content of a string literal, and for each byte of it and for its end the position in the literal. Escaped
-/// characters beyond ASCII read as `?`, because no such character is part of JSON's syntax or of a private name.
+/// Returns the content of a string literal, and the position in the literal for each byte of the content and for its
+/// end. The function returns escaped characters beyond ASCII as `?`, because no such character is part of JSON's syntax
+/// or of a private name.
 pub(super) fn unescaped(literal: &str) -> (Vec<u8>, Vec<usize>) {
     let bytes = literal.as_bytes();
     let end = bytes.len().saturating_sub(1);

@@ -1,14 +1,14 @@
-//! Removes private members from JSON text that is kept and sent.
+//! Removes private members from JSON text that nova keeps and sends.
 
 use std::borrow::Cow;
 
 use super::nested::{NESTED_MAX, is_json};
 use super::{broken, scan};
 
-/// The text of a JSON value without its private members, at any depth, also in strings that are JSON text. `None` if
-/// the value has no private members, and then the text does not change.
+/// Returns the text of a JSON value without its private members, at any depth, and also in strings that contain JSON
+/// text. Returns `None` if the value has no private members, so that its text stays as it is.
 pub fn purge(json: &str) -> Option<String> {
-    // Each private name has an `a`, which only an escape can hide.
+    // Each private name has the letter `a`, which only an escape can hide.
     let may_hold = |byte: u8| byte | 0x20 == b'a' || byte == b'\\';
     json.bytes().any(may_hold).then(|| purge_within(json, 0)).flatten()
 }
@@ -51,7 +51,7 @@ fn purge_text(literal: &str, depth: usize) -> Option<String> {
     let text = match is_json(&text) {
         true if depth < NESTED_MAX => purge_within(&text, depth + 1),
         false if !text.trim_ascii_start().starts_with(['{', '[']) => None,
-        // The content may for example be JSON text that is cut.
+        // The content of the string may for example be JSON text that was cut.
         _ => masked(&text),
     };
     text.map(|text| serde_json::Value::from(text).to_string())

@@ -5,16 +5,16 @@ use std::ops::Range;
 
 use super::names::column;
 
-/// Something found in a text, with its byte positions.
+/// A part of a JSON text that the search found, with its byte positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A private member, from the quote of its name to the end of its value.
+    /// A private member, from the opening quote of its name to the end of its value.
     Member { start: usize, value: Range<usize> },
-    /// A string literal with its quotes. Its content may be JSON text.
+    /// A string literal, including its quotes. The content of the literal may be JSON text.
     Text(Range<usize>),
 }
 
-/// The findings in the order of the text. None lies within another.
+/// Returns what the search found, in the order of the text. No part that the search found lies within another part.
 pub(super) fn find(json: &str) -> Vec<Found> {
     let bytes = json.as_bytes();
     let mut found = Vec::new();
@@ -40,13 +40,14 @@ pub(super) fn find(json: &str) -> Vec<Found> {
     found
 }
 
-/// The position of the first byte from `at` on that is no white space.
+/// Returns the position of the first byte that is not white space, from `at` on.
 pub(super) fn space(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count()
 }
 
-/// Whether a literal may hold JSON text. Only escapes, white space or an opening sign can come before such text.
+/// Whether a string literal may contain JSON text. A literal with JSON text begins with escapes, with white space, or
+/// with the opening character of a JSON value.
 fn may_be_json(literal: &[u8]) -> bool {
     matches!(literal.get(1), Some(b'{' | b'[' | b'\\' | b' ' | b'\t' | b'\r' | b'\n'))
 }
@@ -58,7 +59,7 @@ pub(super) fn name(literal: &str) -> Cow<'_, str> {
     }
 }
 
-/// The position after the closing quote of the string that opens at `start`.
+/// Returns the position after the closing quote of the string that begins at `start`.
 pub(super) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {

@@ -1,5 +1,6 @@
-//! What a dead letter of a table with private columns shows. It is an allow-list: the columns that nova reads or keeps,
-//! and Debezium's own members. Every other value is overwritten, because a new column may be private.
+//! Decides what a dead letter of a table with private columns shows. A dead letter shows only what is on an allow-list:
+//! the columns that nova reads or keeps, and Debezium's own members. Every value that is not on the allow-list is
+//! overwritten, because a new column may be private.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,47 +9,49 @@ use super::fill::{Fill, STAR, fill};
 use super::nested::{is_json, unescaped};
 use super::scan;
 
-/// The deepest nesting of objects and arrays that is read. A deeper value is overwritten as a whole. Connect's schema
-/// of an envelope has 9 levels.
+/// The maximum nesting of objects and arrays that nova reads. A value that is nested more deeply than this is
+/// overwritten as a whole. The schema that Kafka Connect writes for an envelope has 9 levels.
 const LEVELS_MAX: usize = 32;
-/// The deepest nesting of JSON text in strings that is read. Deeper text is overwritten as a whole.
+/// The maximum nesting of JSON text in strings that nova reads. Text that is nested more deeply than this is
+/// overwritten as a whole.
 const NESTED_MAX: usize = 4;
 
 /// The place of a member in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The top of an envelope, a flattened row, a key, or the wrapper of one of them.
+    /// The member is at the top of an envelope, of a flattened row, of a key, or of the wrapper of one of them.
     Top,
-    /// Within `before` or `after`.
+    /// The member is within `before` or `after` of an envelope.
     Row,
-    /// Within `source`.
+    /// The member is within `source` of an envelope.
     Source,
-    /// Within `transaction`.
+    /// The member is within `transaction` of an envelope.
     Transaction,
-    /// Within the `schema` that Connect's JSON converter writes.
+    /// The member is within the `schema` that Kafka Connect's JSON converter writes.
     Schema,
-    /// Within a list of names of columns, alone or with its schema.
+    /// The member is within a list of column names, which is alone or together with its schema.
     Names,
 }
 
-/// How much of a member's value is shown.
+/// Says how much of a member's value a dead letter shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     Nothing,
-    /// The value is shown if it is no object or array.
+    /// The value is shown if it is neither an object nor an array.
     Scalar,
-    /// The object, or each object of the array, is shown by the rules of this place.
+    /// The object, or each object of the array, is shown by the rules of the given place.
     Within(Place),
     /// The whole value is shown.
     All,
 }
 
-/// How much a table shows of a column: scalars of a column that nova reads, and everything of a column that it keeps.
+/// Says how much a table shows of a column: scalars of a column that nova reads, and the whole value of a column that
+/// nova keeps.
 pub type Columns<'c> = &'c dyn Fn(&str) -> Shown;
 
-/// Visible members of an envelope (Debezium's documentation of the PostgreSQL connector, "change events").
+/// The visible members of an envelope (Debezium's documentation of the PostgreSQL connector, "change events").
 const ENVELOPE: [&str; 4] = ["op", "ts_ms", "ts_us", "ts_ns"];
-/// Visible members that `ExtractNewRecordState` adds: those that nova reads, and times.
+/// The visible members that `ExtractNewRecordState` adds: the members that nova reads, and times.
 const META: [&str; 14] = [
     "__deleted",
     "__op",
@@ -86,7 +89,7 @@ const TRANSACTION: [&str; 3] = ["id", "total_order", "data_collection_order"];
 const SCHEMA: [&str; 6] = ["type", "optional", "field", "name", "version", "index"];
 const SCHEMAS: [&str; 4] = ["fields", "items", "keys", "values"];
 
-/// How much is shown of the member with this name.
+/// Returns how much is shown of the value of the member with this name.
 pub fn member(place: Place, name: &str, columns: Columns<'_>) -> Shown {
     let one_of = |names: &[&str]| if names.contains(&name) { Shown::Scalar } else { Shown::Nothing };
     match (place, name) {
@@ -105,8 +108,8 @@ pub fn member(place: Place, name: &str, columns: Columns<'_>) -> Shown {
     }
 }
 
-/// Returns the same number of bytes, with `*` for everything that is not shown. Bytes that are no JSON are overwritten
-/// as a whole.
+/// Returns the bytes with `*` in place of everything that is not shown. The number of bytes does not change. Bytes that
+/// are not JSON are overwritten as a whole.
 pub fn mask<'b>(bytes: &'b [u8], place: Place, columns: Columns<'_>) -> Cow<'b, [u8]> {
     match std::str::from_utf8(bytes) {
         Ok(text) if is_json(text) || text.trim_ascii() == "null" => {
@@ -124,19 +127,19 @@ pub fn all(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(vec![STAR; bytes.len()])
 }
 
-/// One pass over a text that is known to be JSON.
+/// A pass over a text that is known to be JSON.
 struct Walk<'w> {
     json: &'w str,
     columns: Columns<'w>,
-    /// How many strings of JSON text enclose this text.
+    /// The number of strings with JSON text that enclose this text.
     depth: usize,
-    /// How many objects and arrays of this text are open.
+    /// The number of objects and arrays of this text that are open.
     level: usize,
     fills: &'w mut Vec<Fill>,
 }
 
 impl Walk<'_> {
-    /// Handles the value that begins at `start`, and returns its end.
+    /// Handles the value that begins at `start`, and returns the position where the value ends.
     fn value(&mut self, start: usize, shown: Shown) -> usize {
         let bytes = self.json.as_bytes();
         let end = scan::value_end(bytes, start);
@@ -164,7 +167,7 @@ impl Walk<'_> {
         let mut at = scan::space(bytes, start + 1);
         while bytes.get(at) == Some(&b'"') {
             let name = at..scan::string_end(bytes, at);
-            // Skips the colon.
+            // This step skips the colon after the name.
             at = scan::space(bytes, scan::space(bytes, name.end) + 1);
             let name = self.json.get(name).map(scan::name).unwrap_or_default();
             let shown = member(place, &name, self.columns);
@@ -186,7 +189,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Handles a string where an object is expected: JSON text, or the name of a column that is shown.
+    /// Handles a string at a place where an object is expected: the string is JSON text, or the name of a column that
+    /// is shown.
     fn text(&mut self, literal: Range<usize>, shown: Shown) {
         let (text, places) = unescaped(self.json.get(literal.clone()).unwrap_or_default());
         let json = std::str::from_utf8(&text).ok().filter(|text| self.depth < NESTED_MAX && is_json(text));
@@ -200,7 +204,8 @@ impl Walk<'_> {
         let mut fills = Vec::new();
         let mut walk = Walk { json, columns: self.columns, depth: self.depth + 1, level: 0, fills: &mut fills };
         walk.value(scan::space(json.as_bytes(), 0), shown);
-        // If a place is unknown, everything is overwritten.
+        // If a position in the literal is unknown, the fill covers everything from the literal's beginning or to its
+        // end.
         let place = |range: Range<usize>| {
             let from = places.get(range.start).map_or(literal.start, |place| literal.start + place);
             let to = places.get(range.end).map_or(literal.end, |place| literal.start + place);

@@ -1,4 +1,4 @@
-//! Reads the schemas of a capture from the file beside it.
+//! Reads the schemas of a capture from the file that lies beside it.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use rustc_hash::FxHashMap;
 use super::lookup::{SchemaLookup, Schemas};
 use super::parse::parse_schema;
 
-/// The most schemas that a file may hold.
+/// The maximum number of schemas that a file may have.
 pub const FILE_SCHEMAS_MAX: usize = 10_000;
 
-/// Why a `NAME.schemas.json` cannot be used.
+/// The reason for which a file `NAME.schemas.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemasError {
     #[error("not a schemas file, expected {{\"schemas\": {{\"1\": …}}}}: {0}")]
@@ -24,14 +24,14 @@ pub enum SchemasError {
     TooMany(usize),
 }
 
-/// The schemas of a capture's `NAME.schemas.json`: `{"schemas": {"1": {…}}}`.
+/// The schemas that a capture's file `NAME.schemas.json` has: `{"schemas": {"1": {…}}}`.
 #[derive(Clone, Debug, Default)]
 pub struct FileSchemas {
     schemas: FxHashMap<u32, Arc<Schema>>,
 }
 
 impl FileSchemas {
-    /// Parses the content of the file.
+    /// Parses the content of a file `NAME.schemas.json`.
     pub fn parse(text: &str) -> Result<FileSchemas, SchemasError> {
         #[derive(serde::Deserialize)]
         struct File {

@@ -1,61 +1,63 @@
-//! A Confluent-compatible Schema Registry over HTTP. A separate thread asks the registry. `decode` looks into the cache
-//! and waits only a short while, so that a registry that is out of reach holds up only the partitions that need it.
+//! Asks a Confluent-compatible Schema Registry over HTTP, on a separate thread. `decode` looks into the cache and waits
+//! only a short while, so that a registry that is unreachable holds up only the partitions that need it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::bounded::Bound;
-use crate::breaker::BreakerState;
-use crate::tls::{self, Connector, TlsError, causes};
+use crate::backoff::Backoff;
+use crate::breaker::{Breaker, BreakerSettings, BreakerState};
+use crate::http_client::{self, HttpClient, HttpError, Limits, address};
+use crate::tls::{TlsError, Trust};
 
 use super::file::FILE_SCHEMAS_MAX;
 use super::lookup::{SchemaLookup, Schemas};
 use super::parse::parse_schema;
 
-/// How long one lookup waits for the answer of the thread.
+/// How long one lookup waits for an answer of the thread that asks the registry.
 const LOOKUP_WAIT: Duration = Duration::from_millis(250);
-/// An answer longer than this is refused.
+/// The maximum length of an answer that nova accepts from the registry.
 const BODY_MAX_BYTES: usize = 4 << 20;
-/// The most ids that wait for an answer at once.
+/// The maximum number of ids that wait for an answer at the same time.
 const PENDING_MAX: usize = 64;
-/// The most ids that are remembered as unknown to the registry.
+/// The maximum number of ids that nova remembers as unknown to the registry.
 const MISSING_MAX: usize = 1_024;
-/// How long an id may be unknown before its records become dead. A follower of the registry may lag.
+/// How long the registry may not know an id before records with the id become dead letters. A follower of the
+/// registry's leader may be behind the leader.
 const MISSING_GRACE_MS: i64 = 30_000;
-/// How often an unknown id is asked for again.
+/// The time after which nova asks for an unknown id again.
 const MISSING_RETRY_MS: i64 = 1_000;
-/// The breaker opens after this many failures in a row.
-const BREAKER_FAILURES: u32 = 5;
-const BACKOFF_FIRST_MS: i64 = 200;
-const BACKOFF_LAST_MS: i64 = 30_000;
-/// The registry's own codes for "no such schema".
+/// nova leaves the registry alone for a while after each failure. Five failures in a row open the circuit breaker.
+const BREAKER: BreakerSettings = BreakerSettings {
+    failures_to_open: 5,
+    failures_to_pause: 1,
+    pauses: Backoff { first: Duration::from_millis(200), last: Duration::from_secs(30) },
+};
+/// The error codes with which the registry says that it does not have a schema.
 const NO_SUCH_SCHEMA: [i64; 2] = [40_403, 40_401];
 
-/// The address of the registry and how it is asked.
+/// The address of the registry, and the settings of requests to it.
 #[derive(Clone)]
 pub struct RegistrySettings {
-    /// The address, `http://host:port` or `https://host:port` with an optional path.
+    /// The address of the registry: `http://host:port` or `https://host:port`, with an optional path.
     pub url: String,
-    /// The PEM file with the authority of an `https://` address. `None` trusts the machine's authorities.
+    /// The PEM file with the certificate authority for an `https://` address. If the file is `None`, nova trusts the
+    /// certificate authorities of the machine.
     pub ca_file: Option<PathBuf>,
-    /// The user and the password.
+    /// The user and the password for the registry.
     pub basic_auth: Option<(String, String)>,
-    /// The limit for one request, including the connection.
+    /// The maximum time of one request, including the time to connect.
     pub timeout: Duration,
 }
 
-/// Why a registry cannot be used with these settings.
+/// The reason for which a registry cannot be used with its settings.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     #[error("registry.url: `{0}` is not an http:// or https:// address with a host")]
@@ -68,7 +70,8 @@ pub enum RegistryError {
 
 type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// Schemas by id from a registry. A clone is cheap, and the thread ends when the last clone is dropped.
+/// The schemas of a registry, by their ids. A clone is cheap. The thread that asks the registry ends when the last
+/// clone is dropped.
 pub struct HttpSchemas {
     shared: Arc<Shared>,
     requests: Sender<u32>,
@@ -80,28 +83,34 @@ struct Shared {
     answered: Condvar,
 }
 
-#[derive(Default)]
 struct Cache {
-    /// The schemas by id. The meaning of an id never changes.
+    /// The schemas that the registry has returned, by their ids. The meaning of a schema id never changes.
     found: FxHashMap<u32, Arc<apache_avro::Schema>>,
     unusable: FxHashMap<u32, String>,
     missing: FxHashMap<u32, Missing>,
     pending: FxHashSet<u32>,
     breaker: Breaker,
+    /// The last failure of a request to the registry, in words.
+    failure: String,
+}
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache {
+            found: FxHashMap::default(),
+            unusable: FxHashMap::default(),
+            missing: FxHashMap::default(),
+            pending: FxHashSet::default(),
+            breaker: Breaker::new(BREAKER),
+            failure: String::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Missing {
     since_ms: i64,
     asked_ms: i64,
-}
-
-#[derive(Default)]
-struct Breaker {
-    failures: u32,
-    /// The registry is not asked before this time, epoch milliseconds.
-    retry_at_ms: i64,
-    detail: String,
 }
 
 /// The answer of the registry.
@@ -113,7 +122,7 @@ enum Answer {
 }
 
 impl HttpSchemas {
-    /// Starts the thread. `now_ms` returns the wall time in epoch milliseconds.
+    /// Starts the thread that asks the registry. `now_ms` returns the wall time in epoch milliseconds.
     pub fn start(
         settings: RegistrySettings,
         now_ms: impl Fn() -> i64 + Send + Sync + 'static,
@@ -131,12 +140,7 @@ impl HttpSchemas {
     }
 
     pub fn health(&self) -> BreakerState {
-        let cache = self.shared.cache.lock();
-        match cache.breaker.failures {
-            0..BREAKER_FAILURES => BreakerState::Closed,
-            _ if (self.now_ms)() < cache.breaker.retry_at_ms => BreakerState::Open,
-            _ => BreakerState::HalfOpen,
-        }
+        self.shared.cache.lock().breaker.state((self.now_ms)())
     }
 }
 
@@ -174,7 +178,7 @@ impl Schemas for HttpSchemas {
 }
 
 impl Cache {
-    /// The lookup's result, if it is known without asking.
+    /// Returns the result of a lookup, if nova knows it without a request to the registry.
     fn known(&self, id: u32, now_ms: i64) -> Option<SchemaLookup> {
         if let Some(schema) = self.found.get(&id) {
             return Some(SchemaLookup::Found(Arc::clone(schema)));
@@ -190,15 +194,17 @@ impl Cache {
                 false => SchemaLookup::Unknown,
             });
         }
-        (now_ms < self.breaker.retry_at_ms).then(|| SchemaLookup::Unavailable(self.breaker.detail.clone()))
+        (self.breaker.pause_left_ms(now_ms) > 0).then(|| SchemaLookup::Unavailable(self.failure.clone()))
     }
 
     fn take(&mut self, id: u32, answer: Answer, now_ms: i64) {
         self.pending.remove(&id);
         if let Answer::Failed(detail) = answer {
-            return self.breaker.failed(detail, now_ms);
+            self.breaker.failed(now_ms);
+            self.failure = detail;
+            return;
         }
-        self.breaker = Breaker::default();
+        self.breaker.answered();
         match answer {
             Answer::Schema(schema) => {
                 self.missing.remove(&id);
@@ -226,20 +232,12 @@ impl Cache {
     }
 }
 
-impl Breaker {
-    fn failed(&mut self, detail: String, now_ms: i64) {
-        let pause_ms = (BACKOFF_FIRST_MS << self.failures.min(16)).min(BACKOFF_LAST_MS);
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at_ms = now_ms + pause_ms;
-        self.detail = detail;
-    }
-}
-
 fn serve(runtime: &tokio::runtime::Runtime, asker: &Asker, queue: &Receiver<u32>, shared: &Shared, now_ms: &Now) {
     while let Ok(id) = queue.recv() {
-        let held_back = now_ms() < shared.cache.lock().breaker.retry_at_ms;
-        match held_back {
-            // This request came before the failure that opened the breaker. The next lookup asks again.
+        let wait_ms = shared.cache.lock().breaker.admit(now_ms());
+        match wait_ms > 0 {
+            // The request was made before the failure that opened the breaker. The next lookup asks for the schema
+            // again.
             true => drop(shared.cache.lock().pending.remove(&id)),
             false => {
                 let answer = runtime.block_on(asker.ask(id));
@@ -252,55 +250,45 @@ fn serve(runtime: &tokio::runtime::Runtime, asker: &Asker, queue: &Receiver<u32>
 
 /// Sends requests to the registry.
 struct Asker {
-    client: Client<Connector, Empty<Bytes>>,
+    client: HttpClient,
     base: String,
     authorization: Option<String>,
-    timeout: Duration,
 }
 
 impl Asker {
     fn new(settings: &RegistrySettings) -> Result<Asker, RegistryError> {
         let base = settings.url.trim_end_matches('/').to_owned();
-        let usable = base.parse::<Uri>().is_ok_and(|uri| {
-            let asked = matches!(uri.scheme_str(), Some("http" | "https"));
-            asked && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
-        });
-        // A password between `//` and `@` would appear in every message.
-        if !usable || base.contains('@') {
+        // An address with a password between `//` and `@` would show the password in every message.
+        let usable = address(&base).filter(|address| address.query().is_none() && !base.contains('@'));
+        let Some(address) = usable else {
             let shown = base.split_once('@').map_or(&*base, |(_, host)| host);
             return Err(RegistryError::Url(shown.to_owned()));
-        }
+        };
         let encode = |(user, password): &(String, String)| {
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
         };
-        let connector = tls::connector(&base, settings.ca_file.as_deref(), Bound::Each(BODY_MAX_BYTES))?;
-        // There is one request in minutes, so a connection that is kept would mostly be dead.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        // nova sends a request only every few minutes, so the server would have closed most connections that nova kept
+        // open.
+        let limits = Limits { time: settings.timeout, answer_max_bytes: BODY_MAX_BYTES, idle_connections: 0 };
+        let client = HttpClient::new(&address, &Trust::of(settings.ca_file.as_deref()), limits)?;
         let authorization = settings.basic_auth.as_ref().map(encode);
-        Ok(Asker { client, base, authorization, timeout: settings.timeout })
+        Ok(Asker { client, base, authorization })
     }
 
     async fn ask(&self, id: u32) -> Answer {
-        match tokio::time::timeout(self.timeout, self.request(id)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(detail)) => Answer::Failed(detail),
-            Err(_) => Answer::Failed(format!("no answer within {} ms", self.timeout.as_millis())),
+        match self.request(id).await {
+            Ok(answer) => judge(answer.status, &answer.body).unwrap_or_else(Answer::Failed),
+            Err(error) => Answer::Failed(error.to_string()),
         }
     }
 
-    async fn request(&self, id: u32) -> Result<Answer, String> {
+    async fn request(&self, id: u32) -> Result<http_client::Answer, HttpError> {
         let mut request = Request::get(format!("{}/schemas/ids/{id}", self.base))
             .header(http::header::ACCEPT, "application/vnd.schemaregistry.v1+json, application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(http::header::AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-        let answer = self.client.request(request).await;
-        let answer = answer.map_err(|error| format!("cannot be reached: {}", causes(&error)))?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await;
-        let body = body.map_err(|error| format!("its answer broke off: {}", causes(&error)))?.to_bytes();
-        judge(status, &body)
+        self.client.send(request.body(Full::default())?).await
     }
 }
 
@@ -314,8 +302,8 @@ struct Body {
     error_code: Option<i64>,
 }
 
-/// Interprets an answer. An error counts as a failure and is retried, unless the registry itself says that there is no
-/// such schema: a wrong path or a proxy answers 404, too.
+/// Interprets an answer of the registry. An error counts as a failure and nova tries again, unless the registry itself
+/// says that there is no such schema: a wrong path or a proxy answers 404, too.
 fn judge(status: StatusCode, body: &[u8]) -> Result<Answer, String> {
     let body: Option<Body> = serde_json::from_slice(body).ok();
     if status == StatusCode::NOT_FOUND

@@ -1,4 +1,4 @@
-//! The question that `decode` asks about a schema, and the answer.
+//! The interface with which `decode` asks for a schema, and the possible answers.
 
 use std::sync::Arc;
 
@@ -8,34 +8,35 @@ use crate::breaker::BreakerState;
 
 /// A source of the schemas of Avro records.
 pub trait Schemas: Send + Sync {
-    /// Looks up a schema. The call may take as long as the implementation's own timeout.
+    /// Looks up a schema by its id. A lookup may take as long as the timeout of the implementation.
     fn schema(&self, id: u32) -> SchemaLookup;
 
-    /// Looks up a schema without asking for it: the answer is there at once. A schema that must be asked for is
-    /// unavailable.
+    /// Looks up a schema without a request to the registry, so that the answer comes at once. A schema for which nova
+    /// must ask the registry is unavailable.
     fn known(&self, id: u32) -> SchemaLookup {
         self.schema(id)
     }
 
-    /// The state of the circuit breaker of the registry. `None` if there is no registry.
+    /// Returns the state of the registry's circuit breaker. Returns `None` if there is no registry.
     fn breaker(&self) -> Option<BreakerState> {
         None
     }
 }
 
-/// The result of a lookup.
+/// The result of the lookup of a schema.
 #[derive(Clone, Debug)]
 pub enum SchemaLookup {
     Found(Arc<Schema>),
-    /// There is no such id, and asking again will not change that.
+    /// There is no schema with this id, and this does not change if nova asks again.
     Unknown,
-    /// The schema exists, but no row can be read with it. The detail says why.
+    /// The schema exists, but no row can be read with it. The detail says why no row can be read.
     Unusable(String),
-    /// The answer is not known now, so the record waits. The detail is for a person.
+    /// The registry's answer is not known now, so the record must wait. The detail says in words for a person why the
+    /// answer is not known.
     Unavailable(String),
 }
 
-/// The schemas that are known without asking for them.
+/// The schemas that are known without a request to the registry.
 pub struct KnownSchemas(pub Arc<dyn Schemas>);
 
 impl Schemas for KnownSchemas {
@@ -48,7 +49,7 @@ impl Schemas for KnownSchemas {
     }
 }
 
-/// The schemas if there is no registry and no file: every id is unknown.
+/// The schemas of a node with neither a registry nor a file: every id is unknown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSchemas;
 

@@ -1,12 +1,12 @@
-//! Parses an Avro schema from its JSON, including the units that Debezium states in its own way.
+//! Parses an Avro schema from its JSON, including the time units that Debezium states in its own way.
 
 use apache_avro::Schema;
 use apache_avro::schema::Name;
 
 use crate::decode::units::Unit;
 
-/// Parses a schema and refuses recursive ones. No table has a recursive schema, and a datum of one could be nested as
-/// deep as it is long.
+/// Parses a schema and refuses it if it is recursive. No table has a recursive schema, and a datum of a recursive
+/// schema could be nested as deeply as the datum is long.
 pub(super) fn parse_schema(schema: &serde_json::Value) -> Result<Schema, String> {
     let mut schema = schema.clone();
     state_units(&mut schema);
@@ -17,8 +17,9 @@ pub(super) fn parse_schema(schema: &serde_json::Value) -> Result<Schema, String>
     }
 }
 
-/// Adds the logical types of units. Confluent's converter writes Debezium's types of time as a plain number with
-/// `connect.name`. The logical type of the same unit replaces that, because the parser keeps logical types.
+/// Adds logical types that state time units to the schema. Confluent's converter writes Debezium's types of time as a
+/// number without a logical type, with the type's name in `connect.name`. nova replaces `connect.name` by the logical
+/// type of the same unit, because the parser keeps logical types.
 fn state_units(schema: &mut serde_json::Value) {
     use serde_json::Value;
     match schema {
@@ -36,11 +37,12 @@ fn state_units(schema: &mut serde_json::Value) {
     }
 }
 
-/// Avro's logical type for a `number` (`int` or `long`) that has a type of Debezium or Connect. `None` if the existing
-/// logical type `beside` stays. An unknown type, and two types that contradict each other, become a type that is no
-/// point in time: otherwise the numbers would silently be read as wrong times in microseconds.
+/// Returns Avro's logical type for a `number` (`int` or `long`) that has a type of Debezium or of Kafka Connect.
+/// Returns `None` if the existing logical type `beside` stays. An unknown type, and two types that contradict each
+/// other, become a type that is not a point in time. nova would otherwise read the numbers as wrong times in
+/// microseconds, without an error.
 fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Option<&'static str> {
-    // Debezium writes no point in time in 32 bits.
+    // Debezium never writes a point in time in 32 bits.
     let (no_point, is_long) = if number == "int" { ("time-millis", false) } else { ("time-micros", true) };
     let logical = match Unit::named(connect_name) {
         Unit::Unstated if !connect_name.starts_with("org.apache.kafka.connect.data.") => return None,
@@ -57,9 +59,10 @@ fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Optio
     }
 }
 
-/// Logical types that state the unit of a point in time. The names may have the prefix `local-`.
+/// The logical types that state the unit of a point in time. The names of these timestamp types may also begin with
+/// `local-`.
 const TIMESTAMPS: [&str; 3] = ["timestamp-millis", "timestamp-micros", "timestamp-nanos"];
-/// Logical types that state that a number is no point in time.
+/// The logical types that state that a number is not a point in time.
 const KEPT: [&str; 3] = ["date", "time-millis", "time-micros"];
 
 fn is_recursive<'s>(schema: &'s Schema, within: &mut Vec<&'s Name>) -> bool {

@@ -1,4 +1,4 @@
-//! Tests that every capture decodes, and that all forms of one scenario agree.
+//! Tests that nova can decode every capture, and that all formats of one scenario give the same changes.
 
 use std::collections::BTreeMap;
 
@@ -36,13 +36,13 @@ fn side_topics_are_ignored_by_kind() {
             false => Ignored::TransactionMarker,
         };
         assert_eq!(decoder.decode(&record), Decoded::Ignore(expected));
-        // A router may have moved the record into a table's topic. It is then recognised by its shape.
+        // A router may have moved the record into the topic of a table. nova recognises a moved record by its shape.
         let moved = crate::event::Record { topic: "cdc.posts".into(), ..record };
         assert_eq!(decoder.decode(&moved), Decoded::Ignore(expected));
     }
 }
 
-/// The history of each row in order: the kind of the operation, and the row.
+/// Returns the history of each row in order: for each change the kind of the operation, and the row.
 fn histories(changes: Vec<Change>) -> BTreeMap<(Table, Id), Vec<Option<Row>>> {
     let mut histories: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for change in changes {
@@ -83,7 +83,8 @@ fn avro_agrees_with_json_but_for_what_the_clock_said() {
     };
     avro.sort_by(order);
     json.sort_by(order);
-    // The Avro capture lacks the two interleaved transactions. Everything else in it is in the JSON capture, too.
+    // The Avro capture lacks the two interleaved transactions of the JSON capture. Every other change of the Avro
+    // capture is also in the JSON capture.
     let missing: Vec<_> = avro.iter().filter(|step| !json.contains(step)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(avro.len() >= 50, "{}", avro.len());
@@ -99,7 +100,8 @@ fn without_times(row: &Row) -> Vec<String> {
 
 type Versions = BTreeMap<(u64, i64), Option<Row>>;
 
-/// The changes of each key, in the order of LSN and offset, give exactly PostgreSQL's own tables.
+/// Applies the changes of each key in the order of their LSNs and offsets, which must give exactly PostgreSQL's own
+/// tables.
 #[test]
 fn random_captures_lead_to_the_tables_of_the_source() {
     let tables: serde_json::Value = serde_json::from_str(&text("random.final.json.gz")).unwrap();
@@ -132,7 +134,7 @@ fn random_captures_lead_to_the_tables_of_the_source() {
     }
 }
 
-/// A later image over the stored row. Columns that the later image leaves out come from the stored row.
+/// Applies a later image to the stored row. Columns that the later image leaves out come from the stored row.
 fn later(stored: Option<Row>, change: Option<Row>) -> Option<Row> {
     let mut row = change?;
     for (index, cell) in row.cells.iter_mut().enumerate().filter(|(_, cell)| **cell == Cell::Unavailable) {
@@ -146,7 +148,7 @@ fn assert_row(table: Table, row: &Row, source: &serde_json::Value) {
     for (column, cell) in table.columns().iter().zip(&row.cells) {
         let value = &source[column.name];
         let equal = match cell {
-            // The column was added after the capture.
+            // The column was added to the table after the capture was made.
             Cell::Missing => source.get(column.name).is_none(),
             Cell::Unavailable => false,
             Cell::Null => value.is_null(),
@@ -154,7 +156,7 @@ fn assert_row(table: Table, row: &Row, source: &serde_json::Value) {
             Cell::Uuid(id) => value.as_str() == Some(&id.to_string()),
             Cell::Text(text) => value.as_str() == Some(text),
             Cell::Json(json) => serde_json::from_str::<serde_json::Value>(json).unwrap() == *value,
-            // A `timestamp` is printed without an offset and is in UTC.
+            // PostgreSQL prints a `timestamp` without an offset, and the time is in UTC.
             Cell::Micros(micros) => value.as_str().is_some_and(|text| {
                 [text.to_owned(), format!("{text}Z")].iter().any(|text| time::parse_micros(text) == Some(*micros))
             }),

@@ -10,11 +10,11 @@ const LIKE: &str = "30000000-0000-4000-8000-000000000001";
 const USER: &str = "00000000-0000-4000-8000-000000000001";
 const POST: &str = "20000000-0000-4000-8000-000000000001";
 
-/// A value in Avro's binary form.
+/// A value in the binary form of Avro.
 enum Avro<'a> {
     Text(&'a str),
     Long(i64),
-    /// The branch of a union, and its value.
+    /// The index of a union's branch, and the value of this branch.
     Branch(i64, Option<i64>),
     Double(f64),
     Bytes(&'a [u8]),
@@ -29,7 +29,7 @@ fn long(value: i64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// A message with schema id 1.
+/// A message that was written with the schema id 1.
 fn message(fields: &[Avro<'_>]) -> Vec<u8> {
     let mut out = vec![0, 0, 0, 0, 1];
     for field in fields {
@@ -53,7 +53,7 @@ fn message(fields: &[Avro<'_>]) -> Vec<u8> {
     out
 }
 
-/// A schema of likes with these fields after its ids.
+/// A schema of `likes` that has the given fields after its ids.
 fn schema(fields: &str) -> String {
     let id = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
     let ids = ["id", "user_id", "post_id"].map(id).join(",");
@@ -100,7 +100,7 @@ fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
     let renamed = row(like(renamed, vec![at()]));
     assert_eq!((created_at(&renamed), renamed.extra.as_deref()), (Cell::Micros(7), None));
 
-    // Without an alias the field is another column, even if the old name is present, too.
+    // If a field has no alias, it is another column, even if the record also has the old name.
     let other = row(like(r#",{"name":"liked_at","type":"long"}"#, vec![Avro::Long(7)]));
     assert_eq!((created_at(&other), other.extra.as_deref()), (Cell::Missing, Some(r#"{"liked_at":7}"#)));
     let beside = format!(r#"{known},{{"name":"liked_at","type":"long","aliases":["created_at"]}}"#);
@@ -112,7 +112,7 @@ fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
     assert_eq!(row(like(secret, vec![Avro::Text("a@example.com")])).extra, None);
 }
 
-/// A column that is kept by name is kept even if its field has another name.
+/// A column that the allow-list names is kept even if its field has another name.
 #[test]
 fn a_column_is_kept_by_an_alias_of_its_field() {
     let keep = |entry: &str| KeepUnknown::parse(&[entry.to_owned()]).unwrap();
@@ -158,14 +158,14 @@ fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
             assert!(detail.contains(part), "{part} is not in {detail}");
         }
     }
-    // A column that must not be null is missing.
+    // The schema lacks a column that must not be null.
     let (gone, id) = (
         r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"string"},{"name":"user_id","type":"string"}]}"#,
         LIKE,
     );
     let detail = waits(decode(gone, &message(&[Avro::Text(id), Avro::Text(USER)])));
     assert!(detail.starts_with("SchemaMismatch: schema 1 has no likes.post_id"), "{detail}");
-    // The row of an envelope, to which `after` only refers.
+    // The schema of an envelope in which `after` only refers to the row that `before` defines.
     let value = schema(r#",{"name":"created_at","type":"string"}"#);
     let envelope = format!(
         r#"{{"type":"record","name":"Envelope","fields":[{{"name":"before","type":["null",{value}]}},{{"name":"after","type":["null","Value"]}},{{"name":"op","type":"string"}}]}}"#
@@ -174,8 +174,8 @@ fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
     assert!(detail.contains("likes.created_at"), "{detail}");
 }
 
-/// A record that names another table, or that is no row, is dead, because the schema of the topic's own table is
-/// correct.
+/// A record that names another table, or that has no row, becomes a dead letter, because the schema of the topic's own
+/// table is correct.
 #[test]
 fn a_schema_of_something_else_is_no_mismatch() {
     let text = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);

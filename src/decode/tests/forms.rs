@@ -1,4 +1,4 @@
-//! Tests of captures in rare or foreign forms, each with the right result.
+//! Tests of captures in rare or foreign forms, each with the expected result.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ fn times_of_connect_mode_are_those_of_the_source() {
     assert_eq!(times.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
 }
 
-/// Columns that are left out come from the stored row, and then the rows equal PostgreSQL's.
+/// The values of columns that a record leaves out come from the stored row, so that the rows equal PostgreSQL's rows.
 #[test]
 fn left_out_columns_lead_to_the_table_of_the_source() {
     let mut rows: BTreeMap<Id, Row> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Tests with random and mutated bytes: nothing panics, the answer is bounded, and it is the same each time.
+//! Tests with random and mutated bytes: nothing panics, the result is bounded, and the same bytes give the same result
+//! each time.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -9,7 +10,7 @@ use crate::event::{Decoded, Record};
 
 const TOPICS: [&str; 6] = ["cdc.users", "cdc.posts", "cdc.follows", "cdc.comments", "cdc.likes", "events"];
 
-/// `NOVA_FUZZ_ROUNDS` sets more rounds. The default takes a few seconds.
+/// The variable `NOVA_FUZZ_ROUNDS` sets more rounds. The default number of rounds takes a few seconds.
 const ROUNDS: u64 = 30_000;
 
 fn check(decoder: &mut Decoder, record: &Record) {
@@ -52,7 +53,7 @@ proptest! {
     }
 }
 
-/// A small random generator (splitmix64), so that the rounds are the same on every machine.
+/// A small random number generator (splitmix64), so that the rounds are the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -68,10 +69,10 @@ impl Random {
     }
 }
 
-/// Bytes with a meaning in JSON, Avro or UTF-8.
+/// Bytes that have a meaning in JSON, Avro or UTF-8.
 const TELLING: &[u8] = b"\"{}[],:0-9en\\\0\x80\xff";
 
-/// Members, values and lists with a meaning for the decoder.
+/// Members, values and lists that have a meaning for the decoder.
 const PARTS: [&str; 12] = [
     r#""email":"a","#,
     r#""password_hash":{"x":[1]},"#,

@@ -1,5 +1,5 @@
-//! Tests of records that are broken on purpose: they decode exactly or are dead, with a bounded detail and a flat
-//! stack.
+//! Tests of records that are broken on purpose: each record is decoded exactly or becomes a dead letter, with a bounded
+//! detail and without recursion on the stack.
 
 use super::support::{KEY, dead, decode, decoder, record};
 use crate::decode::{DETAIL_MAX_BYTES, RECORD_MAX_BYTES};
@@ -21,7 +21,7 @@ fn depth_bombs_end_as_dead_letters() {
             dead(decoder().decode(&key));
         }
     }
-    // In an unknown column this value is well-formed JSON, and is kept.
+    // The value is well-formed JSON, so nova keeps it in an unknown column.
     let unknown = format!(r#"{{"id":"30000000-0000-4000-8000-000000000001",{row},"bomb":{arrays}}}"#);
     assert!(matches!(decode("cdc.likes", &unknown), Decoded::Change(_)));
 }
@@ -63,7 +63,7 @@ fn a_detail_is_bounded_and_a_record_too() {
     for (key, value) in [(Some(&huge[..]), None), (None, Some(&huge[..]))] {
         assert_eq!(dead(decoder().decode(&record("cdc.likes", key, value))).0, "too-long");
     }
-    // The length of records in a topic that is not followed is not even checked.
+    // If nova does not follow a topic, it does not even check the length of the topic's records.
     assert_eq!(decoder().decode(&record("orders", None, Some(&huge))), Decoded::Ignore(Ignored::UnknownTopic));
 }
 

@@ -35,7 +35,8 @@ fn unknown_columns_of_users_are_not_kept_unless_they_are_named() {
     assert!(["phone", "Totp_Secret", "locale"].iter().all(|name| all.contains(name)), "{all}");
 }
 
-/// A header that names a column as unchanged asks for the stored value, which an earlier nova may have stored.
+/// A header that names a column as unchanged asks for the stored value, which an earlier version of nova may have
+/// stored.
 #[test]
 fn a_header_does_not_bring_back_a_column_that_is_not_kept() {
     let unchanged = [("__debezium.unchanged", r#"["bio","locale"]"#)];

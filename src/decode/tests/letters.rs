@@ -1,5 +1,5 @@
-//! Tests of dead letters of a table with private columns: whatever the shape, no byte of a private value is in them,
-//! and a letter that can be applied later has the same effect as its record.
+//! Tests of dead letters of a table with private columns. Whatever the shape of a record, no byte of a private value is
+//! in its letter, and a letter that can be applied later has the same effect as its record.
 
 use std::sync::LazyLock;
 
@@ -11,9 +11,9 @@ use super::support::{avro_decoder, capture, dead, decoder, record};
 use crate::decode::{Decoder, FileSchemas, KeepUnknown, Part};
 use crate::event::Record;
 
-/// A private value that can stand in texts and in digits.
+/// A private value that can be part of a text and of a number.
 const SECRET: &str = "73910468";
-/// Columns outside `cdc.keep_unknown`, also in the notations of Connect's transforms and other frameworks.
+/// Columns that `cdc.keep_unknown` does not name, also as Kafka Connect's transforms and other frameworks write them.
 const NAMES: [&str; 12] = [
     "phone",
     "Phone",
@@ -46,7 +46,7 @@ fn users() -> &'static [Record] {
     &USERS
 }
 
-/// The record in its dead letter.
+/// Returns the record as its dead letter has it.
 fn letter(decoder: &Decoder, record: &Record) -> Record {
     let mask = |part, bytes: &Bytes| {
         let masked = Bytes::from(decoder.mask(&record.topic, part, bytes).into_owned());
@@ -66,7 +66,7 @@ fn shows(record: &Record) -> bool {
     record.key.iter().chain(&record.value).chain(record.headers.iter().map(|(_, value)| value)).any(shows)
 }
 
-/// Adds the member to every object in a value, also in JSON text.
+/// Adds the member to every object in a value, also to objects in JSON text.
 fn with_member(value: &mut Value, at: &mut usize, name: &str, secret: &Value) {
     match value {
         Value::Object(members) => {
@@ -150,14 +150,15 @@ proptest! {
         before in proptest::collection::vec(any::<u8>(), 0..40), after in proptest::collection::vec(any::<u8>(), 0..40),
     ) {
         let value = [&before[..], SECRET.as_bytes(), &after[..]].concat();
-        // Avro's framing has five bytes with the schema's number, and these are not overwritten.
+        // The head of an Avro value has five bytes with the id of the schema, and masking does not overwrite these
+        // bytes.
         prop_assume!(value[0] != 0);
         let letter = letter(&decoder(), &record("cdc.users", Some(&value), Some(&value)));
         prop_assert!(!shows(&letter));
     }
 }
 
-/// A registry that knows the schema shows which columns there are.
+/// If the registry knows the schema, the schema shows which columns the record has.
 #[test]
 fn avro_with_a_column_that_is_not_kept_is_overwritten_and_without_one_it_stays() {
     let schema = |more: &str| {
@@ -202,7 +203,7 @@ fn headers_and_keys_keep_what_says_which_row_is_meant() {
     }
 }
 
-/// The kept unknown columns are also in the letter, without the private members within them.
+/// The letter also has the unknown columns that nova keeps, without the private members within them.
 #[test]
 fn columns_that_are_kept_stay_in_the_letter() {
     let keep = |entries: &[&str]| {
@@ -221,7 +222,7 @@ fn columns_that_are_kept_stay_in_the_letter() {
     assert!(masked(&keep(&["users"])).contains(r#""phone":"+49""#));
 }
 
-/// serde_json skips values of any depth, but the walk over them has a limit.
+/// serde_json skips values of any depth, but nova's pass over the values has a limit.
 #[test]
 fn a_letter_of_arrays_in_arrays_is_overwritten_within_a_bound() {
     for (open, close) in [("[", "]"), (r#"{"payload":"#, "}")] {

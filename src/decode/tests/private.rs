@@ -1,4 +1,4 @@
-//! Tests of private members: at any depth and in any notation, they are in no change and in no dead letter.
+//! Tests of private members: no change and no dead letter has them, at any depth and in any notation.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::event::{ChangeBody, DROPPED_COLUMNS};
 
 const SECRET: &str = "s3cr3t";
 
-/// Every notation of a name that stands for a private column.
+/// Every spelling of a name that stands for a private column.
 const NAMES: [&str; 12] = [
     "email",
     "password_hash",
@@ -36,7 +36,7 @@ fn a_private_name_is_found_in_each_writing_and_others_are_not() {
     for name in ["email_verified", "emails", "mail", "password", "hash", "password_hash_at", "my_email", "", "after"] {
         assert_eq!(column(name), None, "{name}");
     }
-    // `purge` relies on this letter in every private name.
+    // `purge` relies on the letter `a`, which is in every private name.
     assert!(DROPPED_COLUMNS.iter().all(|name| name.contains('a')));
 }
 
@@ -66,7 +66,7 @@ fn members_are_removed_with_one_comma_and_the_rest_stays_word_for_word() {
         (r#"{"\u0065mail":"a","b":1}"#, r#"{"b":1}"#),
         (r#""{\"email\":\"a\",\"b\":1.0}""#, r#""{\"b\":1.0}""#),
         (r#""{\"email\":\"a""#, r#""{\"email\":\"*""#),
-        // An unpaired surrogate is no text of Unicode, and is kept as it is written.
+        // An unpaired surrogate is not Unicode text, so it is kept as it is written.
         (r#"{"a":"\ud800{\"email\":\"a\"}"}"#, r#"{"a":"\ud800{\"email\":\"*\"}"}"#),
     ] {
         assert_eq!(purge(json).as_deref(), Some(expected), "{json}");
@@ -82,7 +82,7 @@ fn a_mask_keeps_the_length_and_the_form() {
         (r#"{"email":{"b":[1,"}"]},"c":1}"#, r#"{"email":"***********","c":1}"#),
         (r#"{"x":"{\"email\":\"me\"}"}"#, r#"{"x":"{\"email\":\"**\"}"}"#),
         (r#"{"x":"{\"email\":true}"}"#, r#"{"x":"{\"email\":1000}"}"#),
-        // These texts are broken: cut, in another notation, or strings within strings.
+        // The following texts are broken: they are cut, in another notation, or strings within strings.
         (r#"{"email":"me@x"#, r#"{"email":"****"#),
         (r#"{"email":"me@x","b":"#, r#"{"email":"****","b":"#),
         (r#"{"id":1,"email":tr"#, r#"{"id":1,"email":"""#),
@@ -100,7 +100,7 @@ fn a_mask_keeps_the_length_and_the_form() {
     assert!(!String::from_utf8_lossy(&masked).contains(SECRET));
 }
 
-/// Text that is no JSON, with a private member in a writing that no escape hides.
+/// The texts of this test are not JSON, and have a private member in a spelling that no escape hides.
 #[test]
 fn a_private_member_of_broken_text_is_hidden_in_each_writing() {
     for text in [
@@ -143,7 +143,7 @@ fn headers_with_a_private_name_and_json_behind_a_schema_id_are_masked_in_every_t
     }
 }
 
-/// A JSON value with private members at any depth, also in strings that are JSON text. The private values contain
+/// A JSON value with private members at any depth, also in strings that contain JSON text. The private values contain
 /// [`SECRET`].
 fn values() -> impl Strategy<Value = Value> {
     let plain = prop_oneof![
@@ -178,7 +178,7 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The value without its private members, computed in the simple and slow way.
+/// Returns the value without its private members, computed in a simple and slow way.
 fn without(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -201,7 +201,7 @@ fn shows(bytes: &[u8]) -> bool {
     String::from_utf8_lossy(bytes).contains(&SECRET[..4])
 }
 
-/// The text with some letters of names and values written as escapes.
+/// Returns the text with some letters of names and values written as escapes.
 fn escaped(json: &str) -> String {
     json.replace("mail", r"\u006dail").replace("assword", r"\u0061ssword").replace("ASS", r"\u0041SS")
 }
@@ -218,7 +218,8 @@ proptest! {
         }
     }
 
-    /// A masked value is as long as before, still JSON, and means what it meant without the private members.
+    /// A masked value is as long as the value itself, is still JSON, and means the same as the value without its
+    /// private members.
     #[test]
     fn a_masked_value_replays_like_the_value(value in values()) {
         for json in [value.to_string(), escaped(&value.to_string())] {
@@ -249,7 +250,7 @@ proptest! {
         }
     }
 
-    /// The tap and a letter show the first bytes of the masked record.
+    /// The tap and a dead letter show the first bytes of the masked record.
     #[test]
     fn every_cut_of_a_masked_record_shows_nothing(value in values(), cut in 0.0..1.0f64) {
         for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap(), escaped(&value.to_string())] {
@@ -283,7 +284,7 @@ proptest! {
     }
 }
 
-/// A user in Avro whose schema is known, is unknown, or belongs to another topic.
+/// The test has a user in Avro. The schema of the user is known, is unknown, or belongs to another topic.
 #[test]
 fn a_letter_of_avro_keeps_its_schema_id_and_says_why_it_cannot_be_replayed() {
     let users = capture("envelope-avro.jsonl").into_iter().find(|record| record.topic.ends_with(".users")).unwrap();
@@ -297,7 +298,7 @@ fn a_letter_of_avro_keeps_its_schema_id_and_says_why_it_cannot_be_replayed() {
         let (reason, detail) = super::support::dead(decoder.decode(&again));
         assert_eq!((reason, detail.contains("read the record again from Kafka")), ("masked-value", true));
     }
-    // A letter without private members is not changed, and can be replayed.
+    // A dead letter without private members is not changed, and can be replayed.
     let likes = capture("envelope-avro.jsonl").into_iter().find(|record| record.topic.ends_with(".likes")).unwrap();
     let value = likes.value.unwrap();
     for decoder in [avro_decoder(), decoder()] {

@@ -13,7 +13,7 @@ use crate::breaker::BreakerState;
 use crate::decode::{Decoder, HttpSchemas, RegistrySettings, SchemaLookup, Schemas};
 use crate::event::{Decoded, Record};
 
-/// Registers a schema under its own subject, and returns the new id.
+/// Registers a schema under a subject of its own, and returns the new id.
 fn register(address: &str, subject: &str, schema: &serde_json::Value) -> u32 {
     let body = serde_json::json!({ "schema": schema.to_string() }).to_string();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -66,7 +66,7 @@ fn the_avro_capture_reads_the_same_through_a_registry() {
     }
 }
 
-/// A registry that answers but knows no schema.
+/// A registry that answers requests but knows no schema.
 struct Empty;
 
 impl Schemas for Empty {
@@ -79,7 +79,7 @@ impl Schemas for Empty {
     }
 }
 
-/// A registry of which nothing is known here yet. Nobody may wait for the registry.
+/// A registry from which nova has no answer yet, so that no caller may wait for it.
 struct Hangs;
 
 impl Schemas for Hangs {
@@ -104,8 +104,8 @@ fn what_is_decoded_without_being_remembered_asks_for_no_schema() {
     }
 }
 
-/// `dlq_retry` found this: a letter of `users` keeps nothing of a record that cannot be read, so the letter could never
-/// be replayed.
+/// The test `dlq_retry` found that a dead letter of `users` keeps nothing of a record that cannot be read, so that the
+/// letter could never be replayed.
 #[test]
 fn a_record_of_users_waits_for_its_schema_and_others_are_put_aside() {
     let mut decoder = Decoder::new(topics(), Arc::new(Empty));

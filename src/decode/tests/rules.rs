@@ -1,4 +1,4 @@
-//! Tests of the rules for changes, one by one.
+//! Tests of the rules for changes. Each test checks one rule.
 
 use std::sync::Arc;
 
@@ -195,7 +195,7 @@ fn unchanged_values_are_unavailable_in_each_form() {
     let parts = |row: &Row| (cell(Table::Posts, row, "caption"), cell(Table::Posts, row, "image_sizes"));
     let both = row(told(None, &post(default, default)));
     assert_eq!(parts(&both), (Cell::Unavailable, Cell::Unavailable));
-    // A text in base64 cannot be JSON, but it can be a caption.
+    // A text in base64 is not valid JSON, but it can be a caption.
     let encoded = row(told(None, &post(in_base64, in_base64)));
     assert!(matches!(parts(&encoded), (Cell::Text(_), Cell::Unavailable)));
     for custom in ["-?-", "hex:2d3f2d"] {

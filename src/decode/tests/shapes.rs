@@ -1,4 +1,4 @@
-//! Tests of what counts as a row, and of which table.
+//! Tests of what nova takes for a row, and to which table it assigns the row.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -65,7 +65,8 @@ fn rows_of_another_table_are_dead_in_each_form_and_those_of_its_parts_are_not() 
     }
 }
 
-/// A comment has all columns of a like. Only a column that the table `likes` lacks shows the difference.
+/// A row of `comments` has all columns of a row of `likes`. Only a column that the table `likes` lacks shows that the
+/// row is a comment.
 #[test]
 fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     let mut comment = row("comments");
@@ -74,7 +75,7 @@ fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     }
     let (reason, detail) = dead(decode("cdc.likes", &comment.to_string()));
     assert!(reason == "other-table" && detail.contains("comments"), "{reason}: {detail}");
-    // Somebody added columns, and another table has some of them, too.
+    // Somebody added columns to the table, and another table also has some of these columns.
     let mut more = row("likes");
     more["content"] = json!("c");
     more["updated_at"] = json!("2026-11-20T10:00:00Z");
@@ -84,7 +85,7 @@ fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     change(decode("cdc.posts", &more.to_string()));
 }
 
-/// Under the default replica identity a deleted row has its key, and defaults in every other column.
+/// With the default replica identity, a deleted row has its key, and default values in every other column.
 #[test]
 fn a_row_of_which_only_the_key_is_known_is_no_row() {
     let empty = json!({
@@ -136,7 +137,7 @@ fn members_that_come_twice_and_disagree_are_dead() {
     ] {
         assert_eq!(dead(decode("cdc.likes", &text)).0, "duplicate-field", "{text}");
     }
-    // Two members state the same number.
+    // Two members of the record state the same LSN.
     change(decode("cdc.likes", &flat(r#""__lsn":7,"__source_lsn":7"#)));
 }
 
@@ -186,7 +187,7 @@ fn what_carries_a_row_in_a_form_of_its_own_is_no_row() {
 }
 
 proptest! {
-    /// An envelope and its wrapper keep their meaning, whatever members a transform puts beside them.
+    /// An envelope and its wrapper keep their meaning, whatever members a transform adds beside them.
     #[test]
     fn an_envelope_decodes_like_without_the_members_beside_it(
         beside in proptest::collection::btree_map("id|ts_us|transaction|[a-z_]{3,8}|__deleted|user_id", "[a-z]{0,4}", 0..5),
@@ -213,7 +214,8 @@ proptest! {
     }
 }
 
-/// The text of an object in the order of the given members. A map of `serde_json` does not keep this order.
+/// Returns the text of an object that has the members in the given order. A map of `serde_json` would not keep the
+/// order of the members.
 fn object(members: &[(String, Value)]) -> String {
     let members: Vec<String> =
         members.iter().map(|(name, value)| format!("{}:{value}", Value::from(&**name))).collect();
@@ -233,12 +235,12 @@ fn a_delete_whose_key_names_nobody_is_dead_and_says_the_way_out() {
             assert!(detail.contains("REPLICA IDENTITY DEFAULT"), "{detail}");
         }
     }
-    // The null value after such a delete has no further effect.
+    // The null value that follows a delete in an envelope has no further effect.
     let mut decoder = decoder();
     change(decoder.decode(&record("cdc.likes", Some(KEY.as_bytes()), Some(envelope.as_bytes()))));
     let marker = change(decoder.decode(&record("cdc.likes", Some(nil.as_bytes()), None)));
     assert_eq!((marker.body, marker.format), (ChangeBody::Tombstone, Format::Envelope));
-    // A real row may have this id.
+    // A row that really exists may have the nil UUID as its id.
     let mut system = row("users");
     system["id"] = json!("00000000-0000-0000-0000-000000000000");
     let told = decoder.decode(&record("cdc.users", Some(nil.as_bytes()), Some(system.to_string().as_bytes())));

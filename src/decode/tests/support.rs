@@ -25,7 +25,7 @@ pub fn text(name: &str) -> String {
     text
 }
 
-/// The records of a capture, in the file's order.
+/// Returns the records of a capture in the order of the file.
 pub fn capture(name: &str) -> Vec<Record> {
     text(name).lines().map(|line| record_of(&serde_json::from_str(line).unwrap())).collect()
 }
@@ -50,7 +50,7 @@ fn record_of(line: &Value) -> Record {
     }
 }
 
-/// Reads a flat list: name, value, name, value.
+/// Reads a flat list of names and values, in which each value follows its name.
 fn headers(list: &Value) -> Vec<(Box<str>, Bytes)> {
     let parts: Vec<&str> = list.as_array().into_iter().flatten().map(|part| part.as_str().unwrap()).collect();
     parts.chunks_exact(2).map(|pair| (pair[0].into(), Bytes::copy_from_slice(pair[1].as_bytes()))).collect()
@@ -69,7 +69,7 @@ pub fn avro_decoder() -> Decoder {
     Decoder::new(topics(), Arc::new(schemas))
 }
 
-/// Decodes a capture that has only changes.
+/// Decodes a capture whose records are all changes.
 pub fn changes(mut decoder: Decoder, name: &str) -> Vec<(Record, Change)> {
     let change = |record: Record| match decoder.decode(&record) {
         Decoded::Change(change) => (record, change),
@@ -106,7 +106,7 @@ pub fn change(decoded: Decoded) -> Change {
     }
 }
 
-/// The reason and the detail of a dead record.
+/// Returns the reason and the detail of a dead letter.
 pub fn dead(decoded: Decoded) -> (&'static str, String) {
     match decoded {
         Decoded::Dead(dead) => (dead.reason, dead.detail),

@@ -1,4 +1,4 @@
-//! Tests of values that a record does not repeat: placeholders in every form, and columns that a header names.
+//! Tests of values that a record does not repeat: they are placeholders in every form, or columns that a header names.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ fn names(row: &Row) -> Vec<&str> {
     row.extra_unavailable.iter().map(|name| &**name).collect()
 }
 
-/// What Debezium writes for an unchanged value of each type of column.
+/// The forms in which Debezium writes an unchanged value, one for each type of column.
 fn forms(text: &str, uuid: &str) -> Vec<Value> {
     use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -85,7 +85,7 @@ fn an_unknown_column_with_the_placeholder_is_named_and_not_kept() {
             value["more"] = form.clone();
             assert_eq!(names(&row(Some(setting), &value, &[])), ["more"], "{form} of {setting}");
         }
-        // This connector has its own placeholder, so the default is a value like any other.
+        // The connector of this record has its own placeholder, so Debezium's default is a value like any other.
         let mut value = post();
         value["more"] = json!("__debezium_unavailable_value");
         assert!(names(&row(Some("-?é"), &value, &[])).is_empty());
@@ -110,7 +110,7 @@ fn a_decoder_that_is_told_nothing_knows_the_placeholder_of_the_connectors_that_w
             assert_eq!(told_nothing.cells.iter().filter(|cell| **cell == Cell::Unavailable).count(), 2);
             assert_eq!(names(&told_nothing), ["body"]);
         }
-        // If a connector has its own placeholder, the public text must not count as one.
+        // If a connector has its own placeholder, Debezium's public default must not count as a placeholder.
         let mut value = post();
         value["caption"] = json!(shipped);
         assert!(!row(Some("their own"), &value, &[]).cells.contains(&Cell::Unavailable));
@@ -164,7 +164,7 @@ proptest! {
         prop_assert_eq!(names(&row), expected.clone());
         let kept: Value = row.extra.as_deref().map_or(json!({}), |extra| serde_json::from_str(extra).unwrap());
         prop_assert_eq!(kept.as_object().unwrap().len() + expected.len(), columns.len());
-        // Each form of any placeholder is recognised, whatever characters the placeholder has.
+        // nova recognises every form of any placeholder, whatever characters the placeholder has.
         let own = Placeholders::of(&setting);
         prop_assume!(!setting.starts_with("hex:"));
         for form in [json!(setting), json!([setting]), json!({ setting.clone(): setting })] {
@@ -190,7 +190,7 @@ fn a_column_that_a_header_names_is_unchanged_and_one_that_none_names_is_missing(
         let cells: Vec<&Cell> = [2, 5, 8].iter().map(|index| &row.cells[*index]).collect();
         assert_eq!(cells, [&Cell::Unavailable, &Cell::Unavailable, &Cell::Missing], "{list}");
         assert_eq!(names(&row), ["body"]);
-        // A value that is present counts, whatever a header says.
+        // If a record has a value of a column, the value counts, whatever a header says about the column.
         let mut there = post();
         there["body"] = json!("text");
         let row = self::row(None, &there, &[("Unchanged", list)]);
@@ -202,7 +202,7 @@ fn a_column_that_a_header_names_is_unchanged_and_one_that_none_names_is_missing(
         assert_eq!((reason, detail.contains("posts.status")), ("schema-mismatch", true), "{detail}");
         assert!(detail.contains("drop.fields.header.name") && detail.contains("UPDATE posts SET id = id"), "{detail}");
     }
-    // A record that has only the columns that a header does not name is still a row.
+    // A record is still a row if it has only the columns that no header names.
     let alone = json!({"id": POST, "more": 1});
     let all: Vec<&str> = Table::Posts.columns().iter().map(|column| column.name).collect();
     let row = row(None, &alone, &[("Unchanged", &json!(all).to_string())]);

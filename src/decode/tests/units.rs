@@ -19,7 +19,7 @@ fn like(created_at: &Value) -> Value {
     })
 }
 
-/// The flattened record and the envelope, with a schema in which `created_at` has the type `name`.
+/// Returns the flattened record and the envelope, with a schema in which `created_at` has the type `name`.
 fn with_schema(name: &str, created_at: &Value) -> [Value; 2] {
     let fields = json!([
         {"type": "string", "optional": false, "name": "io.debezium.data.Uuid", "field": "id"},
@@ -84,7 +84,7 @@ fn infinity_and_years_before_christ_are_what_they_are_in_each_unit() {
 fn a_value_that_may_be_another_time_is_dead_and_names_the_unit() {
     let nanos = "io.debezium.time.NanoTimestamp";
     for (name, value, reason, part) in [
-        // Infinity times a thousand, modulo 2^64, gives 30 s before and 22 s after 1970.
+        // Infinity in microseconds times a thousand, modulo 2^64, is 30 s before or 22 s after the beginning of 1970.
         (nanos, json!(-29_575_808_000i64), "invalid-value", "nanoseconds"),
         (nanos, json!(22_375_808_000i64), "invalid-value", "nanoseconds"),
         (nanos, json!(i64::MAX), "invalid-value", "nanoseconds"),
@@ -116,7 +116,7 @@ fn one_schema_after_the_other_is_told_apart() {
     let mut decoder = super::support::decoder();
     for round in 0..40i64 {
         for (name, factor) in [(MILLIS[0], 1_000), ("io.debezium.time.MicroTimestamp", 1), (MILLIS[1], 1_000)] {
-            // The test uses more schemas than are remembered.
+            // The test uses more schemas than nova remembers.
             let value = with_schema(name, &json!(round));
             let mut value = value[usize::from(round % 2 == 0)].clone();
             value["schema"]["version"] = json!(round % 11);
@@ -127,7 +127,7 @@ fn one_schema_after_the_other_is_told_apart() {
 }
 
 proptest! {
-    /// A time means the same whether its unit is stated or not.
+    /// A time means the same whether the record states its unit or not.
     #[test]
     fn units_agree_with_the_column_s_own(millis in -62_135_596_800_000i64..253_402_300_800_000, nanos_apart in any::<bool>()) {
         let micros = millis * 1_000 + i64::from(nanos_apart);
@@ -149,7 +149,7 @@ proptest! {
     }
 }
 
-/// If a schema cannot be read, its units are unknown, and the number may be in any unit.
+/// If nova cannot read a schema, it does not know the units of the schema, and a number may be in any unit.
 #[test]
 fn a_schema_that_is_nested_too_deep_makes_no_time_of_1970() {
     for mut value in with_schema(MILLIS[0], &json!(1_795_476_488_850i64)) {
@@ -160,7 +160,7 @@ fn a_schema_that_is_nested_too_deep_makes_no_time_of_1970() {
     }
 }
 
-/// Avro states a unit by its logical type, and Confluent's converter states it by `connect.name`.
+/// Avro states a unit by the logical type, and Confluent's converter states it by `connect.name`.
 #[test]
 fn avro_states_a_unit_in_two_ways() {
     let decoded = |kind: &str, number: i64| {
@@ -199,7 +199,7 @@ fn avro_states_a_unit_in_two_ways() {
         (r#""long""#.to_owned(), 7, 7),
         (both_ways(MILLIS[0], "timestamp-millis"), 7, 7_000),
         (both_ways(MILLIS[1], "local-timestamp-millis"), 7, 7_000),
-        // A logical type that Avro does not know is ignored.
+        // nova ignores a logical type that Avro does not know.
         (both_ways(MILLIS[0], "epoch-of-mine"), 7, 7_000),
         (both_ways("my.own.Name", "timestamp-micros"), 7, 7),
     ] {

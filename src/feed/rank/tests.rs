@@ -1,4 +1,4 @@
-//! Tests of spacing against its written rules, and of explanations against the feeds that they explain.
+//! Tests that compare spacing with its written rules, and explanations with the feeds that they explain.
 
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ proptest! {
         sorted.sort_unstable();
         sorted.dedup();
         prop_assert_eq!(sorted.len(), relaxed.len());
-        // The broken places are counted here independently, by the written rules.
+        // The test counts broken rules independently, from the written rules.
         let broken = (0..relaxed.len()).filter(|place| {
             let author = |at: usize| authors[relaxed[at] as usize];
             let before = (0..*place).filter(|at| author(*at) == author(*place)).count();
@@ -51,7 +51,7 @@ fn post(n: u16) -> Id {
     Id::from_u128(2 << 64 | u128::from(n))
 }
 
-/// Applies a change of a user's row.
+/// Applies a change of a user's row to the state.
 fn user_row(state: &mut State, n: u8, old: Option<bool>, active: Option<bool>) {
     let facts = |active| Facts::User { username: format!("u{n}").into(), active, created_at_us: 0 };
     state.apply(&Effect::Row { key: user(n), old: old.map(facts), new: active.map(facts) });
@@ -71,15 +71,15 @@ fn event(state: &mut State, by: u8, of: u16, action: Action, at_ms: i64) {
     state.apply(&Effect::Event { user: user(by), post: post(of), action, at_ms, dwell_ms: 0 });
 }
 
-/// A world of a few users. A post is (author, age in minutes, published), an event (user, post, action, age in
-/// minutes).
+/// A state with a few users, posts and events for a test. A post is written as (author, age in minutes, published), and
+/// an event as (user, post, action, age in minutes).
 #[derive(Clone, Debug)]
 struct World {
     active: Vec<bool>,
     posts: Vec<(u8, i64, bool)>,
     follows: Vec<(u8, u8)>,
     events: Vec<(u8, u16, usize, i64)>,
-    /// Whether each post trends.
+    /// Whether the post at each index trends.
     trending: Vec<bool>,
     relaxed: bool,
 }
@@ -119,14 +119,14 @@ impl World {
         state
     }
 
-    /// The numbers of the trending posts.
+    /// Returns the numbers of the trending posts.
     fn trending(&self, state: &State) -> Vec<PostNo> {
         let some = (0u16..).zip(&self.trending).filter(|(_, trends)| **trends);
         some.filter_map(|(n, _)| state.post_ids.number(post(n))).collect()
     }
 }
 
-/// The name of the rule in an explanation.
+/// Returns the name of the rule in an explanation.
 fn kind(explained: &Explained) -> &'static str {
     match explained {
         Explained::Barred(Barred::Hidden) => "hidden",
@@ -144,7 +144,8 @@ fn kind(explained: &Explained) -> &'static str {
     }
 }
 
-/// Removes the obstacle that keeps a post out. Returns nothing if that needs another world.
+/// Removes the obstacle that keeps a post out of the feed. Returns `None` if only a different world would remove the
+/// obstacle.
 fn without(state: &mut State, world: &World, reader: u8, n: u16, obstacle: &Explained) -> Option<(u8, i64, bool)> {
     let (author, age_min, published) = world.posts[usize::from(n)];
     let created_ms = T0_MS - age_min * 60_000;
@@ -170,8 +171,9 @@ fn without(state: &mut State, world: &World, reader: u8, n: u16, obstacle: &Expl
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// A post in the feed is explained by the same place and the same parts. For any other post a rule is named that
-    /// really keeps it out: without that obstacle the answer changes.
+    /// The explanation of a post in the feed has the place and the reasons that the feed gives the post. The
+    /// explanation of any other post names a rule that really keeps the post out: without this obstacle the explanation
+    /// changes.
     #[test]
     fn every_post_is_on_the_feed_as_explained_or_a_rule_is_named_that_keeps_it_out(world in worlds()) {
         let state = world.state();
@@ -204,7 +206,7 @@ proptest! {
     }
 }
 
-/// The posts are beyond the limit of a source or of a feed.
+/// The posts in this test are beyond the limit of a source or of a feed.
 #[test]
 fn posts_behind_the_caps_are_told_so() {
     let mut state = State::new(StateSettings::default());
@@ -223,7 +225,7 @@ fn posts_behind_the_caps_are_told_so() {
         let explained = explain(&state, reader, number(&state, n), &strict);
         assert_eq!(explained, Explained::Missed(Missed::Cap { followed: true }), "{n}");
     }
-    // All posts have one author, so no post fits the second place.
+    // All posts of this test have one author, so no post fits the second place.
     let second = explain(&state, reader, number(&state, 1), &strict);
     assert!(matches!(second, Explained::Spaced { place: 2, clash: Clash::Near, .. }), "{second:?}");
     let relaxed = Making { relaxed: true, ..strict };
@@ -232,7 +234,7 @@ fn posts_behind_the_caps_are_told_so() {
     assert!(matches!(last, Explained::Full { .. }), "{last:?}");
     let shown = explain(&state, reader, number(&state, FEED_MAX as u16 - 1), &relaxed);
     assert!(matches!(shown, Explained::Placed { place: 300, .. }), "{shown:?}");
-    // A post of the first age is just young enough for a feed, and a post of the second age is too old.
+    // The first age is just young enough for a feed, and the second age is too old.
     for (age_ms, missed) in [(MAX_AGE_MS, false), (MAX_AGE_MS + 1, true)] {
         let mut state = State::new(StateSettings::default());
         (0..2).for_each(|n| user_row(&mut state, n, None, Some(true)));

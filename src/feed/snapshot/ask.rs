@@ -1,16 +1,16 @@
-//! The request of a reader.
+//! A reader's request for a page of a feed.
 
 use crate::event::Id;
 use crate::feed::cursor::Cursor;
 use crate::feed::shown::Shown;
 use crate::state::PostNo;
 
-/// The order of a feed.
+/// The order of the posts in a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// The posts are ordered by score and spaced (`algo=ch`, the name that clients know).
+    /// The feed has posts by score, with spacing (`algo=ch`; clients know this name).
     Ranked = 0,
-    /// Followees' posts are ordered newest first.
+    /// The feed has followees' posts, newest first (`algo=time`).
     Time = 1,
 }
 
@@ -23,17 +23,17 @@ impl Algorithm {
     }
 }
 
-/// The request for a page.
+/// The request for a page of a feed.
 pub struct Ask<'a> {
     pub user: Id,
     pub algorithm: Algorithm,
     pub cursor: Option<Cursor>,
-    /// The posts that the reader was shown, according to the cursor.
+    /// The posts that the reader was shown before, as the cursor says.
     pub shown: &'a Shown,
     pub limit: usize,
     pub now_ms: i64,
-    /// The posts of the 24 h trending list.
+    /// The numbers of the posts in the 24 h trending list.
     pub trending: &'a [PostNo],
-    /// Returns whether the time is up.
+    /// Returns whether the time limit of the request is reached.
     pub late: &'a dyn Fn() -> bool,
 }

@@ -1,5 +1,5 @@
-//! A page that was cut from a snapshot. The last such page is kept, and is the answer again as long as nothing that it
-//! depends on changes.
+//! A page that was cut from a snapshot. A snapshot keeps the page that was cut last, and returns it again until
+//! something changes on which the page depends.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -10,28 +10,29 @@ use crate::state::State;
 
 use super::ask::Ask;
 
-/// A stretch of a snapshot's posts, without the posts that may not be shown.
+/// A part of a snapshot's posts, without the posts that may not be shown.
 #[derive(Debug)]
 pub struct Cut {
     pub(super) start: usize,
     pub(super) limit: usize,
-    /// The number of changes of the state for which the page was cut ([`State::changes`]).
+    /// The count of the state's changes when the page was cut ([`State::changes`]).
     pub(super) changes: u64,
-    /// The times at which the page is valid: from its making until a post that was left out as viewed may be shown
-    /// again. A post that is shown at one time is also shown at every later time, while the state is the same.
+    /// The times at which the page is valid: from the time at which it was cut until a post that was left out as viewed
+    /// may be shown again. While the state is the same, a post that may be shown now may also be shown at every later
+    /// time.
     pub(super) times_ms: Range<i64>,
-    /// Whether something changed on which the user's feed depends.
+    /// Whether anything has changed on which the user's feed depends.
     pub newer: bool,
-    /// The places of the page's posts in the snapshot.
+    /// The indexes of the page's posts in the snapshot.
     pub places: Vec<usize>,
     /// The cursor of the next page.
     pub cursor: Option<Cursor>,
-    /// The text of posts and cursor in an answer, once it was written.
+    /// The JSON of the page's posts and cursor, once an answer has needed it.
     pub(in crate::feed) text: Arc<OnceLock<Box<str>>>,
 }
 
 impl Cut {
-    /// Bytes of the longest page.
+    /// The bytes that the longest page takes in memory.
     pub(super) const MAX_BYTES: usize = size_of::<Cut>() + (PAGE_MAX + 1) * size_of::<usize>() + TEXT_MAX_BYTES;
 
     pub(super) fn answers(&self, state: &State, ask: &Ask<'_>, start: usize) -> bool {

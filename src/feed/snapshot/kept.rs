@@ -1,4 +1,5 @@
-//! The snapshots that are kept. Each user's number of snapshots and the memory of all are limited.
+//! The snapshots that nova keeps in memory. Both the number of snapshots for each user and the memory of all snapshots
+//! are limited.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,47 +13,49 @@ use crate::feed::cursor::Cursor;
 use super::ask::Algorithm;
 use super::moment::Snapshot;
 
-/// The limit for the memory of all snapshots. In each part of the users, the user who has not read for the longest time
-/// makes room.
+/// The maximum number of bytes of all snapshots. When a part of the users exceeds its share of the memory for
+/// snapshots, nova removes the snapshots of the feed that was read the longest time ago.
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
-/// The most snapshots of one user and algorithm. There are several, because readers may still be in older ones.
+/// The maximum number of snapshots of one user and algorithm. nova keeps several snapshots of a feed, because readers
+/// may still turn the pages of older ones.
 pub const PER_USER_MAX: usize = 8;
-/// The number of a reader's newest snapshots that are kept although no later page was read, because the reader may
+/// The number of a feed's newest snapshots that stay even if their second page was never read, because a reader may
 /// still turn the page.
 const RECENT: usize = 3;
-/// The most users of one part whose snapshots wait to be made again.
+/// The maximum number of feeds in one part of the users that wait for a new snapshot.
 const DUE_MAX: usize = 256;
-/// Users who read within this time get snapshots in advance.
+/// nova makes snapshots in advance for users who have read a feed within this time.
 pub(super) const ACTIVE_MS: i64 = 10 * 60_000;
-/// The number of parts into which users are divided. Each part has a lock for its snapshots, and a lock for making
-/// them.
+/// The number of parts into which users are divided. Each part of the users has a lock for its snapshots, and a lock
+/// that is held while a snapshot is made.
 pub(super) const PARTS: usize = 64;
 
-/// The user of a feed, and its order.
+/// The user and the order of a feed.
 pub(super) type Key = (Id, Algorithm);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// The snapshots, oldest first.
+    /// The snapshots of the feed, oldest first.
     snapshots: VecDeque<Arc<Snapshot>>,
-    /// When a page was last requested, epoch milliseconds.
+    /// The time at which a page was last requested, in epoch milliseconds.
     read_ms: i64,
 }
 
 impl Kept {
-    /// The snapshot that gives first pages.
+    /// Returns the snapshot from which first pages come.
     fn newest(&self) -> Option<&Arc<Snapshot>> {
         self.snapshots.iter().rev().find(|known| known.continues.is_none())
     }
 
-    /// The snapshot of a cursor, or the snapshot that continues it.
+    /// Returns the snapshot of a cursor, or the snapshot that continues the cursor's snapshot.
     fn at(&self, cursor: Cursor) -> Option<&Arc<Snapshot>> {
         let own = self.snapshots.iter().find(|known| known.id == cursor.snapshot);
         own.or_else(|| self.snapshots.iter().find(|known| known.continues == Some(cursor)))
     }
 
-    /// Makes room by dropping one snapshot: first one in which nobody turns pages and at which nobody has just looked,
-    /// then the one that was used the longest time ago. The snapshot of first pages and the new snapshot `made` stay.
+    /// Drops one snapshot to make room. The snapshot to drop is preferably one that is not among the newest and whose
+    /// second page was never read. If no snapshot fits this choice, `drop_one` drops the snapshot that was used the
+    /// longest time ago. `drop_one` never drops the snapshot of first pages or the new snapshot `made`.
     fn drop_one(&mut self, made: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
         let newest = self.newest().map(|newest| newest.id);
         let old = self.snapshots.iter().enumerate().filter(|(_, old)| Some(old.id) != newest && old.id != made.id);
@@ -65,31 +68,33 @@ impl Kept {
     }
 }
 
-/// The snapshots of the users of one part.
+/// The snapshots of one part of the users.
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     kept: FxHashMap<Key, Kept>,
     bytes: usize,
-    /// Snapshots to make again, each once.
+    /// The feeds that wait for a new snapshot, each feed once.
     due: VecDeque<Key>,
 }
 
-/// A part of the users, who share locks.
+/// A part of the users, which has its own locks.
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    /// The lock that is held while a snapshot is made. Another reader who wants the same snapshot waits and then finds
-    /// it.
+    /// The lock that a thread holds while it makes a snapshot. A thread that wants a snapshot which another thread
+    /// makes waits for the lock and then finds the snapshot.
     pub(super) flight: Mutex<()>,
     pub(super) inner: Mutex<Inner>,
 }
 
-/// Whether a time is within the last `within_ms`. A time ahead of the clock, which was set back since, is not.
+/// Whether a time is less than `within_ms` before or after now. A time that is far ahead of the clock does not count as
+/// recent. A time may be ahead of the clock because the clock was set back.
 fn lately(now_ms: i64, at_ms: i64, within_ms: i64) -> bool {
     now_ms.abs_diff(at_ms) < within_ms as u64
 }
 
 impl Inner {
-    /// The snapshot of a cursor, or the snapshot of first pages. The snapshot's use is noted.
+    /// Returns the snapshot of a cursor, or the snapshot of first pages if there is no cursor. `read` also notes when
+    /// the feed was read.
     pub(super) fn read(&mut self, key: &Key, cursor: Option<Cursor>, now_ms: i64) -> Option<Arc<Snapshot>> {
         let kept = self.kept.get_mut(key)?;
         kept.read_ms = now_ms;
@@ -100,22 +105,22 @@ impl Inner {
         found.cloned()
     }
 
-    /// The snapshot that gives first pages.
+    /// Returns the snapshot from which first pages come.
     pub(super) fn newest(&self, key: &Key) -> Option<Arc<Snapshot>> {
         self.kept.get(key).and_then(|kept| kept.newest().cloned())
     }
 
-    /// Adds a snapshot that has just been made.
+    /// Adds a new snapshot.
     pub(super) fn add(&mut self, key: Key, snapshot: &Arc<Snapshot>) {
         let kept = self.kept.entry(key).or_default();
         if kept.snapshots.is_empty() {
             kept.read_ms = snapshot.as_of_ms;
         }
-        // A snapshot that nobody read makes room first, because a reader may be in any of the others.
+        // The newest snapshot makes room first if nobody read it, because a reader may be in any other snapshot.
         if let Some(unread) = kept.snapshots.pop_back_if(|last| last.used() == 0) {
             self.bytes -= unread.bytes();
         }
-        // If the same feed was made twice in a millisecond, it is one snapshot.
+        // A feed that was made twice in one millisecond gives the same snapshot, so nova keeps it once.
         if kept.snapshots.iter().all(|known| known.id != snapshot.id) {
             self.bytes += snapshot.bytes();
             kept.snapshots.push_back(Arc::clone(snapshot));
@@ -126,7 +131,8 @@ impl Inner {
         self.make_room(key);
     }
 
-    /// Forgets snapshots that no reader can need any more. Returns for how many users.
+    /// Removes the snapshots that no reader can need any more. Returns the number of feeds whose snapshots were
+    /// removed.
     pub(super) fn sweep(&mut self, now_ms: i64) -> usize {
         let mut gone = 0;
         self.kept.retain(|_, kept| {
@@ -141,19 +147,19 @@ impl Inner {
         gone
     }
 
-    /// Bytes of all these snapshots.
+    /// Returns the bytes of all snapshots in this part of the users.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Asks the background job to make a snapshot again.
+    /// Asks the background job for a new snapshot of a feed.
     pub(super) fn want(&mut self, key: Key) {
         if self.due.len() < DUE_MAX && !self.due.contains(&key) {
             self.due.push_back(key);
         }
     }
 
-    /// The users who wait for a new snapshot, and then the users who read recently.
+    /// Returns the feeds that wait for a new snapshot, and then the feeds that were read recently.
     pub(super) fn active(&mut self, now_ms: i64) -> Vec<Key> {
         let mut keys: Vec<Key> = self.due.drain(..).collect();
         let readers = self.kept.iter().filter(|(_, kept)| lately(now_ms, kept.read_ms, ACTIVE_MS));
@@ -162,7 +168,7 @@ impl Inner {
         keys
     }
 
-    /// Forgets the snapshots of a user in one order.
+    /// Removes the snapshots of a user in one order.
     pub(super) fn forget(&mut self, key: &Key) {
         if let Some(kept) = self.kept.remove(key) {
             self.bytes -= kept.snapshots.iter().map(|old| old.bytes()).sum::<usize>();

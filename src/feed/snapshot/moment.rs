@@ -18,34 +18,35 @@ use super::ask::Ask;
 use super::cut::Cut;
 use super::versions::Versions;
 
-/// A feed at one moment.
+/// A feed as it was made at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     pub id: u64,
     pub as_of_ms: i64,
-    /// The text of user and algorithm in an answer, which all pages repeat.
+    /// The JSON of the snapshot's id and time, which every page of the snapshot contains.
     pub(in crate::feed) text: String,
     pub(super) versions: Versions,
     pub(super) feed: Feed,
-    /// The lifetime after which a new snapshot is made, within a tenth.
+    /// The lifetime of the snapshot, which each user's variation changes by up to a tenth.
     pub(super) ttl_ms: i64,
-    /// How long after its lifetime the snapshot is still served while a new one is made.
+    /// How long nova still serves the snapshot after its lifetime while it makes a new one.
     pub(super) stale_ms: i64,
-    /// The posts that the reader was shown before. It is empty for a snapshot that begins with the first page.
+    /// The posts that the reader was shown before this snapshot. The set of shown posts is empty for a snapshot that
+    /// begins with the first page.
     pub(in crate::feed) shown: Shown,
-    /// The place, in a snapshot that is gone, which this snapshot continues.
+    /// The place in an older snapshot at which this snapshot continues, if that snapshot no longer exists.
     pub(super) continues: Option<Cursor>,
-    /// The number of the page that was last taken from this snapshot, or 0.
+    /// The number of the page that was last read from this snapshot, or 0.
     used: AtomicU64,
-    /// Whether a page after the first was returned.
+    /// Whether a page after the first page was read.
     paged: AtomicBool,
     /// The page that was cut last.
     last: Mutex<Option<Arc<Cut>>>,
 }
 
 impl Snapshot {
-    /// Makes a snapshot of a feed for a user, with the user's number in the state. `continues` is the place that it
-    /// continues.
+    /// Makes a snapshot of a feed. `user` is the user's number in the state. `continues` is the place in an older
+    /// snapshot at which the new snapshot continues.
     pub(super) fn new(
         state: &State,
         user: UserNo,
@@ -84,12 +85,12 @@ impl Snapshot {
         &self.feed.scoring
     }
 
-    /// Whether the feed was made in haste: newest first, from followees only.
+    /// Whether the time limit was reached when the feed was made, so that it has only followees' posts, newest first.
     pub fn cut(&self) -> bool {
         self.feed.cut
     }
 
-    /// The posts that a reader at this place was shown.
+    /// Returns the posts that a reader at this position was shown.
     pub(in crate::feed) fn shown_before(&self, position: u32) -> Shown {
         self.shown.and(self.posts().iter().take(position as usize).map(|post| post.post))
     }
@@ -101,12 +102,12 @@ impl Snapshot {
         }
     }
 
-    /// The number of the page that was last taken from this snapshot, or 0.
+    /// Returns the number of the page that was last read from this snapshot, or 0.
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether a page after the first was returned.
+    /// Whether a page after the first page was read.
     pub(super) fn paged(&self) -> bool {
         self.paged.load(Ordering::Relaxed)
     }
@@ -120,8 +121,8 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// The place at which the requested page begins. A cursor of the snapshot that this one continues means the
-    /// beginning of this one.
+    /// Returns the position at which the requested page begins. If the cursor belongs to the older snapshot that this
+    /// snapshot continues, the page begins at position 0.
     fn start(&self, ask: &Ask<'_>) -> usize {
         ask.cursor.filter(|cursor| cursor.snapshot == self.id).map_or(0, |cursor| cursor.position as usize)
     }
@@ -136,7 +137,7 @@ impl Snapshot {
         cut
     }
 
-    /// Cuts a page. If it shows the same posts as `last`, it takes the text of `last`.
+    /// Cuts a page from the snapshot. If the new page shows the same posts as `last`, it shares the JSON of `last`.
     pub(super) fn cut_anew(&self, state: &State, ask: &Ask<'_>, last: Option<&Cut>) -> Cut {
         let (number, start) = (number(state, ask.user), self.start(ask));
         let (mut places, mut until_ms) = (Vec::with_capacity(ask.limit + 1), i64::MAX);
@@ -169,15 +170,17 @@ impl Snapshot {
     }
 }
 
-/// Until when a post of a snapshot may not be shown: because it was viewed since, or, as long as the state does not
-/// change, because it is invisible or was there only through a follow that ended. `None` if the post may be shown.
+/// Returns the time until which a post of a snapshot may not be shown. The time of a viewed post is the end of the
+/// period for which feeds leave out a viewed post. The time of an invisible post, or of a post that was there only
+/// through a follow that has ended, is `i64::MAX`, because only a change of the state can show the post again. Returns
+/// `None` if the post may be shown.
 fn hidden_until_ms(state: &State, user: UserNo, post: &Ranked, now_ms: i64) -> Option<i64> {
     let only_followed = post.sources.followed && !post.sources.trending && !post.sources.affinity;
     let gone = !state.visible(post.number) || (only_followed && !state.graph.follows(user, post.author_number));
     if gone { Some(i64::MAX) } else { state.touches.seen_until_ms(user, post.number, now_ms) }
 }
 
-/// The number of a user in the state. A user whom the state does not know gets a number that nobody has.
+/// Returns the number of a user in the state. A user that the state does not know gets a number that no user has.
 pub(super) fn number(state: &State, user: Id) -> UserNo {
     state.users.number(user).unwrap_or(UserNo::NOBODY)
 }

@@ -48,7 +48,8 @@ fn world() -> RwLock<State> {
 }
 
 proptest! {
-    /// N10: whatever is written between pages, the pages repeat no post and leave out no post that may be shown.
+    /// N10: whatever is written between the requests for pages, the pages repeat no post and leave out no post that may
+    /// be shown.
     #[test]
     fn n10_pages_concatenate_to_the_snapshot_under_any_writes(
         limit in 1usize..12,
@@ -97,7 +98,8 @@ proptest! {
         let (state, snapshots) = (world(), Snapshots::default());
         let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Time, None, limit, NOW_MS));
         for (kind, n, later_ms) in steps {
-            // The test moves, in any order, around the moment at which a post viewed a day before comes back.
+            // The test sets the clock, in any order, around the moment at which a post viewed a day before may be shown
+            // again.
             let at_ms = NOW_MS + later_ms;
             let effect = match kind {
                 0 => Some(Effect::Row { key: id(2, n), old: Some(post(n, n)), new: None }),
@@ -141,7 +143,7 @@ fn n11_an_unfollow_or_a_new_post_is_seen_at_the_next_first_page() {
     assert!(!page(NOW_MS + 2 * TTL_MS).0, "a snapshot does not live for ever");
 }
 
-/// A reader who pages through a feed.
+/// A reader who reads a feed page by page.
 struct Walk {
     algorithm: Algorithm,
     /// The cursor of the next page, or `None` at the end.
@@ -155,7 +157,7 @@ impl Walk {
         Walk { algorithm, cursor: text_of(&page), had }
     }
 
-    /// Reads the next page with the text of a cursor, as a client does.
+    /// Requests the next page with the text of a cursor, as a client does.
     fn next(&mut self, snapshots: &Snapshots, state: &RwLock<State>, now_ms: i64) -> Result<(), TestCaseError> {
         let Some(text) = &self.cursor else { return Ok(()) };
         let (cursor, shown) = Cursor::decode(text, id(1, 0), &KEY).unwrap();
@@ -177,9 +179,9 @@ fn text_of(page: &Page) -> Option<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
-    /// N10 in its full form: several readers of one user, a poller of first pages, writes, invalidations, restarts and
-    /// a full memory, in any order. No reader is shown a post twice. A reader whose snapshot is gone at the end reaches
-    /// every post that may then be shown.
+    /// N10 in its full form: several readers of one user, a client that polls first pages, writes, invalidations,
+    /// restarts and a full memory occur in any order. No reader is shown a post twice. A reader whose snapshot no
+    /// longer exists at the end of the test reaches every post that may be shown then.
     #[test]
     fn n10_no_reader_sees_a_post_twice_whatever_happens_to_the_snapshots(
         steps in proptest::collection::vec((0u8..10, 1u64..40), 1..80),
@@ -240,7 +242,7 @@ fn a_snapshot_that_somebody_pages_in_outlives_first_pages_of_others() {
     let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 5, NOW_MS));
     let (mut cursor, mut now_ms) = (first.cut.cursor, NOW_MS);
     for n in 0..4 * PER_USER_MAX as u64 {
-        // A new post makes another snapshot for every first page.
+        // A new post makes nova compute a new snapshot for every first page.
         put(&mut state.write(), id(2, 3_000 + n), None, Some(post(n % 39 + 1, 0)));
         now_ms += 1_000;
         drop(page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 5, now_ms)));
@@ -271,8 +273,8 @@ fn an_old_snapshot_is_served_while_a_new_one_is_made_but_not_after_a_change() {
     let page = |at_ms| page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, at_ms)).0;
     let first = page(NOW_MS);
     assert!(!first.cache_hit && !first.due);
-    // The time is longer than any lifetime with its variation, and shorter than the time for which the snapshot may be
-    // served.
+    // The time in this test is longer than any lifetime with its variation, and shorter than the time for which nova
+    // may serve the snapshot.
     let old = page(NOW_MS + TTL_MS * 11 / 10 + 1);
     assert!(old.cache_hit && old.due && old.snapshot.id == first.snapshot.id);
     assert_eq!(snapshots.refresh(&state, &[], NOW_MS + TTL_MS * 11 / 10 + 2, 10), 1);
@@ -308,7 +310,7 @@ fn out_of_time_the_page_is_newest_first_and_the_next_one_whole_again() {
     assert!(page.snapshot.cut() && page.cut.places.len() == 10);
     let newest = page_of(&snapshots, &state, &ask(Algorithm::Time, None, 10, NOW_MS)).1;
     assert_eq!(ids, newest);
-    // The later pages are from the same snapshot.
+    // The pages after the first are from the same snapshot as the first.
     let (next, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, page.cut.cursor, 10, NOW_MS + 1));
     assert!(next.cache_hit && next.snapshot.id == page.snapshot.id);
     let (whole, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, NOW_MS + 1));
@@ -326,7 +328,7 @@ fn n12_snapshots_stay_within_their_memory() {
     for n in 0..users as u64 {
         let follow = Facts::Follow { follower: id(5, n * 64), followee: id(1, 1), created_at_us: 0 };
         put(&mut state.write(), id(6, n), None, Some(follow));
-        // All users are in one part, because their ids end alike.
+        // The ids of all users in this test end alike, so all users are in one part.
         let trending: Vec<PostNo> = (0..78).map(PostNo::of).collect();
         let ask =
             Ask { user: id(5, n * 64), trending: &trending, ..ask(Algorithm::Ranked, None, 1, NOW_MS + n as i64) };

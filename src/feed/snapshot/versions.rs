@@ -2,13 +2,13 @@
 
 use crate::state::{State, UserNo};
 
-/// The versions of everything on which a user's feed depends, besides time. Each count only grows, and another set of
-/// followees has another `follows`. So equal versions mean that nothing changed.
+/// The versions of everything besides time on which a user's feed depends. Each version only grows, and a change of the
+/// set of followees changes `follows`. If the versions are equal, nothing has changed on which the user's feed depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// The version of the user's set of followees.
     follows: u32,
-    /// The sum of the versions of the followees' posts and activity.
+    /// The sum of the versions of the followees' posts.
     posted: u64,
 }
 

@@ -1,5 +1,4 @@
-//! A list of trending posts, and the rules that every maker of a list follows: which posts may be in it, in which
-//! order, and how many.
+//! A list of trending posts, and the rules for the posts in a list, their order and their number.
 
 use std::cmp::Reverse;
 
@@ -8,25 +7,25 @@ use crate::state::{MINUTE_MS, PostNo, State};
 
 use super::window::Window;
 
-/// The most posts in one answer, and the last place at which a post may be pinned.
+/// The maximum number of posts in one answer, and the last place at which an operator can pin a post.
 pub const TRENDING_MAX: usize = 200;
 
-/// One post of a list.
+/// One post of a trending list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub post: Id,
     pub author: Id,
     pub created_at_us: i64,
-    /// The weighted sum of the actions in the window, times ten.
+    /// The weighted sum of the post's actions in the window, times ten.
     pub score: i64,
-    /// The counts by [`crate::event::Action`].
+    /// The number of actions of each kind, in the order of [`crate::event::Action`].
     pub counts: [i64; 5],
     /// Whether an operator pinned the post to its place.
     pub pinned: bool,
 }
 
 impl Entry {
-    /// The actions of a post in the minutes of the range. `None` while the post may not be shown.
+    /// Counts the actions of a post in a range of minutes. Returns `None` if the post may not be shown.
     pub(super) fn of(state: &State, number: PostNo, range: &std::ops::Range<i64>) -> Option<Entry> {
         let row = state.posts.row(number).filter(|_| state.visible(number))?;
         let counts = state.posts.counted(number, range.clone());
@@ -35,30 +34,30 @@ impl Entry {
         Some(Entry { post, author, created_at_us, score, counts, pinned: false })
     }
 
-    /// The sort key of lists: score, then newest, then smallest id.
+    /// Returns the sort key of the lists: highest score first, then newest post, then smallest id.
     pub(super) fn order(&self) -> impl Ord + use<> {
         (Reverse(self.score), Reverse(self.created_at_us), self.post)
     }
 }
 
-/// A published list: the best posts first, and the number of posts with a score.
+/// A trending list: the best posts first, and the number of posts with a score.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trending {
     pub window: Window,
-    /// The beginning of the minute for which the list holds, epoch milliseconds.
+    /// The beginning of the minute for which the list holds, in epoch milliseconds.
     pub generated_at_ms: i64,
     pub total: usize,
     pub entries: Vec<Entry>,
-    /// Whether the list has counts from elsewhere; see `warmed`.
+    /// Whether the list contains counts from ClickHouse (see `warmed`).
     pub warmed: bool,
 }
 
-/// The most posts of a list.
+/// The maximum number of posts in a list.
 pub(super) fn list_max(state: &State) -> usize {
     state.ranking().trending.list_max as usize
 }
 
-/// The beginning of the minute. Within a minute equal counts give equal bytes.
+/// Returns the beginning of the minute that contains `now_ms`. Equal counts within a minute give equal bytes of a list.
 pub(super) fn generated_at_ms(now_ms: i64) -> i64 {
     now_ms.div_euclid(MINUTE_MS) * MINUTE_MS
 }

@@ -1,8 +1,8 @@
 //! The trending posts of a window, computed from the minutes in which posts counted actions.
 //!
-//! [`rank`] counts everything for any `now`, for the command line and the tests. `tally` keeps the scores between
-//! ticks, `publish` makes the lists that HTTP serves, and `overrides` has the operators' decisions about posts. All of
-//! them give the same list; only the first lists of a new store may be `warmed`.
+//! [`rank`] counts all posts for any `now`. The command line and the tests call [`rank`]. `tally` keeps the scores
+//! between ticks, `publish` makes the lists that HTTP serves, and `overrides` has the operators' decisions about posts.
+//! `rank`, `tally` and `publish` give the same list; only the first lists of a new store may be `warmed`.
 
 mod list;
 pub mod overrides;
@@ -19,7 +19,7 @@ use self::overrides::Overrides;
 pub use self::list::{Entry, TRENDING_MAX, Trending};
 pub use self::window::{Window, kept, one_of};
 
-/// Ranks the visible posts with a positive score, and then applies the operators' overrides.
+/// Ranks the visible posts with a positive score, and applies the operators' overrides to the list.
 pub fn rank(state: &State, window: Window, now_ms: i64, overrides: &Overrides) -> Trending {
     let range = window.range(now_ms);
     let mut entries = Vec::new();
@@ -53,7 +53,7 @@ mod tests {
     }
 
     proptest! {
-        /// Compares each window with a plain count of all events, for any `now`.
+        /// The property compares each window with a plain count of all events, for any `now`.
         #[test]
         fn every_window_equals_a_count_over_all_events(
             events in proptest::collection::vec((0u8..4, 0i64..12_000, 0usize..2), 1..80),
@@ -68,7 +68,7 @@ mod tests {
             let mut oracle = Vec::new();
             for ((post, minute, kind), user) in events.iter().zip(0u8..) {
                 let at_ms = T0_MS + minute * MINUTE_MS + 17;
-                // Each event is by another user, so that each counts.
+                // Each event is by another user, so each event counts.
                 let action = [Action::View, Action::Share][*kind];
                 state.apply(&Effect::Event { user: id(3, user), post: id(2, *post), action, at_ms, dwell_ms: 0 });
                 oracle.push((*post, at_ms, [1i64, 50][*kind]));

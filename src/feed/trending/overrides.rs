@@ -1,5 +1,6 @@
-//! The operators' decisions about trending: a post at a fixed place, or never. Overrides are durable in the edge's
-//! table and kept in memory. A pin does not show a post that may not be shown.
+//! The operators' decisions about trending: an operator can pin a post to a place or keep it out of every list.
+//! Overrides are durable in the store's table of edge entries, and nova also keeps them in memory. A post that may not
+//! be shown stays hidden even if it is pinned.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,21 +10,22 @@ use crate::state::State;
 
 use super::list::{Entry, TRENDING_MAX, Trending, list_max};
 
-/// The kind of these entries in the edge's table. The name of an entry is the post's id.
+/// The kind of the overrides' entries in the store's table of edge entries. The name of an override's entry is the
+/// post's id.
 pub const KIND: &str = "override";
-/// The most posts with an override.
+/// The maximum number of posts with an override.
 pub const OVERRIDES_MAX: usize = 1_000;
 
 const VALUE_VERSION: u8 = 1;
 const BLOCK: u8 = 0;
 
-/// The override of one post.
+/// The operator's override of one post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override {
-    /// The post is never in a list.
+    /// The post is in no trending list.
     Block,
-    /// The post is at this place, from 1 to [`TRENDING_MAX`]. If several posts are pinned to one place, the smallest id
-    /// has it and the others follow.
+    /// The post is at this place of the list, from 1 to [`TRENDING_MAX`]. If several posts are pinned to one place, the
+    /// post with the smallest id has the place and the other posts follow.
     Pin { place: u8 },
 }
 
@@ -33,7 +35,7 @@ impl Override {
         Some(Override::Pin { place })
     }
 
-    /// The value of the override's entry in the edge's table.
+    /// Returns the value of the override's entry in the store.
     pub fn encode(self) -> Vec<u8> {
         match self {
             Override::Block => vec![VALUE_VERSION, BLOCK],
@@ -50,12 +52,12 @@ impl Override {
     }
 }
 
-/// The overrides by post.
+/// The overrides of trending by post.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides(BTreeMap<Id, Override>);
 
 impl Overrides {
-    /// Loads overrides from stored entries (name, value). Malformed entries are skipped.
+    /// Loads overrides from stored entries, each of which is a name and a value. `load` skips malformed entries.
     pub fn load<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Overrides {
         let decode = |(name, value): (&[u8], &[u8])| Some((Id(name.try_into().ok()?), Override::decode(value)?));
         Overrides(entries.filter_map(decode).collect())
@@ -73,7 +75,7 @@ impl Overrides {
         self.0.get(&post).copied()
     }
 
-    /// Every override, by the post's id.
+    /// Returns every override with its post's id, in the order of the ids.
     pub fn all(&self) -> impl Iterator<Item = (Id, Override)> + '_ {
         self.0.iter().map(|(post, what)| (*post, *what))
     }
@@ -86,8 +88,8 @@ impl Overrides {
         }
     }
 
-    /// Applies the overrides to a list and cuts it. The list must have at least as many additional entries as there are
-    /// overrides.
+    /// Applies the overrides to a list, and cuts the list to its maximum length. Before the cut, the list must have as
+    /// many entries more than its maximum as there are overrides.
     pub(super) fn apply(&self, state: &State, range: &Range<i64>, list: &mut Trending) {
         list.entries.retain(|entry| !self.0.contains_key(&entry.post));
         let mut pins = Vec::new();
@@ -129,7 +131,7 @@ mod tests {
         Id::from_u128(kind << 64 | u128::from(n))
     }
 
-    /// A state with posts 0 to 299, where post `n` has `views[n]` views and post 299 is not published.
+    /// Makes a state with the posts 0 to 299. Post `n` has `views[n]` views, and post 299 is not published.
     fn world(views: &[u8]) -> State {
         let mut state = State::new(StateSettings::default());
         for (n, views) in views.iter().enumerate() {
@@ -169,7 +171,7 @@ mod tests {
                     prop_assert!(list.entries[pinned.unwrap()].pinned);
                 }
             }
-            // The other posts keep their order, and the list is as long as possible.
+            // The posts without an override keep their order, and the list is as long as possible.
             let rest = |posts: &[Id]| -> Vec<Id> {
                 posts.iter().copied().filter(|post| overrides.get(*post).is_none()).collect()
             };

@@ -1,5 +1,6 @@
-//! Lists in the form that HTTP serves: prepared bytes of one generation. Readers take an `Arc` and lock no state. Only
-//! after a retraction (N11), or in a new minute, the first reader makes the list again.
+//! Trending lists as HTTP serves them: the bytes of one generation, which are made in advance. A reader of a trending
+//! list takes an `Arc` and does not lock the state. Only the first reader after a retraction (N11) or in a new minute
+//! makes the list again.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -18,29 +19,29 @@ use super::tally::Tallies;
 use super::warmed::{Counted, Warmed};
 use super::window::{Window, kept};
 
-/// The most generations of one window that are kept for readers who turn their pages.
+/// The maximum number of older generations of one window that nova keeps for readers who turn pages.
 pub const GENERATIONS_MAX: usize = 32;
 
-/// One generation of a window.
+/// One generation of the trending list of a window.
 #[derive(Debug)]
 pub struct Published {
     pub list: Trending,
-    /// The numbers of the posts in the state.
+    /// The numbers that the posts have in the state.
     pub numbers: Vec<PostNo>,
-    /// A number that identifies the content: the same posts with the same counts have the same generation, also after a
-    /// restart.
+    /// A hash that identifies the list's content: the same posts with the same counts have the same generation, even
+    /// after a restart.
     pub generation: u64,
-    /// The JSON objects of the posts, with commas between them.
+    /// The JSON objects of the list's posts, with commas between them.
     posts: String,
-    /// The end of each object.
+    /// The index in `posts` at which each JSON object ends.
     ends: Vec<usize>,
-    /// Whether a cursor of this generation was returned.
+    /// Whether nova has returned a cursor of this generation.
     paged: AtomicBool,
-    /// The number of retractions when it was made; see [`State::retractions`].
+    /// The count of retractions when the generation was made (see [`State::retractions`]).
     retractions: u64,
 }
 
-/// An answer of `GET /api/v1/feed/trending`.
+/// An answer to `GET /api/v1/feed/trending`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrendingPage {
     pub etag: String,
@@ -66,8 +67,8 @@ impl Published {
         Published { list, numbers, generation, posts, ends, paged: AtomicBool::new(false), retractions }
     }
 
-    /// A page of at most `limit` posts from a place on, counted from 0. Posts for whose place `shown` is false are left
-    /// out.
+    /// Returns a page of at most `limit` posts that begins at the place `start`, counted from 0. The page leaves out
+    /// posts for whose place `shown` returns false.
     pub fn page(&self, start: usize, limit: usize, shown: impl Fn(usize) -> bool) -> TrendingPage {
         let mut posts = Vec::with_capacity(limit);
         let mut next = start;
@@ -95,14 +96,14 @@ impl Published {
         TrendingPage { etag, body }
     }
 
-    /// The object of one post, by its place from 0.
+    /// Returns the JSON object of the post at a place, counted from 0.
     pub fn post_json(&self, place: usize) -> &str {
         let from = if place == 0 { 0 } else { self.ends[place - 1] + 1 };
         &self.posts[from..self.ends[place]]
     }
 }
 
-/// The generation and the place in a cursor.
+/// Parses a cursor, and returns its generation and its place.
 pub fn parse_cursor(text: &str) -> Option<(u64, usize)> {
     let (generation, place) = text.split_once('-')?;
     if generation.len() != 16 || !generation.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -135,7 +136,7 @@ fn put_json(out: &mut String, entry: &Entry, rank: usize) {
     );
 }
 
-/// A number of tenths that is written as a JSON number.
+/// A number of tenths, which is printed as a JSON number.
 struct Tenths(i64);
 
 impl std::fmt::Display for Tenths {
@@ -147,25 +148,25 @@ impl std::fmt::Display for Tenths {
     }
 }
 
-/// The parts from which lists are made, besides the state.
+/// What the lists are made from, besides the state.
 #[derive(Default)]
 struct Maker {
     tallies: Tallies,
     overrides: Overrides,
-    /// The windows that still wait for counts of their own.
+    /// The counts from ClickHouse for the windows that do not have enough counts of their own yet.
     warmed: [Option<Warmed>; 4],
 }
 
-/// The current lists of all windows.
+/// The current trending lists of all windows.
 pub struct Board {
     state: Arc<RwLock<State>>,
     retractions: Arc<AtomicU64>,
-    /// The lock that is held while a list is made.
+    /// The lock that a thread holds while it makes lists.
     maker: Mutex<Maker>,
-    /// The current list of each window. It is empty for a window that is not kept.
+    /// The current trending list of each window. The list of a window that nova does not keep is empty.
     current: [watch::Sender<Arc<Published>>; 4],
     windows: Vec<Window>,
-    /// Generations of which a cursor was returned, oldest first.
+    /// The older generations of which nova has returned a cursor, oldest first.
     kept: Mutex<[VecDeque<Arc<Published>>; 4]>,
 }
 
@@ -185,17 +186,18 @@ impl Board {
         board
     }
 
-    /// Brings every kept window up to date. One call is one tick.
+    /// Brings the list of every kept window up to date. One call of `refresh` is one tick of trending.
     pub fn refresh(&self, now_ms: i64) {
         self.make(&mut self.maker.lock(), &self.windows, now_ms);
     }
 
-    /// The windows of which lists are kept.
+    /// Returns the windows whose lists nova keeps.
     pub fn windows(&self) -> &[Window] {
         &self.windows
     }
 
-    /// The list of a window: the last published one, unless a retraction that affects it has come since then.
+    /// Returns the last published list of a window. If a retraction has affected the published list, `get` makes a new
+    /// list.
     pub fn get(&self, window: Window, now_ms: i64) -> Arc<Published> {
         let sender = &self.current[window as usize];
         let valid = || {
@@ -214,7 +216,8 @@ impl Board {
         Arc::clone(&sender.borrow())
     }
 
-    /// The list of a window as of the last tick. It is for callers who check the visibility of each post themselves.
+    /// Returns the list of a window as of the last tick. `last` is for callers who check the visibility of each post
+    /// themselves.
     pub fn last(&self, window: Window) -> Arc<Published> {
         Arc::clone(&self.current[window as usize].borrow())
     }
@@ -227,9 +230,10 @@ impl Board {
     }
 
     fn make(&self, maker: &mut Maker, windows: &[Window], now_ms: i64) {
-        // This is read before the count, so that a retraction during the count makes the lists invalid.
+        // The number of retractions is read before the count, so that a retraction during the count makes the lists
+        // invalid.
         let retractions = self.retractions.load(Ordering::Acquire);
-        // If this panics, new tallies are left, which count everything again.
+        // If the update panics, the new tallies in `maker` count everything again at the next tick.
         let mut used = std::mem::take(&mut maker.tallies);
         used.update(&self.state, now_ms);
         for window in windows {
@@ -270,8 +274,9 @@ impl Board {
         });
     }
 
-    /// A page of a window. The page is from the generation of the cursor if that is still kept, otherwise from the
-    /// current one. Posts of an older generation that may no longer be shown are left out (N11).
+    /// Returns a page of a window's list. The page is from the cursor's generation if nova still keeps this generation,
+    /// and from the current generation otherwise. A page of an older generation leaves out posts that may no longer be
+    /// shown (N11).
     pub fn page(&self, window: Window, cursor: Option<(u64, usize)>, limit: usize, now_ms: i64) -> TrendingPage {
         let current = self.get(window, now_ms);
         let Some((generation, start)) = cursor else { return current.page(0, limit, |_| true) };
@@ -288,17 +293,17 @@ impl Board {
         }
     }
 
-    /// Receives every new generation.
+    /// Returns a receiver of every new generation of a window.
     pub fn subscribe(&self, window: Window) -> watch::Receiver<Arc<Published>> {
         self.current[window as usize].subscribe()
     }
 
-    /// Sets or removes an override. When this returns, every list has it.
+    /// Sets or removes the override of a post. When `put_override` returns, every list contains the override.
     pub fn put_override(&self, post: Id, what: Option<Override>, now_ms: i64) {
         let mut maker = self.maker.lock();
         maker.overrides.put(post, what);
         self.make(&mut maker, &self.windows, now_ms);
-        // Older generations do not have the override.
+        // The older generations do not contain the new override, so they are dropped.
         self.kept.lock().iter_mut().for_each(VecDeque::clear);
     }
 
@@ -306,20 +311,20 @@ impl Board {
         self.maker.lock().overrides.clone()
     }
 
-    /// Marks every window as waiting for counts of its own, because the store has none yet.
+    /// Marks every window as waiting for counts of its own, because the store has no counts yet.
     pub fn begin_warm(&self, now_ms: i64) {
         let waits = |window| self.windows.contains(&window).then(|| Warmed::new(window, now_ms));
         self.maker.lock().warmed = Window::ALL.map(waits);
     }
 
-    /// The windows that still wait for counts of their own.
+    /// Returns the windows that still wait for counts of their own.
     pub fn warming(&self) -> Vec<Window> {
         let maker = self.maker.lock();
         Window::ALL.into_iter().filter(|window| maker.warmed[*window as usize].is_some()).collect()
     }
 
-    /// Takes the counts of another system for a window, the highest score first. The list has them from the next tick
-    /// on.
+    /// Takes ClickHouse's counts for a window, highest score first. The list contains the counts of ClickHouse from the
+    /// next tick on.
     pub fn warm(&self, window: Window, counted: Vec<Counted>) {
         if let Some(warmed) = &mut self.maker.lock().warmed[window as usize] {
             warmed.put(counted);

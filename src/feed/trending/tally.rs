@@ -1,6 +1,7 @@
-//! The scores of all windows between two ticks. New counts of posts are added. Only posts whose visibility changed, or
-//! whose minutes left or entered a window, are counted again. The state is locked for a slice of them at a time, so
-//! that neither the writer nor a reader waits long.
+//! The scores of trending posts in all windows, which stay between two ticks. At a tick, new counts are added to the
+//! scores. A tick counts a post again only if its visibility changed, or if minutes of its counts left or entered a
+//! window. A tick locks the state for a slice of the posts at a time, so that neither the writer nor a reader waits
+//! long.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
@@ -13,33 +14,34 @@ use super::list::{Entry, Trending, generated_at_ms, list_max};
 use super::overrides::Overrides;
 use super::window::Window;
 
-/// The number of posts that are counted under one lock.
+/// The number of posts that are counted while the state is locked once.
 const SLICE: usize = 128;
 
 /// The score of a post that may not be shown.
 const HIDDEN: i64 = i64::MIN;
 
-/// The scores of all windows.
+/// The scores of trending posts in all windows.
 #[derive(Debug)]
 pub struct Tallies {
     lists: [List; 4],
-    /// Which windows have lists, as in [`crate::state::ranking::TrendingNumbers::windows`].
+    /// Whether each window has a list, as in [`crate::state::ranking::TrendingNumbers::windows`].
     kept: [bool; 4],
-    /// For each post: [`crate::state::posts::Posts::times_counted`] at its last count. The scores contain all counts up
-    /// to there.
+    /// The value of [`crate::state::posts::Posts::times_counted`] for each post when the post was last counted. The
+    /// scores contain all counts of a post up to the number that `times` has for the post.
     times: Vec<u32>,
-    /// Posts with counts after the end of a window. These posts enter the window as time passes.
+    /// Posts that have counts after the end of a window. The counts of the posts in `ahead` enter the window as time
+    /// passes.
     ahead: FxHashSet<PostNo>,
 }
 
-/// The scores of one window.
+/// The scores of the posts in one window.
 #[derive(Debug)]
 struct List {
     window: Window,
     range: std::ops::Range<i64>,
-    /// The score of each post.
+    /// The score of each post, by the post's number.
     scores: Vec<i64>,
-    /// The posts with a score, and some that no longer have one.
+    /// The posts that have a score, and some posts that no longer have one.
     active: Vec<PostNo>,
     listed: Vec<bool>,
 }
@@ -52,7 +54,7 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// Brings every window to the state at `now_ms`.
+    /// Updates the scores of every window to the state at `now_ms`.
     pub fn update(&mut self, state: &RwLock<State>, now_ms: i64) {
         let (changes, posts, settings) = {
             let state = state.read();
@@ -67,7 +69,7 @@ impl Tallies {
         if moved == [false; 4] {
             changes.counted.iter().for_each(|counted| self.add(counted, &settings));
         }
-        // If windows moved, every post of these windows is counted again, and also the posts with new counts.
+        // If windows moved, the update counts every post of these windows again, and also the posts with new counts.
         let mut anew: Vec<PostNo> = match moved == [false; 4] {
             true => changes.posts,
             false => changes.counted.iter().map(|counted| counted.post).chain(changes.posts).chain(due).collect(),
@@ -80,10 +82,10 @@ impl Tallies {
         }
     }
 
-    /// Adds one count of a post that may be shown.
+    /// Adds one count to the scores of a post that may be shown.
     fn add(&mut self, counted: &Counted, settings: &Ranking) {
         let at = counted.post.index();
-        // The scores already contain this count: the state changed while the post was counted.
+        // The scores already contain the count, because the state changed while the post was counted.
         if self.times[at].wrapping_sub(counted.times) < u32::MAX / 2 {
             return;
         }
@@ -98,15 +100,15 @@ impl Tallies {
         }
     }
 
-    /// Moves the windows. Returns the posts that must therefore be counted.
+    /// Moves every window to `now_ms`. Returns the posts that must be counted again because a window moved.
     fn move_to(&mut self, now_ms: i64, posts: usize) -> Vec<PostNo> {
         let mut due = Vec::new();
         for (list, _) in self.lists.iter_mut().zip(self.kept).filter(|(_, kept)| *kept) {
             due.extend(list.move_to(now_ms, posts, &self.ahead));
         }
         if !due.is_empty() {
-            // A post that is still ahead is noted again when it is counted, because the shortest buckets move whenever
-            // others do.
+            // A post that still has later counts is inserted into `ahead` again when it is counted, because the window
+            // with the shortest bucket moves whenever another window moves.
             self.ahead.clear();
         }
         due.sort_unstable();
@@ -114,14 +116,14 @@ impl Tallies {
         due
     }
 
-    /// Counts a post in all windows.
+    /// Counts a post again in all windows.
     fn count(&mut self, state: &State, post: PostNo) {
         if post.index() >= self.times.len() {
-            // The post came after the update began, so it is among the changes of the next update.
+            // A post that came after the update began is among the changes of the next update.
             return;
         }
         self.times[post.index()] = state.posts.times_counted(post);
-        // The range of a window that is not kept is empty, and lies where other windows are read anyway.
+        // A window that is not kept has an empty range at a minute that other windows read anyway.
         let first_end = self.first_end();
         let ranges = std::array::from_fn(|index| match self.kept[index] {
             true => self.lists[index].range.clone(),
@@ -135,13 +137,14 @@ impl Tallies {
         }
     }
 
-    /// The end of the window that ends first, which has the shortest bucket.
+    /// Returns the earliest end of all windows, which is the end of the window with the shortest bucket.
     fn first_end(&self) -> i64 {
         let ends = self.lists.iter().zip(self.kept).filter(|(_, kept)| *kept).map(|(list, _)| list.range.end);
         ends.min().unwrap_or(i64::MAX)
     }
 
-    /// The list of a kept window, as [`super::rank`] would make it from the state at the last update.
+    /// Returns the list of a kept window. The list of a window equals that of [`super::rank`] for the state at the last
+    /// update.
     pub fn rank(&mut self, state: &RwLock<State>, window: Window, now_ms: i64, overrides: &Overrides) -> Trending {
         let list = &mut self.lists[window as usize];
         let total = list.clean();
@@ -150,7 +153,7 @@ impl Tallies {
         let mut entries = Vec::with_capacity(best.len());
         for slice in best.chunks(SLICE) {
             let state = state.read();
-            // The posts are counted again here, so that the numbers and the order of the list agree and hidden posts
+            // The posts of the list are counted again here, so that the list's numbers and order agree and hidden posts
             // are left out.
             let fresh = slice.iter().filter_map(|post| Entry::of(&state, *post, &list.range));
             entries.extend(fresh.filter(|entry| entry.score > 0));
@@ -164,7 +167,7 @@ impl Tallies {
 }
 
 impl List {
-    /// Moves the window. Returns the posts that must therefore be counted.
+    /// Moves the window to `now_ms`. Returns the posts that must be counted again because the window moved.
     fn move_to(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<PostNo>) -> Vec<PostNo> {
         let range = self.window.range(now_ms);
         let before = std::mem::replace(&mut self.range, range.clone());
@@ -176,7 +179,7 @@ impl List {
         if before.start < range.start && before.end > before.start {
             return self.active.iter().chain(ahead).copied().collect();
         }
-        // This is the first update, or the clock was set back.
+        // The window's range is new at the first update, or after the clock was set back, so every post is counted.
         (0..posts as u32).map(PostNo::of).collect()
     }
 
@@ -189,7 +192,7 @@ impl List {
         }
     }
 
-    /// Forgets posts without a score. Returns the number of posts that have a score.
+    /// Removes the posts without a score from `active`. Returns the number of posts that have a score.
     fn clean(&mut self) -> usize {
         let (scores, listed) = (&self.scores, &mut self.listed);
         self.active.retain(|post| {
@@ -199,8 +202,8 @@ impl List {
         self.active.len()
     }
 
-    /// The first `limit` posts: those above the score at which the list is cut, and of the posts with exactly this
-    /// score the newest, then the smallest ids.
+    /// Returns the first `limit` posts of the list. Of the posts with exactly the score at which the list is cut, the
+    /// newest come first, and among equally new posts the smallest ids.
     fn best(&self, limit: usize, state: &RwLock<State>) -> Vec<PostNo> {
         if self.active.len() <= limit {
             return self.active.clone();

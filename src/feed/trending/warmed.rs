@@ -1,6 +1,6 @@
-//! The first lists of a store that has counted nothing yet. They use the counts of another system (the views of
-//! ClickHouse) until the store's own counts are enough. These counts never enter the state: events are counted as
-//! usual, and the list shows the larger of a post's two counts, never their sum.
+//! The first trending lists of a store that has counted nothing yet. The first lists use the counts in ClickHouse's
+//! views until the store's own counts are enough. ClickHouse's counts never enter the state: the state counts events as
+//! usual, and a list shows the larger one of a post's two counts, never their sum.
 
 use std::ops::Range;
 
@@ -13,20 +13,21 @@ use super::list::{Entry, TRENDING_MAX, Trending, list_max};
 use super::overrides::Overrides;
 use super::window::Window;
 
-/// The number of posts that are requested. It is twice the list's length, because some of them may not be shown.
+/// The number of posts that nova requests from ClickHouse. nova requests twice as many posts as a list has, because
+/// some of the posts may not be shown.
 pub const COUNTED_MAX: usize = 2 * TRENDING_MAX;
 
-/// The counts of a post by [`Action`]. Likes and comments are ignored, because they count by their rows, which come
-/// from the source's log.
+/// The counts of a post by [`Action`], as ClickHouse has them. nova ignores ClickHouse's counts of likes and comments,
+/// because it counts likes and comments by their rows, which come from the source's log.
 pub type Counted = (Id, [i64; 5]);
 
-/// One window that waits for its own counts.
+/// A window that waits until the store's own counts are enough.
 #[derive(Debug)]
 pub(super) struct Warmed {
     window: Window,
-    /// From this time on the window holds only what happened after the store was made, epoch milliseconds.
+    /// The time in epoch milliseconds from which the window contains only what happened after the store was made.
     until_ms: i64,
-    /// The counts of the other system, or `None` before its first answer.
+    /// ClickHouse's counts, or `None` before its first answer.
     counted: Option<Vec<Counted>>,
 }
 
@@ -41,8 +42,9 @@ impl Warmed {
         self.counted = Some(counted);
     }
 
-    /// Whether the window's own list is enough. It is enough if its weight is half of the other list's (which counts
-    /// each view of a user, not one a day), or if the window begins after the store was made.
+    /// Whether the window's own list is enough. The window's own list is enough if its weight is at least half of the
+    /// weight of ClickHouse's list, which counts each view of a user and not only one view a day. The window's own list
+    /// is also enough if the window begins after the store was made.
     pub(super) fn over(&self, state: &State, own: &Trending, now_ms: i64) -> bool {
         let theirs = self.counted.as_ref().map(|counted| {
             counted.iter().take(list_max(state)).map(|(_, counts)| state.weighed(&events_only(*counts))).sum::<i64>()
@@ -51,7 +53,7 @@ impl Warmed {
         now_ms >= self.until_ms || theirs.is_some_and(|theirs| 2 * ours >= theirs)
     }
 
-    /// The window's list with the larger of the two counts of each post.
+    /// Returns the window's list with the larger one of the two counts of each post.
     pub(super) fn list(&self, state: &RwLock<State>, own: Trending, overrides: &Overrides, now_ms: i64) -> Trending {
         let Some(counted) = &self.counted else { return own };
         let range: Range<i64> = self.window.range(now_ms);
@@ -81,7 +83,7 @@ impl Warmed {
     }
 }
 
-/// Removes likes and comments from counts.
+/// Returns the counts without likes and comments.
 fn events_only(mut counts: [i64; 5]) -> [i64; 5] {
     counts[Action::Like as usize] = 0;
     counts[Action::Comment as usize] = 0;
@@ -116,7 +118,7 @@ mod tests {
         Effect::Event { user, post: post(n), action: Action::Share, at_ms: NOW_MS - MINUTE_MS, dwell_ms: 0 }
     }
 
-    /// A board over posts without any counts of its own.
+    /// Makes a board over posts that have no counts of their own.
     fn board() -> (Arc<RwLock<State>>, Board) {
         let state: Arc<RwLock<State>> = Arc::new(RwLock::new(State::new(StateSettings::default())));
         for n in 0..POSTS {
@@ -138,9 +140,9 @@ mod tests {
     }
 
     proptest! {
-        /// Another system counted shares, and some of these shares come again in any order. No post ever shows more
-        /// shares than it has, or fewer than either system has counted, and at the end the bytes are those of the state
-        /// alone.
+        /// ClickHouse has counted shares, and in this test some of these shares arrive again in any order. No post ever
+        /// shows more shares than it has, or fewer than ClickHouse or nova has counted. At the end of the test, the
+        /// list's bytes are those of the state alone.
         #[test]
         fn what_comes_again_is_never_counted_twice_and_the_own_list_takes_over(
             shares in proptest::collection::vec(0u8..POSTS + 2, 1..60), ticks in proptest::collection::vec(any::<bool>(), 60),
@@ -156,7 +158,7 @@ mod tests {
             prop_assert_eq!(bytes(&state.read()), before, "nothing of it enters the state");
             let mut own = [0i64; POSTS as usize + 2];
             for (user, (share_of, tick)) in shares.iter().zip(ticks).enumerate() {
-                // Events of an unknown post are not counted before its row comes.
+                // The state does not count events of an unknown post before the post's row arrives.
                 state.write().apply(&share(user, *share_of));
                 own[usize::from(*share_of)] += 1;
                 if !tick {
@@ -174,7 +176,8 @@ mod tests {
                 }
             }
             board.warm(Window::Hour, counted);
-            // Views of posts that are hidden or unknown here may keep the window waiting until its own length is over.
+            // ClickHouse may have counted views of posts that are hidden or unknown here. Views of posts that are
+            // hidden or unknown here may keep the window waiting until the window begins after the store was made.
             let over_ms = NOW_MS + 60 * MINUTE_MS;
             board.refresh(over_ms);
             prop_assert!(!board.warming().contains(&Window::Hour));

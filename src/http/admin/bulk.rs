@@ -1,5 +1,5 @@
-//! Routes that commands use to read much of a running node: rows, lists for any time, a backup, a comparison. Each read
-//! is in the audit, because rows and lists are personal data.
+//! Commands use the routes of this module to read a running node: rows, lists for any time, a backup, or a comparison
+//! with ClickHouse. Each read is in the audit, because rows and lists are personal data.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(in crate::http) async fn rows(edge: &Edge, call: UserCall<'_>) -> Result<Res
     pumped::answer(&edge.control.pumps, closing, LINES, move |out| control.reads.rows(table, limit, out))
 }
 
-/// The bytes of a backup. No copy stays beside the store.
+/// Answers with the bytes of a backup, and leaves no copy of the backup beside the store.
 pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
     store::on_disk(&edge.control)?;
     looked(&edge.control.durable, &call.subject, "backup", "handed over".to_owned()).await?;
@@ -50,7 +50,7 @@ pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Resul
     pumped::answer(&edge.control.pumps, closing, BYTES, move |out| control.reads.hand_over(out))
 }
 
-/// The differences between the stored rows and ClickHouse's.
+/// The differences between the rows in the store and the rows in ClickHouse.
 pub(in crate::http) async fn compare(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
     // The stand-in for ClickHouse in a server for tests keeps no rows.
     if edge.watch.warehouse.is_none() || edge.testing.is_some() {
@@ -63,7 +63,7 @@ pub(in crate::http) async fn compare(edge: &Edge, call: UserCall<'_>) -> Result<
     pumped::answer(&edge.control.pumps, closing, "application/json", move |out| control.reads.compare(out))
 }
 
-/// Why a user's feed shows a post at its place, or does not show it.
+/// Explains why a user's feed shows a post at its place, or does not show it.
 pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> Answer {
     let given = |name: &'static str| {
         let text = parameter(call.call.query, name)?.ok_or_else(|| wrong(name, "a UUID"))?;

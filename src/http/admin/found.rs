@@ -1,5 +1,6 @@
 //! Searches of the console: people by name, posts with their public content, the counts of a post, dead letters in
-//! groups, the configuration. Lists are cut. The store is read beside the runtime.
+//! groups, the configuration. Each list has a maximum length. Threads for blocking work read the store, so that the
+//! async runtime does not wait for the disk.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -29,7 +30,7 @@ use crate::state::{PostNo, State, UserNo};
 
 use super::store::read;
 
-/// The most users in one answer, and the most users that are examined for it.
+/// The most users in the answer to a search, and the most users that one search examines.
 const FOUND_MAX: usize = 20;
 const LOOKED_AT_MAX: usize = 2_000_000;
 const QUERY_MAX_CHARS: usize = 64;
@@ -42,8 +43,8 @@ const HOUR_MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
 /// The most posts that are listed for a user.
 const POSTS_MAX: usize = 20;
-/// The most groups in one answer, the most letters that are examined for it, and the most ids that are listed for a
-/// group, which are as many as a replay takes.
+/// The most groups of dead letters in one answer, the most letters that nova examines for one answer, and the most ids
+/// in one group, which is also the most that one replay takes.
 const GROUPS_MAX: usize = 200;
 const LETTERS_MAX: u64 = 10_000;
 const IDS_MAX: usize = 1_000;
@@ -58,7 +59,7 @@ pub(in crate::http) async fn search(edge: &Edge, call: UserCall<'_>) -> Answer {
     looked(&edge.serving.durable, &call.subject, "search", text.clone()).await?;
     let serving = Arc::clone(&edge.serving);
     let found = read(&edge.control, move |store| {
-        // The copy shares every chunk, so nobody waits while all names are searched.
+        // The copy of the state shares every chunk, so the writer does not wait while the search examines all names.
         let state = serving.state.read().clone();
         match Id::parse(text.as_bytes()) {
             Ok(id) => by_id(&serving, &state, store, id),
@@ -164,7 +165,7 @@ fn card_of(state: &State, number: PostNo, row: Option<&Row>, now_ms: i64) -> Pos
     let author = state.posts.author(number);
     let caption = row.and_then(|row| text_of(Table::Posts, row, "caption"));
     let end = now_ms.div_euclid(MINUTE_MS) + 1;
-    // The hours are sorted from the oldest. One pass over the post's minutes fills all of them.
+    // The array has the oldest hour first. One pass over the post's minutes fills all hours.
     let hours: [Range<i64>; CARD_HOURS] = std::array::from_fn(|at| {
         let from = end - (CARD_HOURS - at) as i64 * HOUR_MINUTES;
         from..from + HOUR_MINUTES

@@ -22,12 +22,13 @@ use crate::schema::example;
 
 use super::store::{blocking, read};
 
-/// The most letters or entries in one request.
+/// The most dead letters, or entries of the audit, in one request.
 const PAGE_MAX: usize = 1_000;
 /// The number of letters that the writer tries before it looks at new records.
 const TRIED_AT_ONCE: usize = 50;
 
-/// Dead letters to be applied again. An unknown member is refused: a misspelled `dry_run` must not replay.
+/// A request to apply dead letters again. nova refuses an unknown member, because a misspelled `dry_run` must not start
+/// a replay.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ReplayRequest", extend("required" = ["ids"]), example = example(r#"{ "ids": [7] }"#))]
@@ -35,17 +36,17 @@ pub(in crate::http) struct Replaying {
     #[serde(default, deserialize_with = "integers")]
     #[schemars(length(min = 1, max = PAGE_MAX))]
     ids: Vec<u64>,
-    /// Whether events from before the dedup horizon are applied, too.
+    /// Whether nova also applies events from before the dedup horizon.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     force: bool,
-    /// Whether only the outcome of each letter is reported, as if it were replayed alone now. Nothing is applied then.
+    /// Whether nova only reports the outcome that a replay of each letter alone would have now, and applies nothing.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     dry_run: bool,
 }
 
-/// One or several dead letters to be removed for ever: either `id` or `ids` is set.
+/// A request to remove dead letters for ever. Either `id` or `ids` is set.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "DiscardRequest", example = example(r#"{ "id": 7, "reason": "a test record" }"#))]
@@ -55,7 +56,7 @@ pub(in crate::http) struct Discarding {
     #[serde(default, deserialize_with = "integers")]
     #[schemars(with = "Option<Vec<u64>>", length(max = PAGE_MAX))]
     ids: Vec<u64>,
-    /// The reason, which the audit keeps.
+    /// The reason for the removal, which the audit keeps.
     #[schemars(length(min = 1))]
     reason: String,
 }
@@ -109,8 +110,8 @@ pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'
     Ok(answers::object(StatusCode::OK, &Replays { results: results.collect() }))
 }
 
-/// The outcome of a replay of these dead letters. The writer tries some letters at a time, so that new records need not
-/// wait for all of them.
+/// Returns the outcome that a replay of the given dead letters would have. The writer tries some letters at a time, so
+/// that new records do not wait for all letters.
 async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) -> Result<Vec<Replay>, Problem> {
     let mut results = Vec::with_capacity(ids.len());
     let mut gone = BTreeSet::new();
@@ -118,7 +119,7 @@ async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) ->
         let make = |reply| Command::TryDead { ids: some.to_vec(), force: force.cloned(), reply };
         let told = control.durable.command(make).await?;
         for (id, result) in told {
-            // A replay does not find a letter again that left the queue earlier in the same request.
+            // A replay would not find a letter a second time after the letter has left the queue.
             let result = if gone.contains(&id) { Err(CommandError::NoSuchLetter(id)) } else { result };
             if result.as_ref().is_ok_and(|tried| tried.outcome.is_some()) {
                 gone.insert(id);
@@ -129,7 +130,8 @@ async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) ->
     Ok(results)
 }
 
-/// The dead letters among these whose event is in ClickHouse. If ClickHouse does not answer, no letter can be forced.
+/// Returns those of the given dead letters whose event is in ClickHouse. If ClickHouse does not answer, nova refuses a
+/// replay with `force`.
 async fn sent(control: &Arc<Control>, letters: Vec<u64>) -> Result<BTreeSet<u64>, Problem> {
     let found = blocking(control, move |store| store.sent(&letters)).await?;
     found.map_err(|error| Problem::Conflict(error.to_string()))

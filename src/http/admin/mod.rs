@@ -1,5 +1,5 @@
-//! `/api/v1/admin/…`, for people with the role admin. Every change is in the audit with the person who made it, in the
-//! same commit. Reads of personal data and refusals are in the audit, too.
+//! The routes below `/api/v1/admin`, for people with the role admin. The commit of a change also writes an audit entry
+//! with the person who made the change. The audit also has reads of personal data and refused requests.
 
 mod bulk;
 mod found;

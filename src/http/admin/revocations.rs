@@ -1,4 +1,5 @@
-//! `/api/v1/admin/revocations`: a rule applies from the end of the call on, and survives a restart.
+//! The routes of `/api/v1/admin/revocations`. A rule is in force from the end of the call that adds it, and survives a
+//! restart.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,13 +25,14 @@ use crate::pipeline::writer::{Audit, EdgeEntry};
 use crate::schema::{Time, Uuid, example};
 
 const PAGE_MAX: u64 = 1_000;
-/// The time of rules without an end, and of rules for every token.
+/// The time in a rule that never ends, and in a rule that covers every token.
 const ALWAYS: i64 = i64::MAX;
-/// The range of numbers that count as milliseconds: from March 1973, which as seconds would be the year 5138, to the
-/// year 9999.
+/// The numbers that nova takes as epoch milliseconds: March 1973 to the year 9999. Taken as seconds, the lowest number
+/// would be in the year 5138.
 const EPOCH_MS: std::ops::Range<i64> = 100_000_000_000..253_402_300_800_000;
 
-/// A revocation. Exactly one of `jti`, `user_id` and `key_id` is set. Times are RFC 3339, or epoch milliseconds.
+/// A request to revoke tokens. Exactly one of `jti`, `user_id` and `key_id` is set. A time is in RFC 3339 or in epoch
+/// milliseconds.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(
     rename = "RevokeRequest",
@@ -46,13 +48,13 @@ pub(in crate::http) struct Revoke {
     /// Revokes all tokens of a key.
     #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
     key_id: Option<String>,
-    /// With `user_id`: tokens issued before this time are revoked. The default is now.
+    /// With `user_id`, the rule revokes tokens that were issued before this time (default: now).
     #[schemars(with = "Option<Time>")]
     before: Option<Value>,
-    /// A future time at which the rule may be dropped. The default is never.
+    /// A future time at which nova may drop the rule (default: never).
     #[schemars(with = "Option<Time>")]
     expires_at: Option<Value>,
-    /// The reason, for the audit.
+    /// The reason for the revocation, which the audit keeps.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<String>")]
     reason: String,
@@ -71,8 +73,8 @@ fn target(jti: Option<String>, user_id: Option<String>, key_id: Option<String>) 
     }
 }
 
-/// Reads a time in RFC 3339 or epoch milliseconds. A number of seconds is refused, because it would be a time in 1970
-/// and make a rule without effect.
+/// Reads a time in RFC 3339 or epoch milliseconds. nova refuses a number of seconds, because as milliseconds the number
+/// would be a time in 1970, and the rule would have no effect.
 pub(in crate::http) fn time_ms(value: &Value, field: &'static str) -> Result<i64, Problem> {
     let time = match value {
         Value::Number(number) => whole(number).filter(|ms| EPOCH_MS.contains(ms)),
@@ -89,7 +91,7 @@ pub(super) fn rfc3339_ms(text: &str) -> Option<i64> {
     parse_millis(text).or_else(extended)
 }
 
-/// A whole number. JSON may write it with a fraction of zero.
+/// Reads a whole number, which JSON may write with a fraction of zero.
 fn whole(number: &serde_json::Number) -> Option<i64> {
     let real = || number.as_f64().filter(|real| real.fract() == 0.0 && EPOCH_MS.contains(&(*real as i64)));
     number.as_i64().or_else(|| real().map(|real| real as i64))

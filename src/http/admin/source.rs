@@ -24,17 +24,17 @@ use crate::schema::example;
 use super::letters::refused;
 use super::store::read;
 
-/// How a halted table continues.
+/// A request that lets a halted table continue.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ResumeRequest", example = example(r#"{ "truncate": "apply" }"#))]
 pub(in crate::http) struct Resuming {
-    /// What the truncate that halted the table does.
+    /// What nova does with the TRUNCATE that halted the table.
     #[schemars(with = "Option<TruncateDecision>")]
     truncate: Option<String>,
 }
 
-/// Where a partition continues.
+/// A request that sets the offset at which nova continues to read a partition.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(
@@ -47,19 +47,19 @@ pub(in crate::http) struct Seeking {
     #[serde(deserialize_with = "integer")]
     #[schemars(range(min = 0))]
     partition: i32,
-    /// The first offset to read.
+    /// The offset of the next record to read.
     #[serde(deserialize_with = "integer")]
     #[schemars(range(min = 0, max = SEEK_MAX))]
     offset: i64,
 }
 
-/// The tables to read again from PostgreSQL itself. An unknown member is refused: a misspelled `tables` must not mean
-/// all tables.
+/// A request to read tables again from PostgreSQL. nova refuses an unknown member, because a misspelled `tables` must
+/// not mean all tables.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ResnapshotRequest", example = example(r#"{ "tables": ["posts"] }"#))]
 pub(in crate::http) struct Resnapshotting {
-    /// The names of the tables. The default is all tables, with a new slot.
+    /// The names of the tables. Without names, nova reads all tables again with a new slot.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<Vec<TableName>>")]
     tables: Vec<String>,

@@ -1,4 +1,4 @@
-//! Reads of the store beside the runtime, and backups.
+//! Reads of the store on threads for blocking work, and backups.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::schema::example;
 
 /// The most bytes of a backup's name.
 const NAME_MAX_BYTES: usize = 100;
-/// How long an answer waits for the end of a check, seconds.
+/// The longest time that an answer waits for the end of a check of the store, in seconds.
 pub(in crate::http) const CHECK_WAIT_MAX_S: u64 = 25;
 
-/// Runs blocking work on a thread for such work.
+/// Runs work on a thread for blocking work.
 pub(super) async fn blocking<T: Send + 'static>(
     control: &Arc<Control>,
     what: impl FnOnce(&dyn Reads) -> T + Send + 'static,
@@ -36,7 +36,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Reads the store beside the runtime.
+/// Reads the store on a thread for blocking work.
 pub(in crate::http) async fn read<T: Send + 'static>(
     control: &Arc<Control>,
     what: impl FnOnce(&dyn Reads) -> Result<T, ReadFailed> + Send + 'static,
@@ -55,11 +55,11 @@ pub(super) fn on_disk(control: &Control) -> Result<(), Problem> {
     }
 }
 
-/// A backup to be made.
+/// A request to make a backup of the store.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "BackupRequest", extend("required" = ["name"]), example = example(r#"{ "name": "monday" }"#))]
 pub(in crate::http) struct BackingUp {
-    /// The name of the file: letters, digits, dots, dashes, underscores.
+    /// The name of the backup's file: letters, digits, dots, dashes, underscores.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(length(min = 1, max = NAME_MAX_BYTES), regex(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$"))]
     name: String,
@@ -83,7 +83,8 @@ pub(in crate::http) async fn backup(control: &Arc<Control>, mut call: UserCall<'
     Ok(answers::object(StatusCode::OK, &BackedUp { success: true, file, entries, sha256 }))
 }
 
-/// Starts a check of every page, and answers with its progress when it ends, or after `wait_s`.
+/// Starts a check of every page of the store. Answers with the progress of the check when the check ends, or after
+/// `wait_s`.
 pub(in crate::http) async fn verify(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let wait = wait(call.call.query)?;
     on_disk(control)?;
@@ -92,7 +93,7 @@ pub(in crate::http) async fn verify(control: &Arc<Control>, call: UserCall<'_>) 
     told(control, wait).await
 }
 
-/// Answers with the progress of the check when it ends, or after `wait_s`.
+/// Answers with the progress of the store's check when the check ends, or after `wait_s`.
 pub(in crate::http) async fn checked(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let wait = wait(call.call.query)?;
     on_disk(control)?;
@@ -108,7 +109,7 @@ fn wait(query: &str) -> Result<Duration, Problem> {
 
 async fn told(control: &Arc<Control>, wait: Duration) -> Answer {
     let mut states = control.reads.store_checks();
-    // After a timeout the answer is the present progress, too.
+    // The answer after a timeout is the present progress of the check.
     let _ = tokio::time::timeout(wait, states.wait_for(|state| *state != CheckState::Running)).await;
     Ok(answers::object(StatusCode::OK, &control.reads.store_checked()))
 }

@@ -1,4 +1,4 @@
-//! What an admin can do for users, and the state of the limits.
+//! The routes that forget or explain the feeds of users, and the route that shows the state of the limits.
 
 use std::sync::Arc;
 
@@ -23,21 +23,21 @@ use crate::http::shapes::{ClassState, Forgotten, HealthState, LimitsState, Scope
 use crate::pipeline::writer::Audit;
 use crate::schema::{Uuid, example};
 
-/// The most users of one request.
+/// The most users whose feeds one request can forget.
 const USERS_MAX: usize = 5_000;
 
-/// The users whose snapshots are forgotten. Without `user_ids` they are the caller's own.
+/// A request to forget the feed snapshots of users. Without `user_ids` nova forgets the caller's snapshots.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "ForgetRequest", example = example(r#"{ "scope": "feed" }"#))]
 pub(in crate::http) struct Forget {
-    /// The ids of other users need the role admin or service.
+    /// The ids of the users. Other users than the caller need the role admin or service.
     #[schemars(with = "Option<Vec<Uuid>>", length(min = 1, max = USERS_MAX))]
     user_ids: Option<Vec<String>>,
     #[schemars(with = "Option<Scope>")]
     scope: Option<String>,
 }
 
-/// The users whose cached data is forgotten.
+/// A request to forget the cached data of users.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(
     rename = "ForgetUsersRequest",
@@ -83,7 +83,7 @@ async fn forget(serving: &Serving, subject: &Subject, user_ids: &[String], scope
     }
     let users = user_ids.iter().map(|name| user(name)).collect::<Result<Vec<_>, _>>()?;
     serving.forget_feeds(&users);
-    // A service does this all day, so only admins' calls go into the audit.
+    // Services forget feeds all day, so only the calls of admins go into the audit.
     if subject.has_role(ADMIN) {
         let (first, detail) = (users[0].to_string(), format!("{} users", users.len()));
         let audit = Audit { actor: actor(subject), action: "feed-invalidate", subject: first, detail };
@@ -92,7 +92,7 @@ async fn forget(serving: &Serving, subject: &Subject, user_ids: &[String], scope
     Ok(answers::object(StatusCode::OK, &Forgotten { success: true, users: Some(users.len()) }))
 }
 
-/// A user's feed with the reasons of every post.
+/// Answers with a user's feed and the reasons for every post.
 pub(in crate::http) async fn explain(serving: &Serving, call: UserCall<'_>) -> Answer {
     let whose = Subject { user: user(call.call.name)?, roles: Roles::default() };
     if whose.user != call.subject.user {
@@ -101,7 +101,7 @@ pub(in crate::http) async fn explain(serving: &Serving, call: UserCall<'_>) -> A
     read::feed(serving, &format!("explain=1&{}", call.call.query), &whose, monotonic_now())
 }
 
-/// The limits, the decisions so far, and the health factor of nova.
+/// Answers with the limits of requests, the counts of decisions since the start, and nova's health factor.
 pub(in crate::http) fn limits(limiter: &Limiter) -> Response<Full<Bytes>> {
     let classes = Class::ALL.map(|class| {
         let [granted, over_quota, shed] = limiter.decisions.of(class);

@@ -5,13 +5,13 @@ use rustc_hash::FxHashSet;
 
 use crate::http::limit::Caller;
 
-/// The time in which one refusal of the same caller and operation is kept.
+/// The length of a window, in which the audit keeps one refusal for each caller and operation.
 const WINDOW_MS: i64 = 600_000;
-/// The most refusals that are kept in this time, for users and for addresses each. The audit is never deleted, and
-/// anybody can be refused.
+/// The most refusals that the audit keeps in one window, for users and for addresses each. nova never deletes the
+/// audit, and anybody can cause a refusal.
 const KEPT_MAX: usize = 64;
 
-/// Selects the refusals that are kept.
+/// Selects the refusals that the audit keeps.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Refusals {
     since_ms: i64,
@@ -20,9 +20,9 @@ pub(in crate::http) struct Refusals {
 }
 
 impl Refusals {
-    /// Whether this refusal is kept.
+    /// Whether the audit keeps this refusal.
     pub(super) fn keeps(&mut self, now_ms: i64, caller: Caller, method: &Method, path: &'static str) -> bool {
-        // If the clock was set back, a new window begins, too.
+        // A new window also begins if the clock was set back.
         if !(self.since_ms..self.since_ms.saturating_add(WINDOW_MS)).contains(&now_ms) {
             *self = Refusals { since_ms: now_ms, ..Refusals::default() };
         }

@@ -1,8 +1,8 @@
-//! Tokens whose signature was checked, so that the next use costs only a look-up. Conditions that can change (time,
-//! revocation, the set of keys) are checked by the owner at every use.
+//! A cache of tokens whose signature was checked, so that the next use of a token costs only a look-up. The owner of
+//! the cache checks conditions that can change (time, revocation, the set of keys) at every use of a token.
 //!
-//! Tokens are found by a fast hash with a secret seed and compared whole. Two tokens with the same hash are never
-//! confused; one only displaces the other.
+//! The cache finds a token by a fast hash with a secret seed, and then compares the whole token. The cache never
+//! confuses two tokens with the same hash; the newer token only displaces the older token.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::verified::Verified;
 
-/// The most tokens of one generation. At most twice as many are kept, at about 400 bytes each besides their text.
+/// The most tokens in one generation of the cache. Two generations have at most twice as many tokens, at about 400
+/// bytes a token besides its text.
 pub(super) const GENERATION_MAX_TOKENS: usize = 16_384;
 /// The most bytes of the tokens' text in one generation.
 const GENERATION_MAX_BYTES: usize = GENERATION_MAX_TOKENS * 512;
 
-/// Two generations of tokens. When the young generation is full, it becomes the old one, and the previous old one is
-/// dropped.
+/// A cache with two generations of tokens. When the young generation is full, it becomes the old generation, and nova
+/// drops the previous old generation.
 pub(super) struct TokenCache {
     seed: u64,
     generations: Mutex<Generations>,
@@ -74,7 +75,7 @@ impl Generations {
         if self.young.tokens.len() >= GENERATION_MAX_TOKENS || self.young.text_bytes >= GENERATION_MAX_BYTES {
             self.old = std::mem::take(&mut self.young);
         }
-        // The generation may have another token with the same hash.
+        // The young generation may have another token with the same hash.
         drop(self.young.take(hash));
         self.young.text_bytes += known.token.len();
         self.young.tokens.insert(hash, known);

@@ -1,4 +1,4 @@
-//! The development key, which is stored beside the store: its file, and the claims of its tokens.
+//! The development key, its file in the data directory, and the issuer and audience of its tokens.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::keys::KeySet;
 pub const KEY_FILE: &str = "dev-key.pem";
 pub(crate) const ISSUER: &str = "nova-dev";
 pub(crate) const AUDIENCE: &str = "nova";
-/// The first bytes of an Ed25519 private key in PKCS #8 (RFC 8410). 32 random bytes follow.
+/// The first bytes of an Ed25519 private key in PKCS #8 (RFC 8410), before the 32 random bytes.
 const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 /// The development key, its id, and the key set with its public half.
@@ -29,11 +29,11 @@ pub(super) fn development(pem: &[u8]) -> Result<(EncodingKey, String, KeySet), K
     Ok((key, id, keys))
 }
 
-/// The key of a data directory as PEM. A missing key is made.
+/// The development key of a data directory as PEM. nova makes a missing key.
 pub(super) fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     let path = data_dir.join(KEY_FILE);
     let io = |source| KeyError::Io { path: path.display().to_string(), source };
-    // A file without content is one that another process has made and not yet written.
+    // An empty file means that another process has created the file and has not yet written the key.
     if !path.metadata().is_ok_and(|found| found.len() > 0) {
         crate::files::private_dir(data_dir).map_err(io)?;
         make_key(&path).map_err(io)?;
@@ -49,8 +49,8 @@ pub fn new_key() -> std::io::Result<String> {
     Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&der)))
 }
 
-/// Makes the key, unless another process that starts at the same time makes it first: one at a time has the file's
-/// lock.
+/// Makes the development key, unless another process that starts at the same time has already written the file. Only
+/// one process at a time has the lock of the file.
 fn make_key(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);

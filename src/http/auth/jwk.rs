@@ -1,4 +1,4 @@
-//! One public key of a set (RFC 7517 §4, RFC 7518 §6), or why it cannot be used.
+//! One public key of a key set (RFC 7517 §4, RFC 7518 §6), or the reason why nova cannot use the key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,12 +12,12 @@ pub(super) const KEY_ID_MAX_BYTES: usize = 256;
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
 /// The allowed lengths of RSA exponents. Longer exponents cost too much to use, and no issuer has one.
 const RSA_EXPONENT_BYTES: std::ops::RangeInclusive<usize> = 1..=4;
-/// The bytes of an Ed25519 public key, and of a coordinate of P-256.
+/// The length of an Ed25519 public key, and of a coordinate of P-256, in bytes.
 const CURVE_BYTES: usize = 32;
 
 /// A key, and the only algorithm for which it is used.
 pub(super) struct Key {
-    /// The id by which tokens name the key. A key in a set with a single key may have none (RFC 7517 §4.5).
+    /// The id by which tokens name the key. The only key of a set may have no id (RFC 7517 §4.5).
     pub kid: Option<String>,
     /// The id by which revocations name the key: its `kid`, or else its thumbprint (RFC 7638).
     pub id: String,
@@ -41,19 +41,19 @@ pub(super) fn names(algorithm: Algorithm) -> &'static [&'static str] {
         Algorithm::RS256 => &["RS256"],
         Algorithm::ES256 => &["ES256"],
         Algorithm::HS256 => &["HS256"],
-        // No key uses any other algorithm.
+        // nova uses no key of another algorithm.
         _ => &[],
     }
 }
 
-/// The numbers of a key, in the form that is hashed and shown.
+/// A public key, and its members in the form that nova hashes and shows.
 struct Public {
     algorithm: Algorithm,
     key: DecodingKey,
     members: Value,
 }
 
-/// The key of a member of `keys`, and its public form. The error says what is wrong with the key.
+/// Makes a key and its public form from a member of `keys`. The error says what is wrong with the key.
 pub(super) fn usable(jwk: &Value) -> Result<(Key, Value), String> {
     let jwk = jwk.as_object().ok_or("is not an object")?;
     let kid = text(jwk, "kid")?.filter(|kid| !kid.is_empty());
@@ -74,8 +74,8 @@ pub(super) fn usable(jwk: &Value) -> Result<(Key, Value), String> {
     if let Some(alg) = text(jwk, "alg")?.filter(|alg| !names(algorithm).contains(alg)) {
         return Err(format!("is for alg {alg:?}; nova takes {}", names(algorithm).join(" and ")));
     }
-    // RFC 7638 §3 takes the members that the type needs, in the order of their names, without spaces. `json!` sorts
-    // them.
+    // A thumbprint (RFC 7638 §3) covers the members that the key type needs, in the order of their names, without
+    // spaces. `json!` sorts the members by name.
     let thumbprint: [u8; 32] = Sha256::digest(members.to_string()).into();
     let kid = kid.map(str::to_owned);
     let id = kid.clone().unwrap_or_else(|| URL_SAFE_NO_PAD.encode(thumbprint));
@@ -108,7 +108,7 @@ fn public(jwk: &Map<String, Value>, kty: &str) -> Result<Public, String> {
             if !RSA_BYTES.contains(&n.len()) {
                 return Err(format!("its modulus has {} bits, not 2048 to 8192", n.len() * 8));
             }
-            // An RSA key has no even exponent, and not the exponent 1.
+            // The exponent of an RSA key is odd and greater than 1.
             if !RSA_EXPONENT_BYTES.contains(&e.len()) || e.last().is_none_or(|last| last % 2 == 0) || e == [1] {
                 return Err("its exponent is none that RSA keys have".to_owned());
             }
@@ -121,7 +121,7 @@ fn public(jwk: &Map<String, Value>, kty: &str) -> Result<Public, String> {
     }
 }
 
-/// The text of a member, which may be missing.
+/// The text of a member of the JWK, or `None` if the member is missing or null.
 fn text<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<Option<&'j str>, String> {
     match jwk.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -130,15 +130,16 @@ fn text<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<Option<&'j str>, 
     }
 }
 
-/// The bytes of a member in base64url. Padding and the other alphabet of base64 are accepted, because they give the
-/// same numbers.
+/// The bytes of a member in base64url. nova accepts padding and the standard alphabet of base64, because they encode
+/// the same bytes.
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let given = text(jwk, name)?.ok_or_else(|| format!("has no {name}"))?;
     let plain = given.trim_end_matches('=').replace('+', "-").replace('/', "_");
     URL_SAFE_NO_PAD.decode(plain).map_err(|_| format!("{name} is not base64url"))
 }
 
-/// A number without its leading zeros. RFC 7518 §6.3.1.1 forbids leading zeros, but some issuers write them.
+/// Reads a number of a JWK without its leading zeros. RFC 7518 §6.3.1.1 forbids leading zeros, but some issuers write
+/// them.
 fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let mut bytes = bytes(jwk, name)?;
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -146,10 +147,11 @@ fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A number of a curve in base64url, with its full length (RFC 7518 §6.2.1.2), whatever zeros were left out or added.
+/// A number of a curve in base64url, with its full length (RFC 7518 §6.2.1.2): nova adds missing leading zeros and
+/// removes needless ones.
 fn fixed(jwk: &Map<String, Value>, name: &str) -> Result<String, String> {
     let given = bytes(jwk, name)?;
-    // The bytes of an Ed25519 key are no number, so they must have exactly this length.
+    // The bytes of an Ed25519 key are not a number, so nova adds or removes no zeros and demands the full length.
     if given.len() == CURVE_BYTES {
         return Ok(URL_SAFE_NO_PAD.encode(given));
     }

@@ -1,5 +1,6 @@
-//! Keeps the keys fresh: reads their source at intervals, and when a token names an unknown key. The request with such
-//! a token waits for that read. If a read fails, the last valid keys are kept.
+//! Keeps the set of keys up to date: nova reads the source of keys at intervals, and when a token names an unknown key.
+//! A request whose token names an unknown key waits for a read of the source. If a read fails, nova keeps the last
+//! valid keys.
 
 use std::time::Duration;
 
@@ -14,31 +15,30 @@ use super::source::{Fetch, KeyFile, KeySource};
 use super::subject::Subject;
 use super::verify::Auth;
 
-/// The interval of requests to an address while it answers.
+/// The interval between two reads of the keys from an address, as long as the address answers.
 const FETCH_EVERY: Duration = Duration::from_secs(300);
-/// The number of reads of an address that tokens may cause at once...
+/// The number of reads of an address that tokens with unknown keys may cause in a burst.
 const FETCH_BURST: u32 = 5;
-/// ...and then one read in this time, so that nobody can overload the issuer through nova with ids of keys that do not
-/// exist.
+/// The time in which tokens with unknown keys may cause one read of an address after a burst. nova limits the reads
+/// that tokens cause, so that nobody can overload the issuer through nova with ids of keys that do not exist.
 const FETCH_REFILL: Duration = Duration::from_secs(10);
 /// The shortest time between two reads of an address.
 const FETCH_GAP: Duration = Duration::from_secs(1);
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_LAST: Duration = Duration::from_secs(60);
-/// How often a file is read, and how soon again after a token names an unknown key.
+/// The longest and the shortest time between two reads of a key file. A token that names an unknown key causes an early
+/// read.
 const FILE_EVERY: Duration = Duration::from_secs(2);
 const FILE_GAP: Duration = Duration::from_millis(100);
-/// How long each request waits for a read.
+/// The longest time that a request waits for a read of the keys.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The generic cell rate algorithm (ITU-T I.371) for reads of an address.
+/// The generic cell rate algorithm (ITU-T I.371) for the reads of keys from an address.
 struct Pace {
-    /// When the backlog of the reads so far is worked off.
+    /// The theoretical arrival time of the generic cell rate algorithm.
     due: Instant,
 }
 
 impl Pace {
-    /// Notes a read. Returns the time until the next read that a token may cause.
+    /// Notes a read of the address, and returns the time until the next read that a token may cause.
     fn made(&mut self, now: Instant) -> Duration {
         self.due = self.due.max(now) + FETCH_REFILL;
         let ahead = self.due - now;
@@ -47,11 +47,12 @@ impl Pace {
 }
 
 impl Auth {
-    /// Like [`Auth::verify`]. If no known key fits the token, the request waits for a read of the keys that began after
-    /// the request came.
+    /// Checks a token like [`Auth::verify`]. If no known key fits the token, the request waits for a read of the keys
+    /// that began after the request came.
     pub async fn verify_or_look(&self, token: &str, now_ms: i64) -> Result<Subject, Refusal> {
         match self.verify(token, now_ms) {
-            // The future is boxed, because it is rare and large, and every request would have to move it.
+            // The future is boxed, because it is large and rarely needed, and without the box every request would move
+            // it.
             Err(Refusal { look: true, detail, .. }) if self.looks_again() => {
                 Box::pin(self.verify_later(token, now_ms, detail)).await
             }
@@ -69,7 +70,7 @@ impl Auth {
             return Err(away("too many requests wait for the keys"));
         };
         let mut looks = self.keeper.looks.subscribe();
-        // A read that has already begun may have been too early to see the key.
+        // A read that has already begun may be too early to see the token's key.
         let before = looks.borrow().begun;
         let until = Instant::now() + WAIT_MAX;
         loop {
@@ -92,7 +93,7 @@ impl Auth {
         }
     }
 
-    /// Keeps the keys fresh. It does not end if there is a source of keys.
+    /// Keeps the set of keys up to date. The future never ends if a source of keys is configured.
     pub async fn keep_keys(&self) {
         match &self.source {
             KeySource::Development => {}
@@ -107,12 +108,13 @@ impl Auth {
             let _ = tokio::time::timeout(FILE_EVERY - FILE_GAP, self.keeper.wanted.notified()).await;
             self.keeper.looks.send_modify(|looks| looks.begun += 1);
             self.reload(file);
-            // A file that cannot be used has no key, so waiting longer would not help.
+            // The read counts as done even if nova cannot use the file, because a request would wait in vain for
+            // another read.
             self.keeper.looks.send_modify(|looks| looks.done += 1);
         }
     }
 
-    /// Reads a changed file. Returns whether the keys changed.
+    /// Reads the key file if it has changed, and returns whether nova replaced the keys.
     fn reload(&self, file: &KeyFile) -> bool {
         match file.read() {
             Ok(None) => false,
@@ -130,38 +132,35 @@ impl Auth {
     }
 
     async fn keep_fetched(&self, fetch: &Fetch) {
-        let Keeper { looks, wanted, breaker, .. } = &self.keeper;
-        let (mut backoff, mut pace) = (BACKOFF_FIRST, Pace { due: Instant::now() });
+        let Keeper { looks, wanted, .. } = &self.keeper;
+        let mut pace = Pace { due: Instant::now() };
         loop {
             looks.send_modify(|looks| looks.begun += 1);
             let fetched = fetch.get().await;
             let failed = fetched.is_err();
             match fetched {
                 Ok(keys) => {
-                    *breaker.lock() = BreakerState::Closed;
+                    self.keeper.answered();
                     self.replace(keys);
                 }
                 Err(error) => {
                     tracing::warn!("auth.jwks_url: {error}; the keys stay as they were");
-                    *breaker.lock() = BreakerState::Open;
+                    self.keeper.failed();
                 }
             }
             looks.send_modify(|looks| *looks = Looks { done: looks.done + 1, failed, ..*looks });
             let gap = pace.made(Instant::now());
             if failed {
-                tokio::time::sleep(backoff).await;
-                *breaker.lock() = BreakerState::HalfOpen;
-                backoff = (backoff * 2).min(BACKOFF_LAST);
+                self.keeper.rest().await;
             } else {
-                backoff = BACKOFF_FIRST;
                 tokio::time::sleep(gap).await;
-                // A new key shows itself by its first token.
+                // nova learns of a new key from the first token that names the key.
                 let _ = tokio::time::timeout(FETCH_EVERY - gap, wanted.notified()).await;
             }
         }
     }
 
-    /// Replaces the key set. Tokens of removed keys are refused from now on.
+    /// Replaces the key set, so that nova refuses tokens of removed keys.
     fn replace(&self, mut keys: KeySet) {
         let mut current = self.keys.write();
         for odd in keys.left_out.iter().filter(|odd| !current.left_out.contains(odd)) {
@@ -174,15 +173,15 @@ impl Auth {
         *current = keys.into();
     }
 
-    /// The breaker of `auth.jwks_url`. `None` if no address is configured.
+    /// The state of the circuit breaker for `auth.jwks_url`, or `None` if no address is configured.
     pub fn breaker(&self) -> Option<BreakerState> {
-        matches!(self.source, KeySource::Url(_)).then(|| *self.keeper.breaker.lock())
+        matches!(self.source, KeySource::Url(_)).then(|| self.keeper.breaker_state())
     }
 }
 
 #[cfg(test)]
 impl Auth {
-    /// Reads a file at once. Returns whether the keys changed.
+    /// Reads the key file at once, and returns whether nova replaced the keys.
     pub(super) fn reload_file(&self) -> bool {
         match &self.source {
             KeySource::File(file) => self.reload(file),

@@ -1,8 +1,8 @@
-//! Why no token can be signed or checked.
+//! The reasons why nova cannot sign or check tokens.
 
 use super::keys::KeySetError;
 
-/// Why no token can be signed or checked.
+/// The reason why nova cannot sign or check tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("cannot read or write the development key {path}: {source}")]

@@ -1,4 +1,4 @@
-//! A JSON Web Key Set (RFC 7517): the keys that can be used, and the problems of the others.
+//! A JSON Web Key Set (RFC 7517): the keys that can be used, and the problems of the other keys.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use sha2::{Digest as _, Sha256};
 
 use super::jwk::{Key, usable};
 
-/// A longer set is refused.
+/// The most bytes of a key set. nova refuses a longer key set.
 pub const JWKS_MAX_BYTES: usize = 256 << 10;
-/// The most keys of one set. Further keys are left out.
+/// The most keys of one key set. nova leaves out the usable keys after the first [`KEYS_MAX`].
 const KEYS_MAX: usize = 100;
 /// The most keys that are tried for one token. A set may have several keys with the same id or without an id.
 const CANDIDATES_MAX: usize = 4;
-/// A shorter secret is weaker than HS256 itself (RFC 7518 §3.2).
+/// The fewest bytes of a shared secret. A shorter secret is weaker than HS256 itself (RFC 7518 §3.2).
 const SECRET_MIN_BYTES: usize = 32;
 /// The id by which revocations name the key of `auth.hs256_secret_file`.
 const SECRET_ID: &str = "hs256";
 
-/// Why a key set cannot be used.
+/// The reason why nova cannot use a key set.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     #[error("is longer than {JWKS_MAX_BYTES} bytes")]
@@ -38,14 +38,14 @@ pub enum KeySetError {
 #[derive(Default)]
 pub(super) struct KeySet {
     keys: Vec<Arc<Key>>,
-    /// The public halves, for `/.well-known/jwks.json`.
+    /// The public halves of the keys, as `/.well-known/jwks.json` shows them.
     pub text: Arc<str>,
-    /// A message for each member that is left out.
+    /// A message for each member of the key set that nova leaves out.
     pub left_out: Vec<String>,
 }
 
 impl KeySet {
-    /// Parses a set. A member that cannot be used is left out (RFC 7517 §5), whatever its problem is.
+    /// Parses a key set. nova leaves out a member that it cannot use (RFC 7517 §5), whatever the member's problem is.
     pub fn parse(text: &str) -> Result<KeySet, KeySetError> {
         if text.len() > JWKS_MAX_BYTES {
             return Err(KeySetError::TooLong);
@@ -77,7 +77,8 @@ impl KeySet {
         Ok(KeySet { keys, text: json!({ "keys": public }).to_string().into(), left_out })
     }
 
-    /// The set of a shared secret, with no public part. One line end after the secret is not part of it.
+    /// The key set of a shared secret, which has no public part. One line end after the secret is not part of the
+    /// secret.
     pub fn secret(file: &[u8]) -> Result<KeySet, KeySetError> {
         let secret = file.strip_suffix(b"\n").unwrap_or(file);
         let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
@@ -94,8 +95,9 @@ impl KeySet {
         Ok(KeySet { keys: vec![Arc::new(key)], text: json!({ "keys": [] }).to_string().into(), left_out: Vec::new() })
     }
 
-    /// The keys that may have signed a token with this `kid` and `alg`: the keys with this `kid`, or else those without
-    /// an id. For a token without `kid` it is also the set's only key of the algorithm (OpenID Connect Core §10.1).
+    /// The keys that may have signed a token with this `kid` and `alg`: the keys with this `kid`, or else the keys
+    /// without an id. The set's only key of the algorithm may also have signed a token without `kid` (OpenID Connect
+    /// Core §10.1).
     pub fn candidates(&self, kid: Option<&str>, alg: &str) -> Vec<&Arc<Key>> {
         let takes = |key: &&Arc<Key>| key.takes(alg);
         let of = |kid: Option<&str>| -> Vec<&Arc<Key>> {
@@ -120,12 +122,12 @@ impl KeySet {
         kid.is_some() && self.keys.iter().any(|key| key.kid.as_deref() == kid)
     }
 
-    /// Whether the set still has exactly this key object.
+    /// Whether the set has this key object itself, and not only an equal key.
     pub fn holds(&self, key: &Arc<Key>) -> bool {
         self.keys.iter().any(|known| Arc::ptr_eq(known, key))
     }
 
-    /// Takes over the key objects that another set also has, so that what they verified stays verified.
+    /// Replaces keys by the equal key objects of the previous set, so that cached tokens of unchanged keys stay valid.
     pub fn keep(&mut self, before: &KeySet) {
         for key in &mut self.keys {
             let same = |known: &&Arc<Key>| known.thumbprint == key.thumbprint && known.kid == key.kid;
@@ -135,14 +137,14 @@ impl KeySet {
         }
     }
 
-    /// Whether the set has the same keys as another.
+    /// Whether the set has the same keys as another set.
     pub fn equals(&self, other: &KeySet) -> bool {
         let same = |(a, b): (&Arc<Key>, &Arc<Key>)| a.thumbprint == b.thumbprint && a.kid == b.kid;
         self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(same)
     }
 }
 
-/// The name of a member in messages: its id or its place.
+/// The name of a set's member in messages: the id of the key, or the place of the member.
 fn called(member: &Value, place: usize) -> String {
     match member.get("kid").and_then(Value::as_str) {
         Some(kid) => super::refusal::shown(kid),

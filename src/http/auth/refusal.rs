@@ -1,4 +1,4 @@
-//! Why a token is refused. The reason is for the operator and never for the client.
+//! The reasons why nova refuses a token. Only the operator learns the reason, and the client never does.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,25 +6,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The most characters of a token's own text in a line of the log.
 const SHOWN_MAX_CHARS: usize = 64;
 
-/// The kinds of reasons, which are the values of a metric's label.
+/// The reason why nova refuses a token, which is the value of a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There is no `Authorization: Bearer`, or more than one.
+    /// The request has no `Authorization: Bearer`, or more than one.
     Missing,
-    /// The text is not a JWT in compact form.
+    /// The token is not a JWT in compact form.
     Malformed,
-    /// The header requires a feature that nova does not have, or contains a key.
+    /// The token's header requires a feature that nova does not have, or contains a key.
     Header,
-    /// `typ` names something that is not accepted.
+    /// The token's `typ` is not one that nova accepts.
     Typ,
-    /// `alg` is not the algorithm of the key.
+    /// The token's `alg` is not the algorithm of the key.
     Algorithm,
     /// No key of the set has the token's `kid`.
     UnknownKey,
-    /// The key set could not be fetched, so it is unknown whether it has the key.
+    /// The key set could not be fetched, so nova does not know whether the set has the token's key.
     KeysAway,
     Signature,
-    /// A claim is missing, has another type than RFC 7519 says, or is repeated.
+    /// A claim of the token is missing, has another type than RFC 7519 says, or is repeated.
     Claims,
     Issuer,
     Audience,
@@ -74,7 +74,7 @@ impl Reason {
     }
 }
 
-/// A refusal. The refusal's detail is for the log.
+/// The refusal of a token, with a detail that only the log has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,
@@ -95,7 +95,7 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// A part of a token's text, quoted and cut, because the maker of the token chose it.
+/// A part of a token's text, quoted and shortened, because the maker of the token chose it.
 pub(super) fn shown(text: &str) -> String {
     let mut cut: String = text.chars().take(SHOWN_MAX_CHARS).collect();
     if cut.len() < text.len() {
@@ -104,12 +104,12 @@ pub(super) fn shown(text: &str) -> String {
     format!("{cut:?}")
 }
 
-/// The number of refused requests by reason, since the start.
+/// The number of requests that nova has refused since the start because of their token, by reason.
 #[derive(Default)]
 pub struct Refused([AtomicU64; Reason::ALL.len()]);
 
 impl Refused {
-    /// Counts a refusal, and logs it at level debug.
+    /// Counts the refusal of a token, and logs it at level debug.
     pub fn note(&self, refusal: &Refusal) {
         self.0[refusal.reason as usize].fetch_add(1, Ordering::Relaxed);
         tracing::debug!(reason = refusal.reason.name(), "a token was refused: {}", refusal.detail);

@@ -1,5 +1,6 @@
-//! Rules that make a token invalid before it expires: by its id, by its user and time, or by its key. Revocations are
-//! durable in the edge's table, and in memory for every use of a token.
+//! Rules that make a token invalid before it expires: by its id, by its user and time, or by its key. The store keeps
+//! revocations in the edge's table. nova also keeps the revocations in memory, because it checks them at every use of a
+//! token.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -8,9 +9,9 @@ use crate::event::Id;
 
 use super::verified::Verified;
 
-/// The kind of these entries in the edge's table. The name of an entry is [`Target::name`].
+/// The kind of a revocation's entry in the edge's table. The entry's name is [`Target::name`].
 pub const KIND: &str = "revocation";
-/// The most rules at once.
+/// The most rules of revocation at the same time.
 pub const REVOCATIONS_MAX: usize = 100_000;
 /// The most bytes of a token's or key's id.
 pub const NAME_MAX_BYTES: usize = 256;
@@ -30,18 +31,18 @@ pub enum Target {
     Key(String),
 }
 
-/// The times of a rule.
+/// The times of a rule of revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Tokens issued before this time, or in the same second, are invalid. Epoch milliseconds; [`i64::MAX`] means all
-    /// tokens.
+    /// Tokens issued before this time, or in the same second, are invalid. The time is in epoch milliseconds, and
+    /// [`i64::MAX`] means all tokens.
     pub before_ms: i64,
-    /// When the rule is dropped, epoch milliseconds; [`i64::MAX`] means never.
+    /// When nova drops the rule, in epoch milliseconds, or [`i64::MAX`] if the rule never ends.
     pub expires_ms: i64,
 }
 
 impl Rule {
-    /// Whether the rule covers a token that was issued at this time. `iat` counts in seconds.
+    /// Whether the rule covers a token that was issued at `issued_ms`. The claim `iat` is in seconds.
     fn takes(self, issued_ms: i64) -> bool {
         issued_ms.div_euclid(1_000) <= self.before_ms.div_euclid(1_000)
     }
@@ -86,7 +87,7 @@ impl Rule {
     }
 }
 
-/// The rules in force.
+/// The rules of revocation that are in force.
 #[derive(Debug, Default)]
 pub struct Revocations(RwLock<Rules>);
 
@@ -121,7 +122,7 @@ impl Rules {
 }
 
 impl Revocations {
-    /// Loads stored entries. Malformed entries are skipped.
+    /// Loads the stored rules of revocation. nova skips malformed entries of the edge's table.
     pub fn load(&self, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
         for (name, value) in entries {
             if let (Some(target), Some(rule)) = (Target::parse(&name), Rule::decode(&value)) {
@@ -130,7 +131,7 @@ impl Revocations {
         }
     }
 
-    /// The rule that will be in force once `rule` is added, and whether there is room for it.
+    /// The rule that will be in force once `rule` is added, and whether there is room for one more rule.
     pub fn with(&self, target: &Target, rule: Rule) -> (Rule, bool) {
         let rules = self.0.read();
         match rules.get(target) {

@@ -3,40 +3,35 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use parking_lot::Mutex;
 
-use crate::bounded::Bound;
-use crate::tls::{self, Connector, causes};
+use crate::http_client::{HttpClient, HttpError, Limits, address};
+use crate::tls::Trust;
 
 use super::super::settings::KeySettings;
 use super::key_error::KeyError;
 use super::keys::{JWKS_MAX_BYTES, KeySet, KeySetError};
 
-/// The limit for one request, including the connection.
+/// The time limit for one request to the address of the keys, including the connection.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The permissions of others than the owner of a secret's file.
+/// The permission bits of a secret's file for users other than its owner.
 #[cfg(unix)]
 const OTHERS: u32 = 0o077;
 
-/// Why no new key set could be fetched.
+/// The reason why nova could not fetch a key set.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("no answer in {} s", FETCH_TIMEOUT.as_secs())]
-    Late,
-    #[error("{0}")]
-    Request(String),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("answered {0}")]
     Status(StatusCode),
     #[error(transparent)]
     KeySet(#[from] KeySetError),
 }
 
-/// The source of the keys.
+/// The source of the keys for checking tokens.
 pub(super) enum KeySource {
     Development,
     File(KeyFile),
@@ -44,7 +39,8 @@ pub(super) enum KeySource {
 }
 
 impl KeySource {
-    /// The configured source, if there is one, with its first keys. An address has no keys before its first answer.
+    /// The configured source of keys with its first keys, or `None` if no source is configured. An address has no keys
+    /// before its first answer.
     pub fn configured(settings: &KeySettings) -> Result<Option<(KeySource, KeySet)>, KeyError> {
         let file = match (&settings.jwks_file, &settings.hs256_secret_file) {
             (Some(path), _) => Some(KeyFile::open(path, "jwks_file", false)?),
@@ -60,13 +56,13 @@ impl KeySource {
     }
 }
 
-/// Checks that the files of the settings can be used. No address is asked.
+/// Checks that the files of the settings can be used. The check sends no request to an address.
 pub fn check_keys(settings: &KeySettings) -> Result<(), KeyError> {
     KeySource::configured(settings).map(drop)
 }
 
-/// The problems of the configured keys, for `nova check`: the members of the set that are left out. Fails if there is
-/// no usable key. Waits for the answer of an address.
+/// The problems of the configured keys, for `nova check`: the members of the set that are left out. The function fails
+/// if the settings give no usable key. If the keys have an address, the function waits for its answer.
 pub fn odd_keys(settings: &KeySettings) -> Result<Vec<String>, String> {
     let keys = match KeySource::configured(settings).map_err(|error| error.to_string())? {
         Some((KeySource::Url(fetch), _)) => {
@@ -86,14 +82,14 @@ pub(super) struct KeyFile {
     /// The setting of `[auth]` that names the file.
     pub setting: &'static str,
     secret: bool,
-    /// The content at the last read, valid or not.
+    /// The content of the key file at the last read, whether it was valid or not.
     last: Mutex<Vec<u8>>,
-    /// The last message about an invalid file.
+    /// The last message about an invalid key file.
     complaint: Mutex<String>,
 }
 
 impl KeyFile {
-    /// Opens the file and reads its first keys. Its content is checked even if the file is empty.
+    /// Opens a key file and reads its first keys. An empty key file is an error.
     fn open(path: &Path, setting: &'static str, secret: bool) -> Result<(KeyFile, KeySet), KeyError> {
         let wrong = |detail: String| KeyError::File { setting, path: path.display().to_string(), detail };
         let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -103,7 +99,7 @@ impl KeyFile {
         Ok((file, keys))
     }
 
-    /// Reads the keys. `None` if the file has not changed.
+    /// Reads the keys of the file, or returns `None` if the file has not changed.
     pub fn read(&self) -> Result<Option<KeySet>, String> {
         let bytes = std::fs::read(&self.path).map_err(|error| error.to_string())?;
         if *self.last.lock() == bytes {
@@ -113,7 +109,7 @@ impl KeyFile {
         self.keys(bytes).map(Some)
     }
 
-    /// Parses the content of the file.
+    /// Parses the content of the key file.
     fn keys(&self, bytes: Vec<u8>) -> Result<KeySet, String> {
         if self.secret {
             self.check_mode()?;
@@ -123,7 +119,7 @@ impl KeyFile {
         KeySet::parse(&text).map_err(|error| error.to_string())
     }
 
-    /// Whether this message differs from the last one.
+    /// Whether this message about the key file differs from the last one.
     pub fn complains(&self, detail: &str) -> bool {
         let mut last = self.complaint.lock();
         let new = *last != detail;
@@ -131,7 +127,7 @@ impl KeyFile {
         new
     }
 
-    /// Checks the permissions, because a reader of a shared secret can sign tokens.
+    /// Checks the permissions of a secret's file, because a reader of a shared secret can sign tokens.
     #[cfg(unix)]
     fn check_mode(&self) -> Result<(), String> {
         let metadata = std::fs::metadata(&self.path).map_err(|error| error.to_string())?;
@@ -153,34 +149,29 @@ impl KeyFile {
 
 /// Fetches a key set from an address.
 pub(super) struct Fetch {
-    uri: Uri,
-    client: Client<Connector, Empty<Bytes>>,
+    address: Uri,
+    client: HttpClient,
 }
 
 impl Fetch {
-    /// An address must have a host and be `http` or `https`. Certificates are checked with the machine's authorities.
+    /// The address of the keys must have a host and be `http` or `https`. nova checks certificates with the certificate
+    /// authorities of the machine.
     pub fn new(url: &str) -> Result<Fetch, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
-            return Err("expected http://host/path or https://host/path".to_owned());
-        }
-        let connector = tls::connector(url, None, Bound::Each(JWKS_MAX_BYTES)).map_err(|error| error.to_string())?;
-        Ok(Fetch { uri, client: Client::builder(TokioExecutor::new()).build(connector) })
+        let address = address(url).ok_or("expected http://host/path or https://host/path")?;
+        // nova reads the keys every few minutes, so it keeps no connection.
+        let limits = Limits { time: FETCH_TIMEOUT, answer_max_bytes: JWKS_MAX_BYTES, idle_connections: 0 };
+        let client = HttpClient::new(&address, &Trust::Machine, limits).map_err(|error| error.to_string())?;
+        Ok(Fetch { address, client })
     }
 
     pub async fn get(&self) -> Result<KeySet, FetchError> {
-        tokio::time::timeout(FETCH_TIMEOUT, self.ask()).await.map_err(|_| FetchError::Late)?
-    }
-
-    async fn ask(&self) -> Result<KeySet, FetchError> {
-        let wrong = |error: &(dyn std::error::Error + 'static)| FetchError::Request(causes(error));
-        let request = Request::get(self.uri.clone()).header("accept", "application/json").body(Empty::new());
-        let answer =
-            self.client.request(request.map_err(|error| wrong(&error))?).await.map_err(|error| wrong(&error))?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
+        let request = Request::get(self.address.clone()).header("accept", "application/json").body(Full::default());
+        match self.client.send(request.map_err(HttpError::from)?).await {
+            Ok(answer) if answer.status == StatusCode::OK => Ok(KeySet::parse(&answer.text())?),
+            Ok(answer) => Err(FetchError::Status(answer.status)),
+            // If the answer breaks off, its HTTP status says more about a refusal than its text.
+            Err(HttpError::BrokenOff { status, .. }) if status != StatusCode::OK => Err(FetchError::Status(status)),
+            Err(error) => Err(error.into()),
         }
-        let body = answer.into_body().collect().await.map_err(|error| wrong(&error))?.to_bytes();
-        Ok(KeySet::parse(&String::from_utf8_lossy(&body))?)
     }
 }

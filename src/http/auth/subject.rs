@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::event::Id;
 
-/// A set of roles, in the names of tokens, of which an operation needs one.
+/// A set of roles, with the names that they have in tokens. The caller of an operation needs one role of the set.
 pub(crate) const ADMIN: &[&str] = &["admin"];
 pub(crate) const ADMIN_OR_SERVICE: &[&str] = &["admin", "service"];
 
@@ -47,7 +47,8 @@ impl Roles {
     }
 }
 
-/// Reads one text or a list of texts. Issuers also use this name for other kinds of values, which give no role.
+/// Reads the roles from one text or from a list of texts. Some issuers use the claim `role` for other kinds of values,
+/// which give no role.
 impl<'de> Deserialize<'de> for Roles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Roles, D::Error> {
         Ok(match Value::deserialize(deserializer)? {
@@ -59,8 +60,8 @@ impl<'de> Deserialize<'de> for Roles {
 }
 
 /// The user of a subject: the subject itself if it is a UUID, otherwise the name-based UUID (RFC 9562 §5.5, version 5)
-/// of issuer and subject. The namespace is that of URLs. The name is `iss`, `#` and the subject, or the subject alone
-/// if the token has no `iss`. `docs/api.md` has the same rule for SQL.
+/// of issuer and subject. The namespace of the UUID is the namespace of URLs. The name in the UUID is `iss`, `#` and
+/// the subject, or the subject alone if the token has no `iss`. `docs/api.md` has this rule for the UUID in SQL.
 pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
     if let Ok(id) = Id::parse(subject.as_bytes()) {
         return id;
@@ -73,7 +74,7 @@ pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
     }
     hash.update(subject.as_bytes());
     let mut bytes = [0; 16];
-    // A SHA-1 has 20 bytes, and the UUID takes the first 16.
+    // A SHA-1 hash has 20 bytes, and the UUID takes the first 16 bytes.
     for (byte, hashed) in bytes.iter_mut().zip(hash.finish().as_ref()) {
         *byte = *hashed;
     }
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_subject_that_is_no_uuid_has_the_name_based_uuid_of_the_documented_rule() {
-        // PostgreSQL gives this value for `select uuid_generate_v5(uuid_ns_url(), 'https://clerk.example#user_2abc')`.
+        // The expected UUID is PostgreSQL's result of `select uuid_generate_v5(uuid_ns_url(),
+        // 'https://clerk.example#user_2abc')`.
         let known = user(Some("https://clerk.example"), "user_2abc");
         assert_eq!(known.to_string(), "e8b60071-9f38-5c40-be36-b2305c7e7517");
         assert!(

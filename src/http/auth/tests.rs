@@ -92,7 +92,7 @@ fn a_minted_token_is_verified_also_after_the_key_was_read_again() {
     assert_eq!(refusal.reason, Reason::UnknownKey, "another node's key");
 }
 
-/// Claims that are invalid because of one change.
+/// Claims of tokens that are invalid because of one change.
 fn bad_claims() -> Vec<String> {
     let edits = [
         ("exp", json!(NOW_S - 60)),
@@ -132,7 +132,7 @@ fn bad_claims() -> Vec<String> {
     let good = claims().to_string();
     let open = good.strip_suffix('}').unwrap();
     all.extend([
-        // These have repeated members, and numbers that no integer can hold.
+        // The next claims have repeated members, or numbers that do not fit into an integer.
         format!("{open},\"sub\":\"{}\"}}", Id::from_u128(6)),
         format!("{open},\"exp\":{}}}", NOW_S + 60),
         format!("{open},\"role\":\"admin\",\"role\":null}}"),
@@ -142,7 +142,7 @@ fn bad_claims() -> Vec<String> {
         "null".to_owned(),
         "[]".to_owned(),
         "{}".to_owned(),
-        // An array of an object's values in their order is no object.
+        // nova must not take an array of the claims' values for an object with the claims.
         json!(["admin", ISSUER, AUDIENCE, NOW_S, NOW_S, NOW_S + 60, "one"]).to_string(),
         String::new(),
         good[..good.len() - 1].to_owned(),
@@ -207,7 +207,8 @@ fn hostile_tokens_are_refused() {
     let mut refused: Vec<String> = bad_claims().iter().map(|claims| world.signed(claims)).collect();
     refused.extend(bad_headers(world.key().1).iter().map(|header| world.with_header(header)));
     let header = world.header();
-    // HS256 keyed with the public key is the classic confusion. Each form of that key is tried.
+    // A well-known attack signs a token by HS256 with the public key as the secret. The test tries each form of the
+    // public key.
     let public = world.auth.jwks();
     let x = serde_json::from_str::<Value>(&public).unwrap()["keys"][0]["x"].as_str().unwrap().to_owned();
     for secret in [public.as_bytes(), x.as_bytes(), &URL_SAFE_NO_PAD.decode(&x).unwrap()] {
@@ -238,7 +239,7 @@ fn hostile_tokens_are_refused() {
         good.replace('.', ".."),
         format!("{}.{}.{}", parts[0], parts[1], "A".repeat(86)),
         format!("{}.{}.{}", "A".repeat(10_000), parts[1], parts[2]),
-        // A token inside a token, and a token as a claim.
+        // The payload of the next tokens is another token, or contains another token as a claim.
         raw(&header, &good, world.key().0, Algorithm::EdDSA),
         world.signed(&json!(good).to_string()),
         "é.é.é".to_owned(),
@@ -293,7 +294,7 @@ fn a_cached_token_ends_with_its_time_and_its_revocation() {
     assert_eq!(valid(&all, NOW_MS + 5_000), [false; 4]);
 }
 
-/// A key set with one key of each kind, and how tokens are signed with each.
+/// A key set with one key of each kind, and the private key that signs tokens for each of them.
 fn foreign_keys() -> (Value, Vec<(&'static str, Algorithm, EncodingKey)>) {
     let base64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let ec = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
@@ -355,7 +356,7 @@ fn configured_keys_are_pinned_to_their_algorithm_and_kept_when_a_reload_fails() 
     ] {
         assert!(auth.verify(&token, NOW_MS).is_err(), "{token}");
     }
-    // An invalid file changes nothing. A removed key invalidates its cached tokens.
+    // An invalid key file changes nothing. The removal of a key from the file invalidates the key's cached tokens.
     assert!(!auth.reload_file());
     std::fs::write(&path, "{").unwrap();
     assert!(!auth.reload_file());

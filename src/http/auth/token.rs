@@ -1,4 +1,4 @@
-//! The header and the claims of a token (RFC 7515, RFC 7519), read strictly. This module does not trust tokens.
+//! The header and the claims of a token (RFC 7515, RFC 7519), read strictly, because nova does not trust a token.
 
 use std::fmt;
 
@@ -11,29 +11,29 @@ use serde_json::Value;
 use super::refusal::{Reason, Refusal, shown};
 use super::subject::Roles;
 
-/// The end of the year 9999. A later time is a mistake or an attack.
+/// The latest time that nova accepts in a token: the end of the year 9999. A later time is a mistake or an attack.
 const LATEST_S: f64 = 253_402_300_799.0;
-/// The most characters of serde's message about a token that cannot be read.
+/// The most characters of serde's message about a malformed token.
 const DETAIL_MAX_CHARS: usize = 120;
 /// Values of `typ` that mean a JWT (RFC 7519 §5.1, RFC 9068 §2.1), without `application/`.
 const TYPES: [&str; 2] = ["JWT", "at+jwt"];
-/// A `typ` without a slash leaves out this prefix (RFC 7515 §4.1.9).
+/// The prefix that a `typ` without a slash leaves out (RFC 7515 §4.1.9).
 const MEDIA_TYPE_PREFIX: &str = "application/";
 
 /// The parts of a token.
 pub(super) struct Token<'t> {
     pub alg: String,
     pub kid: Option<String>,
-    /// The signed part: header and claims as they were sent.
+    /// The signed part of the token: the header and the claims as they were sent.
     pub message: &'t str,
     pub payload: &'t str,
     pub signature: &'t str,
 }
 
-/// The header of a token. Members that nova does not understand are ignored (RFC 7515 §4). The members listed here
-/// after the first three make nova refuse the token, whatever their value is: `crit`, because nova understands no
-/// extension; members that contain a key or point to one (RFC 8725 §3.10); members for another encoding of the payload
-/// (RFC 7516, RFC 7797).
+/// The header of a token. nova ignores members of the header that it does not know (RFC 7515 §4). The fields of this
+/// struct after the first three are members that make nova refuse a token, whatever their value is. nova refuses the
+/// member `crit`, because nova knows no extension. nova also refuses members that contain a key or point to a key (RFC
+/// 8725 §3.10), and members for another encoding of the payload (RFC 7516, RFC 7797).
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -58,7 +58,7 @@ struct Header {
 }
 
 impl Header {
-    /// The member because of which the token is refused.
+    /// The member of the header because of which nova refuses the token.
     fn refused(&self) -> Option<&'static str> {
         let members = [
             ("crit", &self.crit),
@@ -74,7 +74,7 @@ impl Header {
     }
 }
 
-/// Whether a member is present, whatever its value is.
+/// Whether a member of the header is present, whatever its value is.
 #[derive(Default)]
 struct Present(bool);
 
@@ -84,8 +84,8 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// The claims of a token besides its subject. Members that nova does not know are ignored, and those that it knows must
-/// not be repeated.
+/// The claims of a token besides its subject. nova ignores unknown claims, and refuses a token that repeats a known
+/// claim.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Claims {
     #[serde(default)]
@@ -101,7 +101,7 @@ pub(super) struct Claims {
     pub jti: Option<String>,
 }
 
-/// One audience or several (RFC 7519 §4.1.3).
+/// The claim `aud`, which is one audience or a list of audiences (RFC 7519 §4.1.3).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Audience {
@@ -118,8 +118,8 @@ impl Audience {
     }
 }
 
-/// Splits a token into its three parts and checks the header. Its `typ` must be the required one, or one that means a
-/// JWT.
+/// Splits a token into its three parts and checks the header. The token's `typ` must be the required type, or a type
+/// that means a JWT.
 pub(super) fn split<'t>(token: &'t str, require_typ: Option<&str>) -> Result<Token<'t>, Refusal> {
     let malformed = |detail: &str| Refusal::new(Reason::Malformed, detail);
     let (message, signature) = token.rsplit_once('.').ok_or_else(|| malformed("it has no dot"))?;
@@ -172,7 +172,8 @@ fn decoded(part: &str) -> Result<Vec<u8>, String> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url".to_owned())
 }
 
-/// Reads an object (RFC 7515 §5.2). Without this check serde would also accept an array for a struct.
+/// Reads a part of a token, which must be a JSON object (RFC 7515 §5.2). Without the check for an object, serde would
+/// also read a struct from an array.
 fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, String> {
     let bytes = decoded(part)?;
     if bytes.trim_ascii_start().first() != Some(&b'{') {
@@ -181,12 +182,12 @@ fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, String> {
     serde_json::from_slice(&bytes).map_err(|error| cut(&error))
 }
 
-/// The message of serde, cut, because it quotes values of the token of any length.
+/// Shortens a message of serde, which may quote long values of the token.
 fn cut(error: &serde_json::Error) -> String {
     error.to_string().chars().take(DETAIL_MAX_CHARS).collect()
 }
 
-/// Reads one member of an object by its name. The member must not be repeated.
+/// Reads one member of an object by its name, and refuses an object that repeats the member.
 struct Member<'n>(&'n str);
 
 impl<'de> DeserializeSeed<'de> for Member<'_> {
@@ -217,10 +218,10 @@ impl<'de> Visitor<'de> for Member<'_> {
     }
 }
 
-/// Reads a NumericDate: seconds, whose fraction is cut.
+/// Reads a NumericDate (RFC 7519 §2) as whole seconds, without its fraction.
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
-    // A value that is not a number is in no range.
+    // NaN is in no range, so nova refuses it.
     if (0.0..=LATEST_S).contains(&seconds) { Ok(seconds as i64) } else { Err(D::Error::custom("out of range")) }
 }
 

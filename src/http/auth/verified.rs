@@ -6,7 +6,7 @@ use super::jwk::Key;
 use super::refusal::Reason;
 use super::subject::Subject;
 
-/// The accepted difference between the clocks of issuer and verifier.
+/// The accepted difference between the clocks of the issuer and nova.
 const LEEWAY_MS: i64 = 30_000;
 
 /// A token whose signature was checked, with everything that can invalidate it.
@@ -14,8 +14,8 @@ pub(super) struct Verified {
     pub subject: Subject,
     pub key: Arc<Key>,
     pub jti: Option<String>,
-    /// When the token was issued, epoch milliseconds. It is 0 if the token does not say, and then every not-before rule
-    /// covers it.
+    /// When the token was issued, in epoch milliseconds. The time is 0 if the token has no `iat`, so every rule that
+    /// revokes tokens by their time covers such a token.
     pub issued_ms: i64,
     pub not_before_ms: i64,
     pub expires_ms: i64,

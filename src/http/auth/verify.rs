@@ -1,4 +1,4 @@
-//! Checks tokens, and signs them with the development key.
+//! Checks tokens, and signs tokens with the development key.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
@@ -27,9 +27,9 @@ use super::subject::{self, Roles, Subject};
 use super::token;
 use super::verified::Verified;
 
-/// The claim that names the user if none is configured.
+/// The default of the claim that names the user of a token.
 const SUBJECT_CLAIM: &str = "sub";
-/// A longer token is refused unread. The head of a request cannot contain a longer one.
+/// The most bytes of a token. nova refuses a longer token unread, and the head of a request cannot contain one.
 pub(super) const TOKEN_MAX_BYTES: usize = HEAD_MAX_BYTES;
 
 /// The claims of a token of the development key.
@@ -52,35 +52,36 @@ pub struct Auth {
     pub(super) source: KeySource,
     pub(super) keys: RwLock<Arc<KeySet>>,
     pub(super) keeper: Keeper,
-    /// The required issuer. `None` allows any.
+    /// The required issuer of tokens, or `None` if any issuer is allowed.
     issuer: Option<String>,
-    /// The accepted audiences. An empty list allows any.
+    /// The accepted audiences of tokens, or an empty list if any audience is allowed.
     audience: Vec<String>,
     subject_claim: String,
     require_typ: Option<String>,
     cache: TokenCache,
-    /// The rules, shared with the writer's replies, so that a rule applies from its commit on.
+    /// The rules of revocation. The writer's replies share the rules, so that a new rule is in force from its commit
+    /// on.
     pub revocations: Arc<Revocations>,
     /// The counts of requests that were refused because of their token.
     pub refused: Refused,
-    /// A hash of the key file. Other secrets are derived from the root.
+    /// A hash of the development key's file, from which nova derives other secrets.
     root: [u8; 32],
-    /// Whether a caller may simply name a user, as in a server for tests.
+    /// Whether a caller may name a user instead of a token, as in a server for tests.
     anyone: bool,
 }
 
 impl Auth {
-    /// Uses the key of a data directory. A missing key is made with mode 0600.
+    /// Checks tokens with the development key of a data directory. nova makes a missing key with mode 0600.
     pub fn open(data_dir: &Path) -> Result<Auth, KeyError> {
         Auth::configured(data_dir, &KeySettings::default())
     }
 
-    /// Uses the configured keys. The data directory's key then only derives secrets.
+    /// Checks tokens with the configured keys. If keys are configured, the development key only derives secrets.
     pub fn configured(data_dir: &Path, settings: &KeySettings) -> Result<Auth, KeyError> {
         Auth::with(&own_key(data_dir)?, settings)
     }
 
-    /// Uses a development key that is not on the disk. If `anyone` is set, see [`Auth::unchecked`].
+    /// Checks tokens with a development key that is not on the disk. If `anyone` is set, see [`Auth::unchecked`].
     pub fn of_key(pem: &[u8], anyone: bool) -> Result<Auth, KeyError> {
         Ok(Auth { anyone, ..Auth::with(pem, &KeySettings::default())? })
     }
@@ -142,14 +143,15 @@ impl Auth {
         Ok(jsonwebtoken::encode(&header, claims, key)?)
     }
 
-    /// The caller if no token is needed: a UUID in place of a token is that user, with every role, and without a token
-    /// the caller is the nil user. `None` if tokens are needed, or if the text is a token.
+    /// The caller of a request that needs no token. A UUID in place of a token names the user, who has every role;
+    /// without a token the caller is the nil user. The result is `None` if nova demands tokens, or if the text is a
+    /// token.
     pub fn unchecked(&self, token: Option<&str>) -> Option<Subject> {
         let user = token.map_or(Some(Id::NIL), |text| Id::parse(text.as_bytes()).ok());
         user.filter(|_| self.anyone).map(|user| Subject { user, roles: Roles { admin: true, service: true } })
     }
 
-    /// Verifies a token at this time with the keys that are known now.
+    /// Verifies a token at the time `now_ms` with the keys that are known now.
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<Subject, Refusal> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(Refusal::new(Reason::Malformed, format!("it is longer than {TOKEN_MAX_BYTES} bytes")));
@@ -172,7 +174,7 @@ impl Auth {
         Ok(verified.subject)
     }
 
-    /// Makes all checks whose result does not change with time.
+    /// Makes all checks of a token whose result does not change with time.
     pub(super) fn check(&self, token: &str, keys: &KeySet) -> Result<Verified, Refusal> {
         let token = token::split(token, self.require_typ.as_deref())?;
         let kid = token.kid.as_deref();
@@ -182,7 +184,7 @@ impl Auth {
         };
         let candidates = keys.candidates(kid, &token.alg);
         let Some(key) = candidates.iter().find(signed) else {
-            // A key without an id may have been replaced.
+            // The issuer may have replaced a key without an id, so nova reads the keys again.
             let look = !keys.names(kid);
             let reason = match candidates.is_empty() {
                 false => Reason::Signature,
@@ -212,7 +214,8 @@ impl Auth {
         })
     }
 
-    /// The user in the subject's claim. `sub` is a text (RFC 7519 §4.1.2); other claims may be whole numbers.
+    /// The user that the configured claim of a token names. `sub` is a text (RFC 7519 §4.1.2); another claim may be a
+    /// whole number.
     fn user(&self, issuer: Option<&str>, subject: Option<Value>) -> Result<Id, Refusal> {
         let claim = &self.subject_claim;
         match subject {
@@ -225,17 +228,17 @@ impl Auth {
         }
     }
 
-    /// A secret for another purpose. It is the same as long as the key file is.
+    /// Derives a secret for a purpose. The secret stays the same as long as the development key's file stays the same.
     pub fn secret(&self, purpose: &str) -> [u8; 32] {
         Sha256::new().chain_update(self.root).chain_update(purpose).finalize().into()
     }
 
-    /// The public keys, for `/.well-known/jwks.json`.
+    /// The key set of public keys, as `/.well-known/jwks.json` shows it.
     pub fn jwks(&self) -> Arc<str> {
         Arc::clone(&self.keys.read().text)
     }
 
-    /// Whether there is a key for checking tokens. There is none before the first answer of `auth.jwks_url`.
+    /// Whether nova has a key for checking tokens. nova has no key before the first answer of `auth.jwks_url`.
     pub fn ready(&self) -> bool {
         !self.keys.read().text.is_empty()
     }

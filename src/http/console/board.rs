@@ -1,5 +1,5 @@
-//! The data for everybody who watches the console: the newest frame, its difference from the previous frame, and the
-//! points of the plots.
+//! The data for all viewers of the console: the newest frame, its difference from the previous frame, and the points of
+//! the plots.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::console::history::{Gauge, History, Point};
 use crate::console::patch;
 use crate::http::places::{Place, Places};
 
-/// The most consoles that watch at once.
+/// The most viewers of the console at the same time.
 pub const VIEWERS_MAX: usize = 256;
-/// The most consoles of one address.
+/// The most viewers of the console from one address.
 pub const VIEWERS_PER_ADDRESS_MAX: usize = 64;
 
-/// The data that is shown at one moment.
+/// The data that the console shows at one moment.
 pub struct Frame {
-    /// The number of the frame, counted up.
+    /// The number of the frame, which increases by one with each frame.
     number: u64,
     pub(super) whole: Value,
     text: Bytes,
-    /// The difference from the previous frame, as an event.
+    /// The difference from the previous frame, as a server-sent event.
     patch: Bytes,
 }
 
@@ -37,20 +37,20 @@ impl Frame {
         self.text.clone()
     }
 
-    /// The event that brings a client from the frame `known` to this frame. It is empty if the client already has this
-    /// frame.
+    /// The event that brings a client from the frame `known` to this frame. The event is a patch if `known` is the
+    /// previous frame, otherwise a snapshot.
     pub(super) fn after(&self, known: &Frame) -> Bytes {
         let follows = known.number > 0 && self.number == known.number + 1;
         if follows { self.patch.clone() } else { self.snapshot() }
     }
 
-    /// Whether nothing was sampled yet.
+    /// Whether this is the empty frame before the first sample.
     pub(super) fn is_empty(&self) -> bool {
         self.number == 0
     }
 }
 
-/// The shown data, and the places of those who watch.
+/// The data that the console shows, and the places of its viewers.
 pub struct Board {
     frames: watch::Sender<Arc<Frame>>,
     history: Mutex<History>,
@@ -71,7 +71,8 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Takes a place for one who watches. The error says whether all places are taken, or only those of the address.
+    /// Takes a place for one viewer. The error is true if all places are taken, and false if only the places of the
+    /// address are taken.
     pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), bool> {
         let place = self.addresses.enter(address, VIEWERS_PER_ADDRESS_MAX).ok_or(false)?;
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| true)?;
@@ -82,7 +83,7 @@ impl Board {
         self.frames.subscribe()
     }
 
-    /// The newest frame. It is empty before the first sample.
+    /// The newest frame, which is empty before the first sample.
     pub(super) fn newest(&self) -> Arc<Frame> {
         Arc::clone(&self.frames.borrow())
     }
@@ -91,12 +92,12 @@ impl Board {
         self.history.lock().json()
     }
 
-    /// Keeps a point at this time for the plots.
+    /// Adds a point at the time `now_ms` to the history of the plots.
     pub(super) fn keep(&self, now_ms: i64, point: Point) {
         self.history.lock().put(now_ms, point);
     }
 
-    /// The bytes of the log that the slot held `points` points ago.
+    /// The bytes of write-ahead log that the replication slot held back `points` points ago.
     pub(super) fn held_before(&self, points: usize) -> Option<f64> {
         self.history.lock().before(Gauge::HeldWalBytes, points)
     }

@@ -10,18 +10,18 @@ use crate::http::answers::{self, Answer};
 use crate::http::error::Problem;
 use crate::http::shared::Shared;
 
-/// The policy of the page: it may only call its own host. Scripts that write HTML need a policy of Trusted Types;
-/// lit-html has one for its own templates.
+/// The content security policy of the console's page, which may only call its own host. A script that writes HTML needs
+/// a policy of Trusted Types; lit-html has such a policy for its own templates.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
-/// The path of a file contains the fingerprint of all files, so its content never changes.
+/// The path of a file contains the fingerprint of all files, so the content at a path never changes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 const ASK_EACH_TIME: &str = "no-cache";
 const ROOT: &str = "/console/";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// The files, already compressed.
+/// The files of the console, already compressed.
 pub(in crate::http) struct Files {
     fingerprint: String,
     page: Shared,
@@ -36,7 +36,7 @@ impl Files {
         Files { page: Shared::new("text/html; charset=utf-8", page), files: files.collect(), fingerprint }
     }
 
-    /// The answer to a request for the console. `None` for another path.
+    /// The answer to a request for the console's files, or `None` if the path is not one of the console.
     pub fn answer(&self, method: &Method, path: &str) -> Option<Answer> {
         let found = match path {
             "/" | "/console" => Ok(leads(ROOT)),
@@ -48,7 +48,7 @@ impl Files {
         Some(found.map(guarded))
     }
 
-    /// The answer with a file. `None` for a path of the route table.
+    /// The answer with a file, or `None` for a path of the route table.
     fn file(&self, path: &str) -> Option<Answer> {
         if path == "session" {
             return None;

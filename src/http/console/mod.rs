@@ -1,4 +1,4 @@
-//! The console over HTTP: its files, its session, and the data of its first page.
+//! The routes of the console: the files, the session, and the data of the first page.
 
 pub(super) mod board;
 pub(super) mod files;

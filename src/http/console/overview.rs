@@ -1,5 +1,5 @@
-//! `GET /api/v1/overview`: the pipeline stage by stage, for anyone who may read the metrics. It contains no personal
-//! data.
+//! `GET /api/v1/overview` shows the pipeline stage by stage to everybody who may read the metrics. The answer contains
+//! no personal data.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,10 @@ use crate::pipeline::progress::PartitionStatus;
 use crate::source::postgres::status::{State, View};
 use crate::warehouse::Target;
 
-/// The most partitions that are shown individually.
+/// The most partitions that the overview shows individually.
 const PARTITIONS_MAX: usize = 64;
-/// The number of points of the history over which the growth of the held log is measured.
+/// The number of points of the history over which nova measures the growth of the write-ahead log that the slot holds
+/// back.
 const WAL_POINTS: usize = 60;
 
 pub(super) fn here(edge: &Edge) -> Result<(), Problem> {
@@ -50,7 +51,7 @@ pub(in crate::http) fn history(call: &Call<'_>) -> Answer {
     Ok(answers::json(StatusCode::OK, call.edge().console.history().to_string()))
 }
 
-/// The counters at one moment.
+/// The counters from which the console computes rates, at one moment.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counted {
     pub records: u64,
@@ -61,7 +62,7 @@ pub(super) struct Counted {
     pub feeds: u64,
 }
 
-/// The data that is read once for a frame.
+/// The data that nova reads once for a frame of the console.
 pub(super) struct Seen {
     partitions: Vec<PartitionStatus>,
     waits: Vec<(TopicPartition, std::sync::Arc<str>)>,
@@ -101,7 +102,7 @@ impl Seen {
         }
     }
 
-    /// Fills in the values that are no rates.
+    /// Fills in those values of a point that are not rates.
     pub fn gauges(&self, edge: &Edge, point: &mut Point) {
         point.set(Gauge::LagS, self.lag_s);
         point.set(Gauge::DeadLetters, edge.watch.shared.dead_letters() as f64);
@@ -133,7 +134,7 @@ impl Seen {
             }
         });
         let mut all: Vec<_> = each.collect();
-        // Partitions that wait for somebody come first, so that they are never cut off.
+        // The list begins with the partitions that wait for a person, so that the limit does not remove them.
         all.sort_by_key(|one| one.held.is_none());
         all.truncate(PARTITIONS_MAX);
         all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
@@ -169,7 +170,7 @@ impl Seen {
         self.reasons.iter().map(told(Health::Stops)).chain(self.warnings.iter().map(told(Health::Warns))).collect()
     }
 
-    /// How long until Kafka's retention or the slot's limit removes data that nova has not read.
+    /// The time until Kafka's retention or the slot's limit removes data that nova has not read.
     fn runs_out(&self, edge: &Edge, point: &Point) -> Vec<RunsOut> {
         let read_per_s = point.get(Gauge::RecordsPerS).unwrap_or(0.0);
         let mut all: Vec<_> = self
@@ -177,7 +178,8 @@ impl Seen {
             .iter()
             .filter_map(|(name, lag)| {
                 let lag = lag.as_ref().filter(|lag| lag.records.is_some_and(|records| records > 0))?;
-                // Records come as fast as records are deleted, so the distance only changes by what nova reads.
+                // If Kafka receives records as fast as it deletes records, only nova's reading changes the number of
+                // remaining records.
                 let left = lag.headroom_records?;
                 let left_s = (read_per_s >= 1.0 && left > 0).then(|| (left as f64 / read_per_s) as i64);
                 Some(RunsOut { what: format!("retention of {name}"), left, unit: "records", left_s })
@@ -199,7 +201,7 @@ impl Seen {
     }
 }
 
-/// The stage of a reason. A reason begins with its subject.
+/// The stage of the pipeline that a reason is about. A reason's text begins with its subject.
 fn stage_of(reason: &str) -> Stage {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| reason.starts_with(prefix));
     if starts(&["kafka:", "postgres:", "connector:"]) || reason.contains(" s behind the source") {
@@ -211,13 +213,13 @@ fn stage_of(reason: &str) -> Stage {
     if starts(&["the outbox"]) {
         return Stage::Outbox;
     }
-    if starts(&["store:", "stopping"]) || reason.contains("store's disk") {
+    if starts(&["store:", "backup:", "stopping"]) || reason.contains("store's disk") {
         return Stage::Writer;
     }
-    if starts(&["the job", "auth:"]) {
+    if starts(&["the job", "auth:", "jwks:", "redis:"]) {
         return Stage::Memory;
     }
-    // All other reasons are about partitions and dead letters.
+    // All other reasons of readiness are about partitions and dead letters.
     Stage::Decode
 }
 
@@ -296,13 +298,14 @@ fn breakers(edge: &Edge) -> Vec<BreakerTold> {
         BreakerState::HalfOpen => "half-open",
         BreakerState::Open => "open",
     };
-    // The metrics have ClickHouse's breaker even if there is no ClickHouse.
+    // The metrics have the circuit breaker for ClickHouse even if ClickHouse is not configured.
     let here = |target: &str| target != "clickhouse" || edge.watch.warehouse.is_some();
     let states = metrics::breaker_states(edge).filter(|(target, _)| here(target));
     states.map(|(target, state)| BreakerTold { target, state: name(state) }).collect()
 }
 
-/// The generation of each window. A viewer of a list fetches it again when its generation changes.
+/// The generation of the trending list of each window. A viewer of a list fetches the list again when the generation
+/// changes.
 fn generations(edge: &Edge) -> BTreeMap<&'static str, String> {
     let board = &edge.serving.trending;
     let generation = |window: Window| format!("{:016x}", board.last(window).generation);
@@ -360,6 +363,8 @@ mod tests {
             ("dead letters that wait: 3; nova dlq list", Stage::Decode),
             ("100 MiB are free on the store's disk: make room", Stage::Writer),
             ("the outbox is full: consumption waits for ClickHouse", Stage::Outbox),
+            ("backup: the latest one is 40 hours old; nova backup FILE", Stage::Writer),
+            ("redis: cache.redis_url does not answer", Stage::Memory),
             ("clickhouse: it does not answer since 3 s", Stage::Clickhouse),
             ("the job trending keeps failing: x", Stage::Memory),
         ] {

@@ -1,5 +1,6 @@
-//! Samples what the console shows, once for all viewers. A task of the edge makes a frame twice a second while somebody
-//! watches and otherwise once a second, keeps a point of it for the plots, and gives everybody the same bytes.
+//! Samples the data of the console, once for all viewers. A task of the edge makes two frames a second while somebody
+//! watches the console, and otherwise one frame a second. The sampler keeps one point a second for the plots. All
+//! viewers get the same bytes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,16 +14,17 @@ use crate::state::histogram::Histogram;
 
 use super::overview::{self, Counted, Seen};
 
-/// The interval of frames while somebody watches.
+/// The interval of frames while somebody watches the console.
 const TICK: Duration = Duration::from_millis(500);
 /// The seconds over which percentiles of commits are computed.
 const COMMITS_OF_S: usize = 10;
-/// The time over which rates are computed. Shorter rates flicker.
+/// The time over which nova computes rates. Rates over a shorter time flicker.
 const RATE_MS: i64 = 2_000;
-/// The interval at which the structures of memory are measured. It is long, because each measurement locks the state.
+/// The interval between measurements of the memory of each structure. The interval is long, because each measurement
+/// locks the state.
 const MEMORY_EVERY_MS: i64 = 5_000;
 
-/// Samples until it is dropped. It does nothing if there is no console.
+/// Samples data for the console until the future is dropped. The future ends at once if the console is off.
 pub(in crate::http) async fn run(sites: &Sites) {
     if sites.now().edge.gate.settings.console == ConsoleMode::Off {
         return;
@@ -38,12 +40,13 @@ pub(in crate::http) async fn run(sites: &Sites) {
     }
 }
 
-/// The state between two frames. Times are milliseconds since the sampler's start, which no clock can move.
+/// The state of the sampler between two frames. Times are milliseconds since the sampler's start on the monotonic
+/// clock.
 #[derive(Default)]
 pub(super) struct Sampler {
-    /// The counters of the last moments, oldest first.
+    /// The recent values of the counters with their times, oldest first.
     counted: VecDeque<(i64, Counted)>,
-    /// The commits of each second, oldest first.
+    /// The commit times of each recent second, oldest first.
     commits: VecDeque<Histogram>,
     memory: Vec<(&'static str, usize)>,
     memory_ms: Option<i64>,
@@ -69,7 +72,7 @@ impl Sampler {
         let seen = Seen::of(edge);
         let point = self.point(edge, &seen, run_ms);
         if due {
-            // The next point is due one step after this one was due, so that delays do not add up.
+            // The next point is due one step after the time at which this point was due, so that delays do not add up.
             let begun = self.point_ms.map_or(run_ms, |last| (last + STEP_MS).max(run_ms - STEP_MS));
             self.point_ms = Some(begun);
             edge.console.keep(edge.clock.now_ms(), point);

@@ -1,6 +1,7 @@
-//! The session of the console. A token is typed once and exchanged for a cookie that no script can read and that no
-//! other site's request carries. The cookie alone has no effect: only a request with the console's own header, which
-//! another site's page cannot set, counts as its user's (OWASP, "custom request headers").
+//! The session of the console. A person enters a token once, and nova exchanges the token for a cookie. No script can
+//! read the cookie, and the browser does not send the cookie with requests from other sites. nova accepts the cookie
+//! only in a request with the console's own header, which the page of another site cannot set (OWASP, "custom request
+//! headers").
 
 use http::header::{COOKIE, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -15,7 +16,7 @@ use crate::http::error::Problem;
 use crate::http::settings::ConsoleMode;
 use crate::schema::{Uuid, example};
 
-/// The header of the console's requests. The header's value has no meaning.
+/// The header of the console's requests, whose value has no meaning.
 pub(in crate::http) const HEADER: HeaderName = HeaderName::from_static("x-nova-console");
 const COOKIE_NAME: &str = "nova_console";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -28,11 +29,12 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 )]
 pub(in crate::http) struct Session {
     pub signed_in: bool,
-    /// The user of the token. It is null if nobody is signed in.
+    /// The user of the token, or null if nobody is signed in.
     pub user_id: Option<Uuid>,
     /// Whether the token has the role admin.
     pub admin: bool,
-    /// `read` if nothing can be changed from the console, or `full` if the role admin can act.
+    /// The abilities of the console: `read` if the console cannot change anything, or `full` if the role admin can
+    /// change something.
     pub console: &'static str,
 }
 
@@ -47,9 +49,9 @@ impl Session {
     }
 }
 
-/// Whether the request to this host and port comes from the console. `Sec-Fetch-Site` takes precedence, because a proxy
-/// may have changed the host; browsers send it over TLS and to the local machine. Over plain http there is only
-/// `Origin`.
+/// Whether a request to the host and port in `authority` comes from the console. `Sec-Fetch-Site` takes precedence over
+/// `Origin`, because a proxy may have changed the host. Browsers send `Sec-Fetch-Site` only over TLS and to the local
+/// machine, so over plain http nova compares `Origin`.
 fn is_console(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let same = match headers.get(FETCH_SITE) {
         Some(site) => site == "same-origin",
@@ -58,21 +60,22 @@ fn is_console(headers: &HeaderMap, authority: Option<&str>) -> bool {
     same && headers.contains_key(HEADER)
 }
 
-/// Whether the request names no origin, or the origin of this host and port. Pages without an origin send `null`.
+/// Whether the request has no `Origin`, or the origin of the host and port in `authority`. A page without an origin
+/// sends `null`.
 fn own_origin(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     let (origin, more) = (origins.next(), origins.next());
     let Some(origin) = origin else { return true };
     let named = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     let (Some((scheme, host)), Some(authority), None) = (named, authority, more) else { return false };
-    // A browser leaves out the default port of the scheme, and another client may write it.
+    // A browser leaves out the default port of the scheme, and another client may write the port.
     let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     let bare = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
     bare(host) == bare(authority)
 }
 
-/// The token in the console's cookie, if the request may use it. It is an error if the request would change something
-/// and the console may only read.
+/// The token in the console's cookie, if the request may use it. The result is an error if the request would change
+/// something and the console may only read.
 pub(in crate::http) fn cookie_token<'h>(
     mode: ConsoleMode,
     method: &Method,
@@ -95,7 +98,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     pairs.find(|(name, value)| *name == COOKIE_NAME && !value.is_empty()).map(|(_, value)| value)
 }
 
-/// `Set-Cookie` with this value. Without a value it deletes the cookie.
+/// The field `Set-Cookie` that sets the console's cookie to a value, or deletes the cookie if `value` is `None`.
 fn cookie(edge: &Edge, value: Option<&str>) -> Result<HeaderValue, Problem> {
     let secure = if edge.gate.settings.tls_cert.is_some() { "; Secure" } else { "" };
     let ends = if value.is_none() { "; Max-Age=0" } else { "" };

@@ -1,6 +1,7 @@
 //! `GET /api/v1/overview/stream` sends server-sent events (WHATWG HTML, 9.2): first a `snapshot`, then a `patch` (RFC
 //! 7396) twice a second if something has changed, and a comment as a ping after 15 s of silence. A client that reads
-//! slowly gets a new snapshot instead of the patches that it missed. A client that reads nothing is disconnected.
+//! slowly gets a new snapshot instead of the patches that the client missed. A client that reads nothing is
+//! disconnected.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use crate::http::places::Place;
 use super::board::{Frame, VIEWERS_PER_ADDRESS_MAX};
 use super::overview;
 
-/// The most events that wait for a client.
+/// The most server-sent events that wait for a client.
 const QUEUE_MAX_EVENTS: usize = 1;
 const PING: Duration = Duration::from_secs(15);
 const PING_TEXT: Bytes = Bytes::from_static(b": ping\n\n");
-/// A client that takes nothing for this long is disconnected.
+/// nova disconnects a client that takes no event for this time.
 const SLOW: Duration = Duration::from_secs(20);
 
 pub(in crate::http) fn open(edge: &Edge, address: IpAddr) -> Result<Response<Body>, Problem> {
@@ -54,7 +55,7 @@ impl Viewer {
                 _ = closed.wait_for(|closed| *closed) => return,
                 sent = tokio::time::timeout(SLOW, self.sender.send(Ok(event))) => sent,
             };
-            // The client is too slow or has gone.
+            // The client is too slow, or has closed the connection.
             let Ok(Ok(())) = sent else { return };
             event = tokio::select! {
                 biased;

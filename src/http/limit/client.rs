@@ -17,12 +17,13 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The address of the nearest untrusted hop. It is the socket's address or, if the socket is a trusted proxy, the last
-/// address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not a trusted proxy. Anyone may have written the
-/// addresses before it.
+/// The address of the nearest untrusted hop: the socket's address or, if the socket is a trusted proxy, the last
+/// address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not a trusted proxy. nova ignores the addresses
+/// before the nearest untrusted hop, because anyone may have written them.
 ///
-/// A proxy writes one of the two headers and forwards the other as the client sent it. If both are present, only what
-/// both agree on is believed, otherwise the proxy's own address counts.
+/// A proxy writes `X-Forwarded-For` or `Forwarded`, and forwards the other header as the client sent it. If a request
+/// has both headers, nova uses the address that both headers give, or the proxy's own address if the two headers
+/// differ.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let peer = peer.to_canonical();
@@ -41,7 +42,7 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     if plain.is_empty() || by_plain == by_standard { by_standard } else { peer }
 }
 
-/// The first hop, from the nearest one, that is not trusted. A hop without an address hides the hops before it.
+/// The nearest hop that is not a trusted proxy. A hop without an address hides the hops before it.
 fn nearest(peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>, is_trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
     let mut nearest = peer;
     for hop in hops {
@@ -62,8 +63,8 @@ fn node(text: &str) -> Option<IpAddr> {
     address.ok().map(|address: IpAddr| address.to_canonical())
 }
 
-/// The address in `for=` of an element of `Forwarded`. `None` for `unknown`, for a name such as `_hidden`, or if there
-/// is no address.
+/// The address in `for=` of an element of `Forwarded`. The result is `None` for `unknown`, for a name such as
+/// `_hidden`, or if the element has no `for=`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = split_quoted(element, ';').into_iter().filter_map(|pair| pair.split_once('='));
     let mut values = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| value.trim());

@@ -1,33 +1,34 @@
-//! The health of nova itself, as one factor in (0, 1] on every caller's rate.
+//! The health of the node, as one factor between 0 and 1 by which nova multiplies every caller's rate.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The least value of the factor.
+/// The lowest value of the health factor.
 pub const FACTOR_MIN: f64 = 0.1;
-/// Up to these values a signal is healthy.
+/// The highest healthy value of each signal.
 const COMMIT_GOOD_MS: f64 = 100.0;
 const DELAY_GOOD_MS: f64 = 50.0;
 const LAG_GOOD_S: f64 = 60.0;
 const QUEUE_GOOD: f64 = 0.75;
 /// The weight of the newest value in a running mean: of a commit in the mean of commit times, and of a second in the
-/// mean of the queue. Batches fill a queue for a moment, which is normal; a queue that stays full is not.
+/// mean of the queue. Batches fill a queue for a moment, which is normal. Only a queue that stays full is a sign of
+/// poor health.
 const NEWEST_SHARE: f64 = 0.2;
 
-/// The signals of health.
+/// The signals from which nova computes its health.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Signals {
     /// The running mean of the time of durable commits.
     pub commit_ms: f64,
     /// The running mean of the used part of the writer's queue, 0 to 1.
     pub queue: f64,
-    /// How late the runtime wakes a timer, milliseconds.
+    /// The delay with which the runtime wakes a timer, in milliseconds.
     pub delay_ms: f64,
-    /// The age of the oldest record that was not read yet, seconds.
+    /// The age of the oldest record that nova has not read yet, in seconds.
     pub lag_s: f64,
 }
 
-/// The factor: 1 while every signal is good, otherwise in inverse proportion to the worst signal. A full queue halves
-/// it.
+/// The health factor: 1 while every signal is good, otherwise in inverse proportion to the worst signal. A full queue
+/// halves the factor.
 pub fn factor(signals: &Signals) -> f64 {
     let over = |value: f64, good: f64| if value > good { good / value } else { 1.0 };
     let queue = ((signals.queue - QUEUE_GOOD) / (1.0 - QUEUE_GOOD)).clamp(0.0, 1.0);
@@ -40,7 +41,7 @@ pub fn factor(signals: &Signals) -> f64 {
     all.into_iter().fold(1.0, f64::min).max(FACTOR_MIN)
 }
 
-/// The running signals, and the factor computed from them.
+/// The current signals of health, and the health factor computed from them.
 #[derive(Debug)]
 pub struct Health {
     commit_ms: AtomicU64,
@@ -59,14 +60,15 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Notes a commit. The one writer calls this after each commit.
+    /// Notes the time of a commit. Only the writer's thread calls this function.
     pub fn committed(&self, commit_ms: f64) {
         mix(&self.commit_ms, commit_ms);
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Computes the factor, about once a second, from the used part of the queue, the delay of a timer and the lag of
-    /// reading. A second without commits halves the mean of commit times, because the slow commits are over.
+    /// Computes the health factor, about once a second, from the used part of the writer's queue, the delay of a timer
+    /// and the lag of reading. A second without commits halves the mean of commit times, because the slow commits are
+    /// over.
     pub fn tick(&self, queue: f64, delay_ms: f64, lag_s: f64) {
         let commits = self.commits.load(Ordering::Relaxed);
         if self.seen.swap(commits, Ordering::Relaxed) == commits {
@@ -89,7 +91,7 @@ impl Health {
     }
 }
 
-/// Adds a value to a running mean.
+/// Adds a value to a running mean of a health signal.
 fn mix(mean: &AtomicU64, value: f64) -> f64 {
     let before = f64::from_bits(mean.load(Ordering::Relaxed));
     let after = before + (value - before) * NEWEST_SHARE;

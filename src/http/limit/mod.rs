@@ -1,9 +1,10 @@
-//! Limits how much each caller may request, and how much nova accepts in all.
+//! Limits how much each caller may request, and how many requests nova accepts in all.
 //!
-//! The generic cell rate algorithm (ITU-T I.371): a cell is the time at which the caller's backlog is worked off. Each
-//! request moves it by one interval, and a request that would move it further ahead than the burst allows is refused.
-//! Each caller has two cells. The quota's cell runs at the configured rate and answers 429. The health's cell runs at
-//! this rate times the health factor and answers 503. So the two answers are never confused.
+//! The limits use the generic cell rate algorithm (ITU-T I.371). A cell is the theoretical arrival time of the caller's
+//! next request. Each request moves the cell by one interval. nova refuses a request if the cell is further ahead of
+//! now than the burst allows. Each caller has two cells. The cell of the quota runs at the configured rate, and a
+//! request that exceeds it gets 429. The cell of health runs at the configured rate times the health factor, and a
+//! request that exceeds it gets 503.
 
 pub mod client;
 pub mod health;
@@ -23,17 +24,18 @@ use self::health::Health;
 
 /// The number of shards of the map of callers.
 const SHARDS: usize = 64;
-/// The most callers that are remembered at once, about 64 bytes each. Further callers share a cell of their shard.
+/// The most callers that nova remembers at the same time, at about 64 bytes each. If a shard is full, its further
+/// callers share a cell.
 pub const CALLERS_MAX: usize = 262_144;
-/// A burst is the number of requests that the rate allows in this many seconds.
+/// The length of a burst in seconds: a burst is the number of requests that the rate allows in this time.
 const BURST_S: u32 = 2;
-/// The roles `service` and `admin` have a rate this many times as high, because they act for many users.
+/// The factor by which the rate of the roles `service` and `admin` is higher, because they act for many users.
 const SERVICE_FACTOR: u32 = 20;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The kinds of requests that are limited together.
+/// A class of requests that share one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     Feed,
@@ -88,9 +90,9 @@ pub struct LimitSettings {
     pub public_per_s: u32,
     pub probes_per_s: u32,
     pub refused_per_s: u32,
-    /// The node is not ready if it is further behind its source than this, seconds.
+    /// The longest delay behind the source, in seconds, with which the node is ready.
     pub lag_max_s: u32,
-    /// The node is not ready if the store's disk has less free space than this, MiB.
+    /// The smallest free space on the store's disk, in MiB, with which the node is ready.
     pub disk_min_mib: u32,
 }
 
@@ -99,14 +101,16 @@ impl Default for LimitSettings {
         LimitSettings {
             enabled: true,
             feed_per_s: 100,
-            // Trending is made in advance and cheap, needs no token, and many clients may share an address.
+            // The limit of trending is high, because trending lists are made in advance and need no token, and many
+            // clients may share an address.
             trending_per_s: 1_000,
             suggestions_per_s: 50,
             events_per_s: 50,
             admin_per_s: 20,
             // Scrapes and generators of clients make few requests.
             public_per_s: 50,
-            // Probes are cheap, and a load balancer that gets 429 takes the node out of service.
+            // The limit of probes is high, because probes are cheap, and a load balancer that gets 429 takes the node
+            // out of service.
             probes_per_s: 1_000,
             refused_per_s: 50,
             lag_max_s: 300,
@@ -116,7 +120,7 @@ impl Default for LimitSettings {
 }
 
 impl LimitSettings {
-    /// Requests a second of one caller.
+    /// The requests that one caller may make in a second.
     pub fn per_s(&self, class: Class) -> u32 {
         match class {
             Class::Feed => self.feed_per_s,
@@ -151,7 +155,7 @@ impl Caller {
 /// A rate and a burst, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// The interval of requests at the full rate.
+    /// The interval between two requests at the full rate.
     interval_us: u64,
     burst: u64,
 }
@@ -160,17 +164,17 @@ impl Quota {
     /// The quota for a rate from one to a million requests a second.
     pub fn per_s(rate: u32) -> Quota {
         let rate = u64::from(rate.clamp(1, 1_000_000));
-        // The interval is rounded up, so that the rate is never exceeded.
+        // The interval is rounded up, so that callers never exceed the rate.
         Quota { interval_us: 1_000_000_u64.div_ceil(rate), burst: rate * u64::from(BURST_S) }
     }
 
-    /// How far ahead of now a cell may be when a request comes.
+    /// The longest time by which a cell may be ahead of now when nova grants a request.
     fn tolerance_us(self) -> u64 {
         self.interval_us * (self.burst - 1)
     }
 
-    /// Takes one request from a cell at `now_us`. A request moves the cell by `interval_us`, but at least by the
-    /// quota's own interval.
+    /// Takes one request from a cell at `now_us`, which moves the cell by `interval_us`. `interval_us` is at least the
+    /// interval of the quota.
     fn take(self, cell: &AtomicU64, now_us: u64, interval_us: u64) -> Result<u64, u64> {
         let mut seen = cell.load(Ordering::Relaxed);
         loop {
@@ -186,7 +190,7 @@ impl Quota {
         }
     }
 
-    /// How many requests a cell that is `ahead_us` ahead still allows at once.
+    /// The number of requests that a cell still allows at once if the cell is `ahead_us` ahead of now.
     fn remaining(self, ahead_us: u64, interval_us: u64) -> u64 {
         match self.tolerance_us().checked_sub(ahead_us) {
             Some(room_us) => room_us / interval_us + 1,
@@ -205,17 +209,17 @@ struct Cells {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     Granted,
-    /// The caller's quota is used up.
+    /// The caller has used up the quota.
     OverQuota {
         retry_after_us: u64,
     },
-    /// The node is not healthy enough.
+    /// The node is not healthy enough to answer the request.
     Shed {
         retry_after_us: u64,
     },
 }
 
-/// A decision, and the values of the headers.
+/// The decision about a request, and the values of the answer's rate limit headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub decision: Decision,
@@ -231,8 +235,8 @@ impl Verdict {
         self.decision == Decision::Granted
     }
 
-    /// Writes `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: `q` requests in `w`
-    /// seconds, of which `r` are left for the next `t` seconds.
+    /// Writes the headers `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: `q`
+    /// requests in `w` seconds, of which `r` are left for the next `t` seconds.
     pub fn write(&self, headers: &mut HeaderMap) {
         let name = self.class.name();
         let policy = format!("\"{name}\";q={};w={BURST_S}", self.quota.burst);
@@ -277,7 +281,7 @@ impl Decisions {
 
 type Shard = RwLock<HashMap<(Class, Caller), Cells>>;
 
-/// The limits, and the cells of all callers.
+/// The configured limits, and the cells of all callers.
 pub struct Limiter {
     settings: LimitSettings,
     pub health: std::sync::Arc<Health>,
@@ -295,7 +299,7 @@ impl Limiter {
         Limiter { settings, health, started, hasher, shards, decisions: Decisions::default() }
     }
 
-    /// Microseconds on the clock of the cells, which never jumps.
+    /// The time on the monotonic clock of the cells, in microseconds.
     pub fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
     }
@@ -304,7 +308,7 @@ impl Limiter {
         &self.settings
     }
 
-    /// Takes one request of a class from a caller's quota. `None` if limits are off.
+    /// Takes one request of a class from a caller's quota, or returns `None` if limits are off.
     pub fn check(&self, class: Class, caller: Caller, now_us: u64) -> Option<Verdict> {
         if !self.settings.enabled {
             return None;
@@ -361,7 +365,8 @@ impl Limiter {
         use_cells(callers.entry(key).or_default())
     }
 
-    /// Forgets callers whose whole burst is available again, which changes no decision.
+    /// Forgets callers whose whole burst is available again. A caller with a whole burst needs no memory, so the sweep
+    /// changes no decision.
     pub fn sweep(&self, now_us: u64) {
         self.shards.iter().for_each(|(shard, _)| sweep(&mut shard.write(), now_us));
     }

@@ -14,11 +14,11 @@ fn user(number: u128) -> Caller {
     Caller::User { id: Id::from_u128(number), service: false }
 }
 
-/// Checks that no interval between two grants allows more than burst + rate · t.
+/// Checks that no interval of t seconds between two grants has more than burst + rate · t grants.
 fn never_more_than_promised(granted: &mut [u64], per_s: u32) -> Result<(), TestCaseError> {
     granted.sort_unstable();
     let burst = u64::from(per_s * BURST_S);
-    // This is the surplus, beyond the rate, of the worst interval that ends here.
+    // `best` gives the beginning of the interval with the most grants beyond the rate.
     let mut best = f64::INFINITY;
     for (place, at_us) in granted.iter().enumerate() {
         let allowed = f64::from(per_s) * *at_us as f64 / 1e6;
@@ -71,7 +71,7 @@ proptest! {
                 Decision::OverQuota { retry_after_us } | Decision::Shed { retry_after_us } => {
                     now_us += retry_after_us;
                     let next = limiter.check(Class::Feed, user(1), now_us).unwrap();
-                    // Once health no longer limits, the quota may be the next limit.
+                    // When the health of the node no longer refuses the caller, the quota may refuse the caller.
                     prop_assert!(next.decision == Decision::Granted || delay_ms > 50, "{:?}", next);
                 }
             }
@@ -110,8 +110,8 @@ fn quota_and_health_are_never_mixed_up() {
     let healthy: Vec<_> = (0..40).map(|_| ask(user(1), 0)).collect();
     assert!(healthy[..20].iter().all(|decision| *decision == Decision::Granted));
     assert!(healthy[20..].iter().all(|decision| matches!(decision, Decision::OverQuota { .. })));
-    // The node is not healthy. A caller within the quota is only ever refused because of health. A caller beyond it is
-    // then refused because of the quota.
+    // If the node is not healthy, nova refuses a caller within the quota only because of the node's health, and a
+    // caller beyond the quota because of the quota.
     limiter.health.tick(0.0, 500.0, 0.0);
     let slow: Vec<_> = (0..100).map(|n| ask(user(2), n * 100_000)).collect();
     let shed = slow.iter().filter(|decision| matches!(decision, Decision::Shed { .. })).count();
@@ -119,7 +119,7 @@ fn quota_and_health_are_never_mixed_up() {
     assert!(slow.iter().all(|decision| !matches!(decision, Decision::OverQuota { .. })));
     let greedy = (0..40).map(|_| ask(user(3), 0));
     assert_eq!(greedy.filter(|decision| matches!(decision, Decision::OverQuota { .. })).count(), 20);
-    // Another caller is not affected.
+    // The refusals of one caller do not affect another caller.
     assert_eq!(ask(user(4), 0), Decision::Granted);
     let counts: u64 = limiter.decisions.all().map(|(_, _, count)| count).sum();
     assert_eq!(counts, 40 + 100 + 40 + 1);
@@ -132,7 +132,7 @@ fn callers_are_bounded_and_swept() {
         limiter.check(Class::Feed, user(number), 0);
     }
     assert!(limiter.callers() <= CALLERS_MAX);
-    // Further callers share a cell and are still limited.
+    // Callers above the limit of remembered callers share a cell, so nova still limits them.
     let strangers = (0..1_000).filter(|n| {
         let verdict = limiter.check(Class::Feed, user(1 << 100 | n), 0).unwrap();
         verdict.decision == Decision::Granted

@@ -1,4 +1,4 @@
-//! Turns figures into metrics.
+//! Turns nova's figures into metrics of Prometheus.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -15,7 +15,7 @@ use crate::state::histogram::Histogram as Counts;
 pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) type Real = Gauge<f64, AtomicU64>;
 
-/// Buckets in seconds, from a fraction of a millisecond to what a person notices.
+/// The bounds of a histogram's buckets in seconds, from a fraction of a millisecond to a delay that a person notices.
 pub(super) const SECONDS: [f64; 14] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
@@ -27,7 +27,7 @@ pub(super) fn gauges(to: &mut Registry, name: &str, help: &str, values: impl Int
     to.register(name, help, family);
 }
 
-/// Counters under `name` without its `_total`, which the encoder adds.
+/// Registers counters with labels. `name` has no suffix `_total`, because the encoder adds the suffix.
 pub(super) fn counters(to: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) {
     let family = Family::<Labels, Counter>::default();
     for (labels, value) in values {
@@ -36,7 +36,7 @@ pub(super) fn counters(to: &mut Registry, name: &str, help: &str, values: impl I
     to.register(name, help, family);
 }
 
-/// A gauge without labels.
+/// Registers a gauge without labels.
 pub(super) fn whole(to: &mut Registry, name: &str, help: &str, value: usize) {
     let gauge = Gauge::<i64>::default();
     gauge.set(value as i64);
@@ -49,14 +49,14 @@ pub(super) fn real(to: &mut Registry, name: &str, help: &str, value: f64) {
     to.register(name, help, gauge);
 }
 
-/// A counter without labels.
+/// Registers a counter without labels.
 pub(super) fn total(to: &mut Registry, name: &str, help: &str, value: u64) {
     let counter = Counter::<u64>::default();
     counter.inc_by(value);
     to.register(name, help, counter);
 }
 
-/// A counter of seconds without labels.
+/// Registers a counter of seconds without labels.
 pub(super) fn real_total(to: &mut Registry, name: &str, help: &str, value: f64) {
     let counter = Counter::<f64, AtomicU64>::default();
     counter.inc_by(value);
@@ -108,7 +108,7 @@ impl EncodeMetric for Seconds {
     }
 }
 
-/// Several such histograms with labels.
+/// Several of nova's histograms with labels, as Prometheus histograms of seconds.
 #[derive(Debug)]
 pub(super) struct SecondsOf(pub Vec<(Labels, Seconds)>);
 

@@ -1,10 +1,10 @@
-//! The memory of each structure.
+//! The metrics of the memory of each structure.
 
 use crate::cache::Cache as _;
 use crate::http::edge::Edge;
 use crate::state::STRUCTURES;
 
-/// Bytes of each structure.
+/// The bytes that each structure of nova takes in memory.
 pub(in crate::http) fn memory(edge: &Edge) -> impl Iterator<Item = (&'static str, usize)> {
     let observed = &edge.watch.observed;
     let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.serving.state.read())));

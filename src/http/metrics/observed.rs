@@ -13,7 +13,7 @@ use crate::state::histogram::Histogram as Counts;
 
 use super::family::{Real, SECONDS};
 
-/// Figures that threads and routes count.
+/// The figures that threads and routes count for the metrics.
 #[derive(Debug)]
 pub struct Observed {
     pub events_ingested: Counter,
@@ -22,7 +22,7 @@ pub struct Observed {
     pub(super) recovery_seconds: Real,
     commits: AtomicU64,
     pub(super) commit_seconds: Histogram,
-    /// The commits since this was last taken, in microseconds.
+    /// The times of the commits since the last call of `take_recent_commits`, in microseconds.
     recent_commits: Mutex<Counts>,
     pub(super) processing_seconds: Histogram,
     pub(super) publish_ms: Histogram,
@@ -59,7 +59,7 @@ impl Default for Observed {
 }
 
 impl Observed {
-    /// Notes that the store was recovered, and how long it took.
+    /// Notes that nova has recovered the store, and how long the recovery took.
     pub fn recovered(&self, took: Duration, dead_letters: u64, dedup_keys: u64) {
         self.recovery_seconds.set(took.as_secs_f64());
         self.dead_letters.set(dead_letters as i64);
@@ -71,7 +71,7 @@ impl Observed {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// The times of the commits since the last call, microseconds.
+    /// The times of the commits since the last call of this function, in microseconds.
     pub(in crate::http) fn take_recent_commits(&self) -> Counts {
         std::mem::take(&mut *self.recent_commits.lock())
     }

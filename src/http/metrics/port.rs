@@ -1,4 +1,4 @@
-//! The metrics of the Redis port and the cache behind it.
+//! The metrics of the Redis port and of its embedded cache.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,29 +1,29 @@
-//! The state of the Redis port for the metrics, and the counts of its threads.
+//! The state of the Redis port for the metrics, and the counts of the port's threads.
 
 use std::sync::atomic::AtomicU64;
 
 use crate::cache::Embedded;
 
-/// The groups by which commands are counted, in the order of [`PortCounts::commands`].
+/// The groups of Redis commands that have a count each, in the order of [`PortCounts::commands`].
 pub const PORT_GROUPS: [&str; 8] =
     ["connection", "keys", "strings", "hashes", "sets", "sorted_sets", "server", "unknown"];
 
-/// The counts of the port's threads.
+/// The counts of the threads of the Redis port.
 #[derive(Debug, Default)]
 pub struct PortCounts {
     /// The number of open connections.
     pub open: AtomicU64,
     /// The number of accepted connections.
     pub connections: AtomicU64,
-    /// The number of connections that were refused because there was no place.
+    /// The number of connections that the Redis port refused because it had no free place.
     pub refused: AtomicU64,
-    /// The number of commands by group.
+    /// The number of Redis commands by group.
     pub commands: [AtomicU64; PORT_GROUPS.len()],
-    /// The number of commands that were answered with an error.
+    /// The number of Redis commands that nova answered with an error.
     pub errors: AtomicU64,
 }
 
-/// The state of the port for the metrics.
+/// The state of the Redis port for the metrics.
 pub struct PortWatch {
     pub cache: Embedded,
     pub counts: PortCounts,

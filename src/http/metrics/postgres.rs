@@ -1,5 +1,5 @@
-//! The metrics of PostgreSQL followed directly: the slot, how far the store is behind it, and the findings. There are
-//! none if changes come from Kafka.
+//! The metrics of the direct connection to PostgreSQL: the replication slot, the store's lag behind the slot, and the
+//! findings. nova has no such metrics if changes come from Kafka.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use crate::source::postgres::status::State;
 
 use super::family::{Real, gauges, labels, one, total, whole};
 
-/// The values of `pg_replication_slots.wal_status`, and `none` if there is no slot.
+/// The values of `pg_replication_slots.wal_status`, and `none` if the slot does not exist.
 const WAL_STATUSES: [&str; 5] = ["reserved", "extended", "unreserved", "lost", "none"];
 
 pub(super) fn postgres(watch: &Watch, to: &mut Registry) {
@@ -47,7 +47,7 @@ pub(super) fn postgres(watch: &Watch, to: &mut Registry) {
     gauges(to, "nova_pg_findings", "1 for each finding that stands; docs/postgres.md has them", found);
 }
 
-/// A gauge without labels, if its value is known.
+/// Registers a gauge without labels, if the value is known.
 fn real(to: &mut Registry, name: &str, help: &str, value: Option<f64>) {
     if let Some(value) = value {
         let gauge = Real::default();

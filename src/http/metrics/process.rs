@@ -1,4 +1,4 @@
-//! The metrics of the process, under the names that Prometheus's client libraries use for every process.
+//! The metrics of the process, under the names that the client libraries of Prometheus use.
 
 use std::sync::OnceLock;
 
@@ -16,7 +16,7 @@ const START_TICKS: usize = 19;
 const VIRTUAL_BYTES: usize = 20;
 const RESIDENT_PAGES: usize = 21;
 
-/// Adds the metrics of the process. There are none if the kernel has no `/proc`.
+/// Adds the metrics of the process. The function adds nothing if the kernel has no `/proc`.
 pub(super) fn process(to: &mut Registry) {
     let format = STORE_FORMAT.to_string();
     let build = labels([("version", VERSION), ("commit", COMMIT), ("store_format", &format)]);
@@ -44,13 +44,13 @@ pub(super) fn process(to: &mut Registry) {
 /// The fields of `/proc/self/stat` as numbers.
 fn stat() -> Option<impl Fn(usize) -> f64> {
     let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name is in parentheses, and may contain parentheses itself.
+    // The program's name is in parentheses, and the name itself may contain parentheses.
     let (_, fields) = text.rsplit_once(')')?;
     let fields: Vec<f64> = fields.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
     Some(move |place: usize| fields.get(place).copied().unwrap_or(0.0))
 }
 
-/// When the machine was booted, seconds since 1970. The time of the boot does not change.
+/// The time of the machine's boot in seconds since 1970, which nova reads only once.
 fn booted_s() -> Option<f64> {
     static BOOTED_S: OnceLock<Option<f64>> = OnceLock::new();
     let read = || {

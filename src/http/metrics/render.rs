@@ -1,4 +1,4 @@
-//! The text of all metrics. This file has the groups without a file of their own.
+//! The text of all metrics. This file also has the groups of metrics without a file of their own.
 
 use std::fmt;
 use std::sync::atomic::Ordering;

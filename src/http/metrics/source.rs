@@ -1,4 +1,4 @@
-//! The metrics of Kafka: what is read, how far nova is behind, and librdkafka's statistics.
+//! The metrics of Kafka: the records that nova reads, nova's lag, and librdkafka's statistics.
 
 use std::sync::atomic::Ordering;
 
@@ -48,7 +48,7 @@ pub(super) fn source(watch: &Watch, log: &Log, to: &mut Registry) {
     consumer(&kafka.figures(), to);
 }
 
-/// librdkafka's statistics of the consumer.
+/// Registers librdkafka's statistics of the consumer.
 fn consumer(figures: &Figures, to: &mut Registry) {
     total(to, "nova_kafka_sent_bytes", "Bytes of the consumer's requests", figures.sent_bytes);
     total(to, "nova_kafka_received_bytes", "Bytes of the brokers' answers", figures.received_bytes);

@@ -13,10 +13,10 @@ use super::render::render;
 
 pub(in crate::http) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub(in crate::http) const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How long a text of metrics is reused, microseconds.
+/// The time for which nova reuses a text of metrics, in microseconds.
 const KEPT_US: u64 = 1_000_000;
 
-/// The last text in each format.
+/// The last text of the metrics in each format.
 #[derive(Default)]
 pub(in crate::http) struct Scrapes {
     openmetrics: Kept<u64>,
@@ -24,8 +24,9 @@ pub(in crate::http) struct Scrapes {
 }
 
 impl Scrapes {
-    /// Answers `GET /metrics`: OpenMetrics for a client that accepts it, otherwise the older format. The text is made
-    /// at most once a second, but for each request in a server for tests.
+    /// Answers `GET /metrics`: OpenMetrics for a client that accepts this format, otherwise Prometheus's older format.
+    /// nova makes the text of the metrics at most once a second. A server for tests makes a new text of the metrics for
+    /// each request.
     pub fn answer(&self, edge: &Edge, request: &HeaderMap) -> Result<Response<Full<Bytes>>, Problem> {
         let openmetrics = wants_openmetrics(request);
         let make = || {
@@ -38,7 +39,8 @@ impl Scrapes {
         let kept = if openmetrics { &self.openmetrics } else { &self.classic };
         let second = edge.gate.limiter.now_us() / KEPT_US;
         let scrape = match edge.testing {
-            // A test must read the effect of its last call.
+            // A server for tests makes a new text for each request, because a test must see the effect of its last
+            // call.
             Some(_) => make(),
             None => kept.get(second, |_| make()),
         };
@@ -48,7 +50,7 @@ impl Scrapes {
     }
 }
 
-/// Whether `Accept` (RFC 9110 §12.5.1) has OpenMetrics, and not plain text before it.
+/// Whether `Accept` (RFC 9110 §12.5.1) prefers OpenMetrics to plain text.
 fn wants_openmetrics(request: &HeaderMap) -> bool {
     let (mut openmetrics, mut plain) = (0.0_f32, 0.0_f32);
     let values = request.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -68,7 +70,7 @@ fn wants_openmetrics(request: &HeaderMap) -> bool {
 
 /// Converts OpenMetrics to Prometheus's text format 0.0.4
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/>): a counter is declared by the name of its samples,
-/// with `_total`; there are no units and no end mark.
+/// with `_total`, and the text has no units and no end mark.
 fn classic(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len());
     let mut lines = openmetrics.lines().peekable();

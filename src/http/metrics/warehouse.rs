@@ -14,7 +14,8 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::family::{counters, gauges, labels, one, total};
 
-/// The code of a server that answers, but whose tables cannot be made or read. Nothing is delivered.
+/// The code of the finding that ClickHouse answers, but nova cannot make or read the tables there, and delivers no
+/// rows.
 const NOT_PREPARED: &str = "not-prepared";
 
 pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
@@ -41,7 +42,7 @@ pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     gauges(to, "nova_outbox_stalled", "1 while a table takes no rows before a person acts", stalled);
     let mut findings = BTreeMap::<&str, f64>::new();
     status.findings().iter().for_each(|finding| *findings.entry(finding.code).or_default() += 1.0);
-    // A server that does not answer at all is reported by the breaker.
+    // The circuit breaker already reports a server that does not answer at all.
     if status.unprepared().is_some() && matches!(status.breaker_state(), BreakerState::Closed) {
         findings.insert(NOT_PREPARED, 1.0);
     }
@@ -77,7 +78,7 @@ pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     }
 }
 
-/// The breaker of each server that nova asks.
+/// The state of the circuit breaker for each server that nova asks.
 pub(in crate::http) fn breaker_states(edge: &Edge) -> impl Iterator<Item = (&'static str, BreakerState)> {
     let redis = edge.serving.shared_cache.as_ref().map(|shared| match shared.cache.stats().breaker_open {
         true => BreakerState::Open,

@@ -1,10 +1,10 @@
-//! The headers of answers.
+//! The headers of answers in the OpenAPI document.
 
 use serde_json::{Map, Value, json};
 
 use crate::http::route::{Content, Operation};
 
-/// The name, the key of the component, the description, the type, and whether the header is always present.
+/// A header of answers: its name, the key of its component, its description, its type, and whether every answer has it.
 type Header = (&'static str, &'static str, &'static str, &'static str, bool);
 
 const ALL: [Header; 13] = [
@@ -23,7 +23,7 @@ const ALL: [Header; 13] = [
     ("Accept-Encoding", "Codings", "Content codings that a body may have, where it had another.", "string", false),
 ];
 
-/// Each header as a component.
+/// Each header of answers as a component of the OpenAPI document.
 pub(super) fn components() -> Value {
     let each = ALL.iter().map(|(_, key, help, kind, required)| {
         let header = json!({ "description": help, "required": required, "schema": { "type": kind } });
@@ -32,7 +32,7 @@ pub(super) fn components() -> Value {
     Value::Object(each.collect())
 }
 
-/// The headers of every answer, both of hyper and of the lane.
+/// The headers of every answer, whether hyper or the lane sends the answer.
 const COMMON: [&str; 6] =
     ["X-Request-ID", "traceparent", "Server-Timing", "Cache-Control", "RateLimit-Policy", "RateLimit"];
 
@@ -49,7 +49,7 @@ pub(super) fn of_answer(operation: &Operation, status: u16) -> Value {
     })
 }
 
-/// The headers of a problem.
+/// The headers of an answer with a problem.
 pub(super) fn of_problem(status: u16) -> Value {
     named(|name| match name {
         "Retry-After" => matches!(status, 429 | 503),

@@ -12,12 +12,12 @@ use super::route::{Access, Content, Kind, Operation, Parameter, Routes, Tag};
 
 use self::schemas::Schemas;
 
-/// The status with which hyper itself answers.
+/// The status with which hyper itself answers a request whose head is too long.
 const HEAD_TOO_LONG: u16 = 431;
 /// The media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
 
-/// The document of a listener's routes.
+/// Makes the OpenAPI document of a listener's routes.
 pub(super) fn document(routes: &Routes) -> Value {
     let (mut paths, mut schemas) = (Map::new(), Schemas::default());
     for operation in routes.operations() {
@@ -128,7 +128,7 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
     Value::Object(out)
 }
 
-/// The problems of all operations.
+/// The answers with problems, as components that all operations share.
 fn problems(routes: &Routes, schemas: &mut Schemas) -> Value {
     let statuses: BTreeSet<u16> = routes.operations().flat_map(Operation::problems).collect();
     let each = statuses.into_iter().map(|status| {
@@ -136,7 +136,7 @@ fn problems(routes: &Routes, schemas: &mut Schemas) -> Value {
         let headers = headers::of_problem(status);
         (named(status), json!({ "description": reason(status), "headers": headers, "content": content }))
     });
-    // Such a head is not read, so it is unknown which operation it is for.
+    // nova does not read a head that is too long, so the answer belongs to no operation.
     let too_long = json!({ "description": "The head is longer than 16 KiB, or has more than 64 fields." });
     Value::Object(each.chain([(named(HEAD_TOO_LONG), too_long)]).collect())
 }
@@ -156,7 +156,7 @@ fn content(operation: &Operation, schemas: &mut Schemas) -> Option<Value> {
         Content::Json(form) => {
             let schema = schemas.answer(form);
             let mut answer = json!({ "schema": schema });
-            // Some readers of the document look for an example only at the answer.
+            // Some tools that read the OpenAPI document look for an example only at the answer.
             if let Some(example) = schemas.example(&answer["schema"]) {
                 answer["example"] = example;
             }

@@ -1,4 +1,4 @@
-//! The schemas of requests and answers. The schemas are made from the types and named as components.
+//! The schemas of requests and answers, which nova makes from the types and names as components.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::{RecursiveTransform, Transform as _};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::http::error::ProblemDetails;
 use crate::http::route::Form;
 
-/// Makes each schema once.
+/// Makes the schema of each type once.
 pub(super) struct Schemas {
     requests: SchemaGenerator,
     answers: SchemaGenerator,
@@ -39,7 +39,7 @@ impl Schemas {
         form(&mut self.answers).to_value()
     }
 
-    /// The first example of an answer's named schema.
+    /// The first example in the named schema of an answer.
     pub fn example(&self, answer: &Value) -> Option<Value> {
         let (_, name) = answer["$ref"].as_str()?.rsplit_once('/')?;
         self.answers.definitions().get(name)?["examples"].get(0).cloned()
@@ -49,7 +49,7 @@ impl Schemas {
         self.answers.subschema_for::<ProblemDetails<'_>>().to_value()
     }
 
-    /// All named schemas.
+    /// All named schemas, as components of the OpenAPI document.
     pub fn components(mut self) -> Value {
         let mut all = self.requests.take_definitions(true);
         let mut answers = self.answers.take_definitions(true);
@@ -67,7 +67,8 @@ fn transform(value: &mut Value, steps: &[fn(&mut Schema)]) {
     }
 }
 
-/// Adds the bounds of Rust's integers, if no narrower bound is stated. A number in a request is first read as an `i64`.
+/// Adds the bounds of Rust's integer types to a schema that states no narrower bounds. nova first reads a number of a
+/// request as an `i64`.
 fn bounded(schema: &mut Schema) {
     let (min, max) = match schema.get("format").and_then(Value::as_str) {
         Some("uint32") => (0, i64::from(u32::MAX)),
@@ -82,8 +83,8 @@ fn bounded(schema: &mut Schema) {
     }
 }
 
-/// Removes formats of Rust's types and line breaks of comments, which mean nothing to clients. A default that is null
-/// or empty is removed, too.
+/// Removes the formats of Rust's types and the line breaks of comments from a schema, because they mean nothing to
+/// clients. The function also removes a schema's default if it is null or empty.
 fn plain(schema: &mut Schema) {
     let rust = |format: &str| ["int", "uint", "double", "float"].iter().any(|begin| format.starts_with(begin));
     if schema.get("format").and_then(Value::as_str).is_some_and(rust) {
@@ -98,7 +99,7 @@ fn plain(schema: &mut Schema) {
     }
 }
 
-/// Puts all words of an enumeration into one list, even if some of them have descriptions.
+/// Puts all words of an enumeration into one list, even if some words have descriptions.
 fn enumerated(schema: &mut Schema) {
     let words = |one: &Value| match (&one["const"], &one["enum"]) {
         (word @ Value::String(_), _) => Some(vec![word.clone()]),
@@ -112,7 +113,8 @@ fn enumerated(schema: &mut Schema) {
     schema.insert("enum".to_owned(), words.concat().into());
 }
 
-/// An answer has a member that is null, or leaves it out, but never either: a member that may be left out is not null.
+/// A member of an answer may be null or may be missing, but never both. So the schema of a member that may be missing
+/// must not allow null.
 fn left_out(schema: &mut Schema) {
     let named: Vec<_> =
         schema.get("required").and_then(Value::as_array).map(|names| names.to_vec()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The routes for people with the role admin, who look at data and decide.
+//! The routes for people with the role admin.
 
 use http::Method;
 
@@ -14,7 +14,7 @@ use crate::pipeline::dead::Whole;
 use super::operation::{Content, Handler, Kind, Operation as O, Parameter, Tag, form, parameter};
 use super::parameters::{ALGORITHM, WINDOW};
 
-/// The limit of a listing.
+/// The parameter `limit` of a listing.
 const LIMIT: Parameter =
     parameter("limit", Kind::Integer { min: 1, max: 1_000 }, "How many; 100 where it is left out.");
 const AFTER: Parameter = parameter("after", Kind::Integer { min: 0, max: u64::MAX }, "Only later ids.");
@@ -32,7 +32,7 @@ pub(super) fn operations() -> Vec<O> {
     all
 }
 
-/// The searches of the console.
+/// The operations for the searches of the console.
 fn found() -> Vec<O> {
     let search = Handler::Admin(|call| Box::pin(admin::search(call.edge(), call)));
     let user = Handler::Admin(|call| Box::pin(admin::user_card(&call.edge().serving, call)));
@@ -249,7 +249,8 @@ fn store() -> Vec<O> {
     ]
 }
 
-/// Lists for any time. The lists for users are always for the present.
+/// The operations that answer with lists for any time. The operations for users always answer with the lists for the
+/// present.
 fn lists() -> Vec<O> {
     const NOW: Parameter =
         parameter("now", Kind::Text { min: 1, max: admin::NOW_MAX_BYTES }, "For when, RFC 3339 or epoch milliseconds.");

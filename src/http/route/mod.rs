@@ -1,5 +1,5 @@
-//! The route table: the operations, who may use them, which quota they use, their handlers, their requests and their
-//! answers. Dispatch, `/openapi.json` and the test that walks every operation read the same rows.
+//! The route table has a row for each operation: its access rule, its quota, its handler, its request and its answers.
+//! The dispatch of requests, `/openapi.json` and the tests of all operations use the rows of the route table.
 
 mod admin;
 mod operation;
@@ -21,33 +21,33 @@ pub(super) const ADMIN_PATHS: &str = "/api/v1/admin/";
 /// One path and its operations.
 struct Path {
     operations: Vec<Operation>,
-    /// The methods of the path, for `Allow`.
+    /// The methods of the path, as the header `Allow` lists them.
     methods: &'static str,
 }
 
-/// The table, prepared for look-ups.
+/// The route table, prepared for look-ups.
 pub(super) struct Routes {
     router: Router<usize>,
     paths: Vec<Path>,
 }
 
-/// The result of a look-up by path and method.
+/// The result of a look-up in the route table by path and method.
 pub(super) enum Found<'r, 'p> {
-    /// The operation, and the part of the path that it names.
+    /// The operation, and the part of the path that is its parameter.
     Operation(&'r Operation, Option<&'p str>),
-    /// The path has only other methods.
+    /// The path exists, but not with the requested method.
     Methods(&'static str),
     Nothing,
 }
 
 impl Routes {
-    /// The operations of a listener: all of them, or those of the API or of the admin listener.
+    /// The operations of a listener: all operations, or only the operations of the API or of the admin listener.
     pub fn new(plane: Option<Plane>) -> Result<Routes, matchit::InsertError> {
         let here = |operation: &Operation| plane.is_none_or(|plane| [plane, Plane::Both].contains(&operation.plane));
         Routes::of(public::operations().into_iter().chain(admin::operations()).filter(here))
     }
 
-    /// All operations, and those that only a server for tests has.
+    /// All operations, including the operations that only a server for tests has.
     pub fn testing() -> Result<Routes, matchit::InsertError> {
         Routes::of(public::operations().into_iter().chain(admin::operations()).chain(testing::operations()))
     }
@@ -72,7 +72,7 @@ impl Routes {
     pub fn find<'p>(&self, method: &Method, path: &'p str) -> Found<'_, 'p> {
         let Ok(matched) = self.router.at(path) else { return Found::Nothing };
         let path = &self.paths[*matched.value];
-        // HEAD is answered like GET, without the body.
+        // nova answers HEAD like GET, without the body.
         let method = if method == Method::HEAD { &Method::GET } else { method };
         match path.operations.iter().find(|operation| operation.method == *method) {
             Some(operation) => Found::Operation(operation, matched.params.iter().next().map(|(_, value)| value)),
@@ -91,7 +91,7 @@ fn methods(operations: &[Operation]) -> &'static str {
         return if has(Method::GET) { "GET, HEAD, PUT" } else { "PUT, DELETE" };
     }
     if operations.iter().any(|operation| operation.method == Method::GET && operation.streams()) {
-        // The reason for a HEAD is unknown before the answer is made.
+        // A path that streams does not allow HEAD, because nova does not know the status before it makes the answer.
         return "GET";
     }
     match (has(Method::GET), has(Method::POST), has(Method::DELETE)) {

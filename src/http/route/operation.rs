@@ -12,37 +12,38 @@ use crate::http::error::Problem;
 use crate::http::limit::Class;
 use crate::http::pieces::Body;
 
-/// Who may use an operation.
+/// The callers who may use an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Access {
     Anyone,
-    /// Everybody with a valid token.
+    /// Every caller with a valid token may use the operation.
     User,
-    /// Everybody whose token has the role admin.
+    /// Only callers whose token has the role admin may use the operation.
     Admin,
 }
 
-/// The function that answers, which also decides who may use the operation.
+/// The function that answers an operation's requests. The kind of the handler also says who may use the operation.
 #[derive(Clone, Copy)]
 pub(in crate::http) enum Handler {
     /// Anyone may call, and the answer is ready at once.
     Anyone(fn(&Call<'_>) -> Answer),
     /// Anyone may call, and the answer is a stream.
     Stream(fn(&Call<'_>, IpAddr) -> Result<Response<Body>, Problem>),
-    /// A user may call, and the answer is ready at once. It is about the user or, with `user_id` and the right role,
-    /// about another user. The audit names an admin's read by `looked`.
+    /// A user may call, and the answer is ready at once. The answer is about the user or, with `user_id` and the right
+    /// role, about another user. `looked` is the action in the audit when an admin reads another user's answer.
     Whose { looked: &'static str, answer: fn(&Call<'_>, &Subject) -> Answer },
     /// A user may call, and the answer waits for a body, the store or the writer.
     User(for<'a> fn(UserCall<'a>) -> Waits<'a>),
     /// The role admin may call, and the answer waits for a body, the store or the writer.
     Admin(for<'a> fn(UserCall<'a>) -> Waits<'a>),
-    /// Anyone may call, and the answer waits. These are the control routes of a server for tests.
+    /// Anyone may call, and the answer waits. Only the control routes of a server for tests have a handler of the kind
+    /// `Test`.
     Test(for<'a> fn(UserCall<'a>) -> Waits<'a>),
     /// The role admin may call, and the answer comes piece by piece.
     AdminStream(for<'a> fn(UserCall<'a>) -> Opens<'a>),
 }
 
-/// The listener of an operation, if there is a separate admin listener.
+/// The listener of an operation, if the node has a separate admin listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Plane {
     Api,
@@ -50,7 +51,7 @@ pub(in crate::http) enum Plane {
     Both,
 }
 
-/// The groups of operations in the document.
+/// The groups of operations in the OpenAPI document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Tag {
     Feed,
@@ -79,7 +80,7 @@ impl Tag {
         Tag::Testing,
     ];
 
-    /// The name of the group, and its description.
+    /// The name and the description of a group of operations.
     pub const fn told(self) -> (&'static str, &'static str) {
         match self {
             Tag::Feed => ("feed", "Feeds of users."),
@@ -96,7 +97,7 @@ impl Tag {
     }
 }
 
-/// A parameter of the query or the head: its name, its allowed values, its description.
+/// A parameter of a request's query or head, with its name, its allowed values and its description.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Parameter {
     pub name: &'static str,
@@ -106,7 +107,7 @@ pub(in crate::http) struct Parameter {
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) enum Kind {
-    /// A text of any length that fits into a head.
+    /// A text of any length that fits into the head of a request.
     Line,
     /// A place in a list: at most this many letters and digits of the URL-safe Base64 (RFC 4648 §5).
     Cursor(usize),
@@ -116,31 +117,31 @@ pub(in crate::http) enum Kind {
         max: usize,
     },
     Uuid,
-    /// A date `YYYY-MM-DD`. An empty value counts as a missing parameter.
+    /// A date in the form `YYYY-MM-DD`. An empty value counts as a missing parameter.
     Date,
     Integer {
         min: u64,
         max: u64,
     },
     OneOf(&'static [&'static str]),
-    /// A flag, 0 or 1.
+    /// A flag that is 0 or 1.
     Flag,
 }
 
 /// A function that makes the schema of a type.
 pub(in crate::http) type Form = fn(&mut SchemaGenerator) -> Schema;
 
-/// The schema of `T`.
+/// Makes the schema of the type `T`.
 pub(in crate::http) fn form<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// The content of an answer.
+/// The content of an operation's answer.
 #[derive(Clone, Copy)]
 pub(in crate::http) enum Content {
     Nothing,
     Json(Form),
-    /// A text in one of these media types.
+    /// A text in one of the listed media types.
     Text(&'static [&'static str]),
     /// Server-sent events, each with the schema of its data.
     Events(&'static [(&'static str, Form)]),
@@ -150,10 +151,11 @@ pub(super) const fn parameter(name: &'static str, kind: Kind, help: &'static str
     Parameter { name, kind, help }
 }
 
-/// One method of one path.
+/// One operation: one method of one path.
 #[derive(Clone)]
 pub(in crate::http) struct Operation {
-    /// A verb and a noun. Clients name their methods by this id, so it never changes.
+    /// The id of the operation: a verb and a noun. Generated clients name their methods by the operation's id, so the
+    /// id never changes.
     pub id: &'static str,
     pub tag: Tag,
     pub method: Method,
@@ -162,20 +164,20 @@ pub(in crate::http) struct Operation {
     pub handler: Handler,
     pub class: Option<Class>,
     pub plane: Plane,
-    /// The kind of the part of the path in braces.
+    /// The kind of the path's parameter in braces.
     pub path_kind: Kind,
     pub query: Vec<Parameter>,
     pub headers: Vec<Parameter>,
-    /// The schema of a JSON body. `None` if no body is read.
+    /// The schema of the JSON body, or `None` if the operation reads no body.
     pub body: Option<Form>,
-    /// Whether the body is required, because one of its members is required.
+    /// Whether the body is required. A body is required if one of its members is required.
     pub body_required: bool,
-    /// The statuses of answers with the content.
+    /// The statuses of the answers that have the content.
     pub status: &'static [u16],
     pub content: Content,
-    /// Whether the answer has an ETag: a cache may keep it, and asks whether it is still valid.
+    /// Whether the answer has an ETag, so that a cache may keep the answer and ask whether the answer is still valid.
     pub etag: bool,
-    /// The statuses of problems that do not follow from the other members: see [`Operation::problems`].
+    /// The statuses of problems that [`Operation::problems`] cannot derive from the operation's other fields.
     pub also: &'static [u16],
 }
 
@@ -229,12 +231,12 @@ impl Operation {
         Operation { headers: vec![Parameter { name, kind, help }], ..self }
     }
 
-    /// Declares a body that may be missing.
+    /// Declares a request body that may be missing.
     pub fn reads<T: JsonSchema>(self) -> Operation {
         Operation { body: Some(form::<T>), ..self }
     }
 
-    /// Declares a body that is required.
+    /// Declares a request body that is required.
     pub fn needs<T: JsonSchema>(self) -> Operation {
         Operation { body: Some(form::<T>), body_required: true, ..self }
     }
@@ -256,7 +258,7 @@ impl Operation {
         Operation { also, ..self }
     }
 
-    /// Whether the answer comes piece by piece.
+    /// Whether nova sends the operation's answer piece by piece.
     pub fn streams(&self) -> bool {
         matches!(self.handler, Handler::Stream(_) | Handler::AdminStream(_))
     }
@@ -272,7 +274,7 @@ impl Operation {
     /// Every status of a problem with which the operation may answer.
     pub fn problems(&self) -> Vec<u16> {
         let mut all = self.also.to_vec();
-        // These statuses are for problems of the head or of its percent-encoding.
+        // The statuses 400 and 501 are for problems of a request's head or of its percent-encoding.
         all.extend([400, 501]);
         all.extend(match self.access() {
             Access::Anyone => &[][..],

@@ -1,4 +1,4 @@
-//! The parameters that operations of users and of the role admin share.
+//! The parameters that the operations for users share with the operations for the role admin.
 
 use super::operation::{Kind, Parameter, parameter};
 

@@ -31,7 +31,7 @@ const fn limit(max: u64) -> Parameter {
     parameter("limit", Kind::Integer { min: 1, max }, "How many; 20 where it is left out.")
 }
 
-/// The operations in the order of the documentation.
+/// The operations for users and the public operations, in the order of the documentation.
 pub(super) fn operations() -> Vec<O> {
     let mut all = vec![feed(), invalidate()];
     all.extend(trending());

@@ -1,4 +1,5 @@
-//! Tests that each row of the table is in the document, is found, and answers the check of its own method.
+//! Tests that each operation of the route table is in the OpenAPI document, and that a look-up by its method and path
+//! finds it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ fn routes() -> Routes {
     Routes::new(None).unwrap()
 }
 
-/// The path with a value in place of its braces.
+/// The path of an operation with a value in place of its parameter.
 fn concrete(operation: &Operation) -> String {
     operation.path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect::<Vec<_>>().join("/")
 }
@@ -61,7 +62,7 @@ fn each_row_is_found_by_its_method_and_its_path_refuses_the_others() {
     }
 }
 
-/// In docs/api.md the long beginnings of paths are written as three dots.
+/// `docs/api.md` abbreviates the long beginnings of paths with three dots.
 #[test]
 fn each_path_is_in_docs_api() {
     let documented = include_str!("../../../docs/api.md");

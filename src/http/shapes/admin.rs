@@ -1,4 +1,4 @@
-//! The answers for people with the role admin.
+//! The forms of the answers for people with the role admin.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,10 +22,10 @@ use crate::source::postgres::status::View;
 pub struct Revocation {
     pub kind: RevokedBy,
     pub id: String,
-    /// Tokens issued before this time are revoked. Null means all tokens.
+    /// The time before which the revoked tokens were issued, or null if the rule revokes all tokens.
     #[schemars(extend("format" = "date-time"))]
     pub before: Option<String>,
-    /// When the rule is dropped. Null means never.
+    /// The time when nova drops the rule, or null if the rule never ends.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: Option<String>,
 }
@@ -42,7 +42,7 @@ pub enum RevokedBy {
 #[schemars(example = example(r#"{ "revocations": [], "total": 0 }"#))]
 pub struct RevocationPage {
     pub revocations: Vec<Revocation>,
-    /// The number on all pages.
+    /// The number of revocations on all pages.
     pub total: usize,
 }
 
@@ -56,7 +56,7 @@ pub struct AuditPage {
 #[schemars(example = example(r#"{ "letters": [], "total": 0 }"#))]
 pub struct DeadLetters {
     pub letters: Vec<Summary>,
-    /// The number on all pages.
+    /// The number of dead letters on all pages.
     pub total: i64,
 }
 
@@ -70,7 +70,7 @@ pub struct Replays {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Replay {
     pub id: u64,
-    /// `kept`, or the outcome of the record.
+    /// `kept` if the letter stays a dead letter, or the outcome of the record.
     pub outcome: &'static str,
     pub detail: String,
 }
@@ -94,7 +94,7 @@ impl Replay {
     }
 }
 
-/// Source tables and partitions.
+/// The state of the source tables and of the partitions.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "tables": [{ "table": "posts", "epoch": 0, "halted": null, "partitions": 1 }],
@@ -104,29 +104,29 @@ impl Replay {
 pub struct SourceState {
     pub tables: Vec<TableTold>,
     pub partitions: Vec<PartitionTold>,
-    /// The slot, if changes come from PostgreSQL directly.
+    /// The replication slot, if changes come from PostgreSQL directly.
     pub slot: Option<SlotTold>,
 }
 
-/// The replication slot. Positions in the log are written as PostgreSQL prints them.
+/// The replication slot. A position in the log is an LSN, in the form in which PostgreSQL prints it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ReplicationSlot")]
 pub struct SlotTold {
-    /// `starting`, `away`, `unfit`, `snapshot`, `streaming`, `stopped` or `closed`.
+    /// The state of the follower: `starting`, `away`, `unfit`, `snapshot`, `streaming`, `stopped` or `closed`.
     pub state: &'static str,
-    /// Why the slot is not streaming, if it is not.
+    /// The reason why nova does not stream from the slot, or null if nova streams.
     pub reason: Option<String>,
-    /// The end of the server's log, as far as the server has reported it.
+    /// The end of the server's log, as the server last reported it.
     pub server_lsn: String,
-    /// The position up to which the store has everything.
+    /// The position in the log up to which the store has all changes.
     pub committed_lsn: String,
-    /// The position that was last acknowledged to the server.
+    /// The position in the log that nova last acknowledged to the server.
     pub told_lsn: String,
-    /// The bytes of the log between these two positions.
+    /// The bytes of the server's log after the committed position.
     pub lag_bytes: u64,
-    /// The bytes of its log that the server keeps for the slot.
+    /// The bytes of the write-ahead log that the server keeps for the slot.
     pub held_bytes: Option<u64>,
-    /// The bytes left until the server gives the slot up, if it has a limit.
+    /// The bytes that the server may still write before it invalidates the slot, or null if the server has no limit.
     pub safe_bytes: Option<i64>,
 }
 
@@ -146,7 +146,7 @@ impl SlotTold {
     }
 }
 
-/// The tables that are read again.
+/// The tables that nova reads again from PostgreSQL.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "success": true, "tables": ["posts"] }"#))]
 pub struct ReadAgain {
@@ -159,10 +159,10 @@ pub struct ReadAgain {
 pub struct PartitionTold {
     pub topic: String,
     pub partition: i32,
-    /// The next offset to consume.
+    /// The offset of the next record to consume.
     pub next_offset: i64,
     pub consumed: u64,
-    /// Why the partition waits for a person, if it does.
+    /// The reason why the partition waits for a person, or null if it does not wait.
     pub held: Option<String>,
 }
 
@@ -182,7 +182,7 @@ pub struct Sought {
     pub next_offset: i64,
 }
 
-/// An operator's decision about a post.
+/// An operator's decision to pin or to block a post.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "action": "pin", "place": 3
@@ -190,7 +190,7 @@ pub struct Sought {
 pub struct TrendingOverride {
     pub post_id: Uuid,
     pub action: OverrideAction,
-    /// The place of a pinned post, from 1.
+    /// The place of a pinned post, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<u32>,
 }
@@ -217,14 +217,14 @@ pub struct StoreChecked {
     /// The path of the store on the node's machine.
     pub store: String,
     pub check: CheckState,
-    /// The size of the file in bytes.
+    /// The size of the store's file in bytes.
     pub bytes: u64,
     pub checked_bytes: u64,
-    /// The damage of the store, if there is any.
+    /// The damage that the check found in the store, or null if it found none.
     pub detail: Option<String>,
 }
 
-/// The result of a backup.
+/// The result of a backup of the store.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "success": true, "file": "/var/lib/nova/backups/monday", "entries": 90112,
@@ -239,7 +239,7 @@ pub struct BackedUp {
     pub sha256: String,
 }
 
-/// Quotas, decisions, and nova's health.
+/// The quotas of requests, the counts of decisions, and nova's health.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "enabled": true, "health": { "factor": 1.0, "commit_ms": 1.4 }, "callers": 3,
@@ -255,9 +255,9 @@ pub struct LimitsState {
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct HealthState {
-    /// The part of every caller's rate that is granted.
+    /// The part of every caller's rate that nova grants, from 0 to 1.
     pub factor: f64,
-    /// The mean time of a commit, milliseconds.
+    /// The mean time of a commit, in milliseconds.
     pub commit_ms: f64,
 }
 
@@ -282,7 +282,7 @@ pub enum TableName {
     Likes,
 }
 
-/// What the truncate that halted a table does: it empties the table, or it does nothing.
+/// What nova does with the TRUNCATE that halted a table: it empties the table, or ignores the TRUNCATE.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TruncateDecision {
@@ -290,7 +290,7 @@ pub enum TruncateDecision {
     Ignore,
 }
 
-/// A difference between the stored rows and ClickHouse's, and the way out.
+/// A difference between the rows in the store and in ClickHouse, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Difference {
     pub code: &'static str,
@@ -303,7 +303,7 @@ pub struct Difference {
 #[schemars(example = example(r#"{ "findings": [], "changing_hours": 1 }"#))]
 pub struct Comparison {
     pub findings: Vec<Difference>,
-    /// The number of hours of creation, over all tables, that were not compared because their rows changed during the
+    /// The number of creation hours, over all tables, that nova did not compare because their rows changed during the
     /// comparison.
     pub changing_hours: usize,
 }

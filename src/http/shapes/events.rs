@@ -1,4 +1,4 @@
-//! Client events in the form of requests.
+//! The form of client events in requests.
 
 use schemars::JsonSchema;
 
@@ -23,9 +23,9 @@ pub struct ClientEvents {
 /// An action of a user.
 #[derive(JsonSchema)]
 pub struct ClientEvent {
-    /// The client's id of the event. The same id counts once. The default is a new id from nova.
+    /// The client's id of the event (default: a new id from nova). Two events with the same id and user count once.
     pub event_id: Option<Uuid>,
-    /// The user of the event. Another user's event needs the role service or admin. The default is the caller.
+    /// The user of the event (default: the caller). The event of another user needs the role service or admin.
     pub user_id: Option<Uuid>,
     pub post_id: Uuid,
     pub author_id: Option<Uuid>,

@@ -1,4 +1,4 @@
-//! Why a post is in a feed, or is not.
+//! The form of the explanation why a post is or is not in a feed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::feed::trending::{self, Window};
 use crate::schema::{Uuid, example};
 use crate::state::ranking::{NUMBERS, Number, Ranking};
 
-/// Why a user's feed shows a post at its place, or the first rule that keeps the post out.
+/// The explanation why a user's feed shows a post at its place, or which rule first keeps the post out.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d",
@@ -24,27 +24,28 @@ use crate::state::ranking::{NUMBERS, Number, Ranking};
 pub struct PostExplained {
     pub user_id: Uuid,
     pub post_id: Uuid,
-    /// When the feed was made. It is the feed that is served to the user, or one that would be made now.
+    /// When the explained feed was made. The feed is the feed that nova serves to the user, or a feed that nova would
+    /// make now.
     #[schemars(extend("format" = "date-time"))]
     pub as_of: String,
     pub shown: bool,
-    /// The first rule that keeps the post out. Null if the post is shown.
+    /// The first rule that keeps the post out of the feed, or null if the feed shows the post.
     pub rule: Option<Rule>,
-    /// The rule or the place in words for a person.
+    /// The rule, or the place of the post, in words for a person.
     pub why: String,
-    /// Place, score and its parts, for a post that is shown, or that only the spacing or the length of the feed keeps
-    /// out. In the second case the rank is the place where the feed ends.
+    /// The rank, the score and its parts, for a post that the feed shows, or that only the spacing or the length of the
+    /// feed keeps out. If the spacing or the length keeps the post out, the rank is the place where the feed ends.
     pub item: Option<FeedItem>,
-    /// The numbers of ranking for the feed.
+    /// The ranking's settings for the feed.
     pub ranking: RankingShown,
 }
 
-/// The numbers with which lists are made.
+/// The settings of the ranking, with which nova makes feeds and lists.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RankingShown {
-    /// The fingerprint in `nova_ranking_info`. Equal numbers have equal fingerprints.
+    /// The fingerprint of the ranking's settings, as in `nova_ranking_info`. Equal settings have equal fingerprints.
     pub fingerprint: String,
-    /// The numbers by their keys in the configuration, such as `feed.length`.
+    /// The numbers of the ranking by their keys in the configuration, such as `feed.length`.
     pub numbers: BTreeMap<String, f64>,
     /// The windows that have trending lists.
     pub windows: Vec<&'static str>,
@@ -61,13 +62,13 @@ impl RankingShown {
     }
 }
 
-/// What keeps a post out of a feed, in the order of the checks.
+/// The rules that keep a post out of a feed, in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// nova has no such post.
+    /// nova does not know the post.
     UnknownPost,
-    /// Nobody is shown the post because of its status, its deletion, or its author.
+    /// nova shows the post to nobody because of its status, its deletion, or its author.
     NotVisible,
     /// The post is the user's own.
     Own,
@@ -75,18 +76,18 @@ pub enum Rule {
     Seen,
     /// The user neither follows the author nor has affinity to the author, and the post does not trend.
     Author,
-    /// The post is too old, or dated ahead of the clock.
+    /// The post is too old for a feed, or its time is ahead of the clock.
     Age,
-    /// Other posts come before it, and a source or the feed has no more room.
+    /// Other posts come before the post, and a source of posts or the feed has no more room.
     Cap,
-    /// The feed ends before the post, because only posts remain whose authors are too near.
+    /// The feed ends before the post, because the spacing allows none of the remaining posts at the next place.
     Spacing,
-    /// The post would be in a new feed. The feed that is served was made before.
+    /// The post would be in a new feed, but nova still serves an older feed.
     Snapshot,
 }
 
 impl Rule {
-    /// The rule's name in the answer.
+    /// The name of the rule in the answer.
     pub const fn name(self) -> &'static str {
         match self {
             Rule::UnknownPost => "unknown-post",

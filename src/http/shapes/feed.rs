@@ -1,4 +1,4 @@
-//! Pages of feeds.
+//! The forms of a feed's pages.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,25 +21,25 @@ use crate::schema::{Uuid, example};
 }"#))]
 pub struct FeedPage {
     pub posts: Vec<Uuid>,
-    /// The cursor of the next page. Null after the last page.
+    /// The cursor of the feed's next page, or null after the last page.
     pub cursor: Option<String>,
     pub has_more: bool,
-    /// The number of posts on all pages.
+    /// The number of posts on all pages of the feed.
     pub total_count: u32,
-    /// Whether the page is from an existing snapshot.
+    /// Whether nova took the page from an existing snapshot of the feed.
     pub cache_hit: bool,
     pub algorithm: Algorithm,
-    /// The time for making the page, milliseconds.
+    /// The time that nova took to make the page, in milliseconds.
     pub latency_ms: f64,
-    /// The id of the snapshot of the page.
+    /// The id of the feed's snapshot that the page is from.
     pub snapshot: String,
-    /// When the snapshot was made.
+    /// When nova made the snapshot of the feed.
     #[schemars(extend("format" = "date-time"))]
     pub as_of: String,
-    /// Whether a new first page would differ.
+    /// Whether the first page of a new snapshot would differ.
     pub newer: bool,
     pub degraded: Vec<Degraded>,
-    /// With `hydrate` or `explain`: each post of the page.
+    /// The details of each post of the page, with `hydrate` or `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<FeedItem>>,
 }
@@ -52,8 +52,8 @@ pub enum Algorithm {
     Time,
 }
 
-/// What is degraded: the snapshot was gone and a new one continues it without the posts that the reader was shown, or
-/// the page took too long and has only followees' posts, newest first.
+/// A way in which a page of a feed is degraded. A rebuilt snapshot continues a snapshot that nova no longer had,
+/// without the posts that the reader has seen. A page that took too long has only posts of followees, newest first.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Degraded {
@@ -61,8 +61,8 @@ pub enum Degraded {
     Deadline,
 }
 
-/// A post of a page. The members from `rank_before_spacing` on are present with `explain`. With `hydrate` alone only
-/// `age_h` is present.
+/// A post of a feed's page. The members from `rank_before_spacing` on are present with `explain`. With `hydrate` and
+/// without `explain`, `age_h` is the only optional member.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "author_id": "3304d920-ce8c-5112-bf24-27a6f99f1ebf", "rank": 1,
@@ -73,16 +73,16 @@ pub enum Degraded {
 pub struct FeedItem {
     pub post_id: Uuid,
     pub author_id: Uuid,
-    /// The rank among all posts that the reader is shown, from 1.
+    /// The rank among all posts of the feed, counted from 1.
     pub rank: u32,
-    /// Hours since the post was made.
+    /// The hours since the post was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_h: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank_before_spacing: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// The sources that have the post.
+    /// The sources of the feed that have the post.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<FeedSource>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,7 @@ pub enum FeedSource {
 /// The values from which a post's score is made.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Features {
-    /// The age in hours.
+    /// The age of the post in hours.
     pub age_h: f64,
     pub engagement: f64,
     pub affinity: f64,
@@ -116,7 +116,7 @@ pub struct Terms {
     pub affinity: f64,
 }
 
-/// What nova forgets of a user: the snapshots of the feed.
+/// The kind of a user's data that nova forgets: the snapshots of the feed.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {

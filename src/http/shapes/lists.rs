@@ -1,4 +1,4 @@
-//! Trending posts, suggested people and the figures of a day.
+//! The forms of trending posts, suggested people and the figures of a day.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,13 +21,13 @@ pub struct TrendingPage {
     pub window: TrendingWindow,
     #[schemars(extend("format" = "date-time"))]
     pub generated_at: String,
-    /// The number of posts on all pages.
+    /// The number of posts on all pages of the list.
     pub total_posts: u32,
-    /// The id of the list of the page.
+    /// The id of the trending list that the page is from.
     pub generation: String,
-    /// The cursor of the next page. Null after the last page.
+    /// The cursor of the list's next page, or null after the last page.
     pub cursor: Option<String>,
-    /// `warmed` means that the store is new, and the counts are ClickHouse's.
+    /// `warmed` means that the store is new, and the counts of the list are from ClickHouse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub degraded: Option<Vec<String>>,
 }
@@ -49,7 +49,7 @@ pub enum TrendingWindow {
 pub struct TrendingPost {
     pub post_id: Uuid,
     pub author_id: Uuid,
-    /// The rank from 1.
+    /// The rank of the post in the list, counted from 1.
     pub rank: u32,
     pub score: f64,
     pub views: i64,
@@ -57,29 +57,29 @@ pub struct TrendingPost {
     pub comments: i64,
     pub shares: i64,
     pub impressions: i64,
-    /// Likes, comments and shares divided by impressions.
+    /// The number of likes, comments and shares, divided by the number of impressions.
     pub engagement_rate: f64,
-    /// True if an operator pinned the post to its place.
+    /// True if an operator pinned the post to its place in the list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned: Option<bool>,
 }
 
-/// The data of the stream's event `diff`: the difference from the client's list. The data of `snapshot` is a
-/// `TrendingPage`.
+/// The data of the stream's event `diff`: the difference from the client's list. The data of the stream's event
+/// `snapshot` is a `TrendingPage`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "changed": [], "removed": ["6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d"], "total_posts": 189,
     "generation": "8f1d0c7a55e2b935"
 }"#))]
 pub struct TrendingDiff {
-    /// The posts that are new, or whose numbers or rank have changed.
+    /// The posts that are new in the list, or whose numbers or rank have changed.
     pub changed: Vec<TrendingPost>,
     pub removed: Vec<Uuid>,
     pub total_posts: u32,
     pub generation: String,
 }
 
-/// The figures of a day.
+/// The figures about feeds and suggestions on one day.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "date": "2026-11-24", "impressions": 640, "clicks": 310, "ctr": 0.4844, "shares": 7, "dwell_p50_ms": 5200,
@@ -90,22 +90,24 @@ pub struct DayFigures {
     #[schemars(extend("format" = "date"))]
     pub date: String,
     pub impressions: u64,
-    /// The number of views.
+    /// The number of views of posts, which count as clicks.
     pub clicks: u64,
-    /// Clicks divided by impressions.
+    /// The number of clicks divided by the number of impressions.
     pub ctr: f64,
     pub shares: u64,
-    /// The median. Null if no event has a dwell time.
+    /// The median dwell time in milliseconds, or null if no event has a dwell time.
     pub dwell_p50_ms: Option<u32>,
     pub dwell_p95_ms: Option<u32>,
-    /// The number of people who were suggested, and of those who were then followed within a day.
+    /// The number of people whom nova suggested on the day. `suggested_followed` counts the suggested people whom the
+    /// reader followed within a day.
     pub suggested: u64,
     pub suggested_followed: u64,
     pub suggestion_conversion: f64,
-    /// The number of pages, and of pages from an existing snapshot.
+    /// The number of feed pages that nova served on the day. `hit_rate` is the part of the pages that nova took from an
+    /// existing snapshot.
     pub feed_requests: u64,
     pub hit_rate: f64,
-    /// The time from an event's arrival until readers see it.
+    /// The 95th percentile of the time from an event's arrival until readers see its effect, in milliseconds.
     pub event_visible_p95_ms: Option<u32>,
 }
 
@@ -131,12 +133,13 @@ pub struct Suggestions {
 pub struct SuggestedUser {
     pub user_id: Uuid,
     pub username: String,
-    /// How many of the caller's followees follow this person. For `rising` it is the number of followers gained.
+    /// The number of the caller's followees who follow the suggested person. For the reason `rising`, the score is the
+    /// number of new followers of the person.
     pub score: u32,
     pub affinity_score: f64,
     pub mutual_followers: u32,
     pub reason: SuggestedFor,
-    /// Followees of the caller who follow this person.
+    /// Followees of the caller who follow the suggested person.
     pub evidence: Vec<Uuid>,
 }
 

@@ -1,4 +1,4 @@
-//! The outcome of client events, and the node's reports about itself.
+//! The forms of the outcome of client events, and of the node's reports about itself.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,28 @@ use serde::Serialize;
 
 use crate::schema::{Uuid, example};
 
-/// The outcome of client events. All counts are for this request.
+/// The outcome of client events. All counts are for the request alone.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "success": true, "received": 2, "accepted": 1, "deduped": 1, "rejected": 0, "count": 1, "latency_ms": 2.4,
     "results": [{ "i": 1, "status": "deduped", "code": "duplicate", "detail": "" }]
 }"#))]
 pub struct EventsTaken {
-    /// Whether no event was rejected.
+    /// Whether nova rejected none of the events.
     pub success: bool,
     pub received: usize,
     pub accepted: usize,
-    /// The number of events that were known before.
+    /// The number of events that nova already had.
     pub deduped: usize,
     pub rejected: usize,
-    /// The same number as `accepted`.
+    /// The number of accepted events, under the older name of `accepted`.
     pub count: usize,
     pub latency_ms: f64,
-    /// The events that were not accepted, and those accepted with a note.
+    /// The results of the events that nova did not accept, or accepted with a note.
     pub results: Vec<EventResult>,
 }
 
-/// The outcome of rows.
+/// The outcome of the rows of one request.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "success": true, "outcomes": { "applied": 1 },
@@ -37,14 +37,14 @@ pub struct EventsTaken {
 pub struct RowsTaken {
     /// Whether no row became a dead letter.
     pub success: bool,
-    /// The number of rows by outcome. Outcomes are those of records.
+    /// The number of rows by outcome. A row has the outcome of its record.
     pub outcomes: BTreeMap<&'static str, usize>,
-    /// The rows in the order of the tables (users, posts, follows, comments, likes), and within a table in the order of
-    /// the request.
+    /// The outcomes of the rows, in the order of the tables (users, posts, follows, comments, likes), and within a
+    /// table in the order of the request.
     pub rows: Vec<RowTaken>,
 }
 
-/// The outcome of one row.
+/// The outcome of one row of a request.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RowTaken {
     pub table: &'static str,
@@ -52,17 +52,17 @@ pub struct RowTaken {
     pub outcome: &'static str,
 }
 
-/// The result for one event.
+/// The result for one event of a request.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EventResult {
     /// The index of the event in the request, from 0.
     pub i: usize,
-    /// `deduped`, `rejected`, or `accepted` with a note.
+    /// The status of the event: `deduped`, `rejected`, or `accepted` with a note.
     pub status: &'static str,
-    /// Why the event was not accepted, as a code.
+    /// The code of the reason why nova did not accept the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// The note to an accepted event: `unknown-post`.
+    /// The code of a note to an accepted event: `unknown-post`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
     /// The reason or the note in words for a person.
@@ -70,18 +70,18 @@ pub struct EventResult {
 }
 
 impl EventResult {
-    /// The result for an event that was not accepted.
+    /// The result for an event that nova did not accept.
     pub fn not(i: usize, status: &'static str, code: &'static str, detail: String) -> EventResult {
         EventResult { i, status, code: Some(code), note: None, detail }
     }
 
-    /// The result for an event that was accepted with a note.
+    /// The result for an event that nova accepted with a note.
     pub fn noted(i: usize, note: &'static str, detail: &str) -> EventResult {
         EventResult { i, status: "accepted", code: None, note: Some(note), detail: detail.to_owned() }
     }
 }
 
-/// The answer if the process runs.
+/// The answer to a check whether the process runs.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "status": "live" }"#))]
 pub struct Liveness {
@@ -95,19 +95,20 @@ pub struct Liveness {
     "store_check": "ok"
 }"#))]
 pub struct Readiness {
-    /// `ready` or `not-ready`.
+    /// The readiness of the node: `ready` or `not-ready`.
     pub status: &'static str,
-    /// Why the node is not ready.
+    /// The reasons why the node is not ready.
     pub reasons: Vec<String>,
-    /// Jobs that keep failing, each with the last error.
+    /// The jobs that keep failing, each with its last error.
     pub parked_jobs: BTreeMap<String, String>,
-    /// The problems of ClickHouse.
+    /// The present problems with ClickHouse.
     pub clickhouse: Vec<String>,
-    /// The number of dead letters, and the last one of each partition.
+    /// The number of dead letters, and the last dead letter of each partition, in words.
     pub dead_letters: Vec<String>,
     /// The problems of PostgreSQL that do not keep nova from reading.
     pub postgres: Vec<String>,
-    /// Other servers that do not answer (Redis, the schema registry, the key set), and what waits for each.
+    /// The other servers that do not answer (Redis, the schema registry, the issuer of the key set), each with the
+    /// consequence.
     pub away: Vec<String>,
     /// The state of the check of the store's pages.
     pub store_check: CheckState,
@@ -117,10 +118,10 @@ pub struct Readiness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckState {
-    /// Every page is as it was written.
+    /// The check found every page of the store as nova wrote it.
     Ok,
     Running,
-    /// Too much was written during the check.
+    /// The check did not finish, because nova wrote too many pages in the meantime.
     Unfinished,
     Damaged,
 }
@@ -138,7 +139,7 @@ impl CheckState {
     }
 }
 
-/// Public keys (RFC 7517).
+/// A set of public keys (RFC 7517).
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "keys": [{ "alg": "EdDSA", "crv": "Ed25519", "kid": "dev-qUtkNnl2", "kty": "OKP", "use": "sig", "x": "-cseVC_XmyEx" }]
@@ -166,17 +167,17 @@ pub struct ApiDescription {
     pub members: BTreeMap<String, serde_json::Value>,
 }
 
-/// The answer that snapshots were forgotten.
+/// The answer to a request to forget snapshots of feeds.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "success": true, "users": 2 }"#))]
 pub struct Forgotten {
     pub success: bool,
-    /// The number of named users. It is missing for the caller's own feed.
+    /// The number of users that the request named. `users` is missing if the request named no users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<usize>,
 }
 
-/// The answer to a request that was done.
+/// The answer to a request that succeeded and has no other content.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "success": true }"#))]
 pub struct Done {

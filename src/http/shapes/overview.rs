@@ -1,4 +1,4 @@
-//! The data of the console's first page, and of its session.
+//! The forms of the data on the console's first page.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::node::CheckState;
 use super::status::{BackupTold, DiskTold, MemoryTold, OutboxTold, SourceTold};
 use crate::schema::example;
 
-/// The state of the node, stage by stage.
+/// The state of the node, stage by stage of the pipeline.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "version": "0.1.0", "now_ms": 1795500000000, "started_at": "2026-11-24T06:00:00.000000Z", "uptime_s": 3600,
@@ -24,27 +24,27 @@ use crate::schema::example;
 }"#))]
 pub struct Overview {
     pub version: &'static str,
-    /// nova's clock, epoch milliseconds.
+    /// The time of nova's clock, in epoch milliseconds.
     pub now_ms: i64,
     #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
     pub uptime_s: i64,
-    /// `ready` or `not-ready`.
+    /// The readiness of the node: `ready` or `not-ready`.
     pub status: &'static str,
-    /// The findings for a person. Findings that keep the node from being ready come first.
+    /// The findings for a person, beginning with the findings that keep the node from being ready.
     pub findings: Vec<FindingTold>,
-    /// The stages in the order of the data.
+    /// The stages of the pipeline, in the order in which data passes them.
     pub stages: Vec<StageTold>,
     pub source: SourceTold,
-    /// The snapshot of tables that is being read, if changes come from PostgreSQL directly.
+    /// The snapshot of tables that nova is reading, if changes come from PostgreSQL directly.
     pub snapshot: Option<SnapshotTold>,
-    /// The slot, if changes come from PostgreSQL directly.
+    /// The replication slot, if changes come from PostgreSQL directly.
     pub slot: Option<SlotTold>,
-    /// When data that nova still needs will be removed.
+    /// The times when Kafka or PostgreSQL will remove data that nova still needs.
     pub runs_out: Vec<RunsOut>,
     pub partitions: Vec<PartitionState>,
     pub partitions_left_out: usize,
-    /// Records by topic, since the store was made. `consumed` is the sum of the outcomes.
+    /// The numbers of records by topic, since the store was made. `consumed` is the sum of the numbers of all outcomes.
     pub topics: Vec<Accounting>,
     /// The number of commits since the start.
     pub commits: u64,
@@ -54,18 +54,18 @@ pub struct Overview {
     pub backup: Option<BackupTold>,
     pub store_check: CheckState,
     pub dead_letters: u64,
-    /// The outbox, if rows go to ClickHouse.
+    /// The state of the outbox, if nova sends rows to ClickHouse.
     pub outbox: Option<OutboxTold>,
-    /// The tables of the outbox.
+    /// The state of each ClickHouse table in the outbox.
     pub tables: Vec<OutboxTable>,
     pub jobs: Vec<JobTold>,
     pub breakers: Vec<BreakerTold>,
     /// The number of feed pages since the start.
     pub feeds: u64,
     pub feed_hit_rate: f64,
-    /// The generation of each kept window of trending. It changes with the list.
+    /// The generation of the trending list of each window. The generation changes whenever the list does.
     pub trending: BTreeMap<&'static str, String>,
-    /// The newest point of each plot, by name. Null if there is nothing to measure.
+    /// The newest point of each plot by the plot's name, or null if nova has nothing to measure.
     pub gauges: BTreeMap<&'static str, Option<f64>>,
 }
 
@@ -85,10 +85,10 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// The stage is not configured.
+    /// The configuration does not have the stage.
     Off,
     Ok,
-    /// Somebody should look at the stage.
+    /// The stage works, and a person should look at a warning about it.
     Warns,
     /// The stage keeps the node from being ready.
     Stops,
@@ -99,11 +99,11 @@ pub enum Health {
 pub struct StageTold {
     pub stage: Stage,
     pub state: Health,
-    /// The stage's work in a few words.
+    /// The present work of the stage in a few words.
     pub figure: String,
 }
 
-/// A finding for a person, with its stage, and with the commands in it that work on the node's machine.
+/// A finding for a person, with its stage, and with the commands of its text that work on the node's machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "OverviewFinding")]
 pub struct FindingTold {
@@ -118,23 +118,23 @@ pub struct FindingTold {
 pub struct SnapshotTold {
     pub table: &'static str,
     pub rows: u64,
-    /// The estimated number of rows. It is 0 if the server has no statistics.
+    /// The estimated number of rows in the tables, or 0 if the server has no statistics.
     pub estimated_rows: u64,
     pub rows_per_s: u64,
     pub left_s: Option<u64>,
 }
 
-/// The time until data that nova still needs is removed, at the present rates.
+/// The time until Kafka or PostgreSQL removes data that nova still needs, at the present rates.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RunsOut")]
 pub struct RunsOut {
-    /// The data, in words.
+    /// The data that will be removed, in words.
     pub what: String,
-    /// The records or bytes left until then.
+    /// The number of records or bytes that remain until the removal.
     pub left: i64,
-    /// `records` or `bytes`.
+    /// The unit of `left`: `records` or `bytes`.
     pub unit: &'static str,
-    /// The seconds left. Null while the distance does not shrink.
+    /// The seconds until the removal, or null while the remaining number does not shrink.
     pub left_s: Option<i64>,
 }
 
@@ -144,11 +144,11 @@ pub struct PartitionState {
     pub topic: String,
     pub partition: i32,
     pub next_offset: i64,
-    /// Why the partition waits for a person, or for another server.
+    /// The reason why the partition waits for a person or for another server.
     pub held: Option<String>,
-    /// The number of records that were not read yet. Null if it is unknown.
+    /// The number of records that nova has not read yet, or null if the number is unknown.
     pub lag_records: Option<i64>,
-    /// The possible age of the oldest of these records, seconds.
+    /// The possible age of the oldest record that nova has not read yet, in seconds.
     pub lag_s: Option<i64>,
 }
 
@@ -169,15 +169,15 @@ pub struct Accounting {
 #[schemars(rename = "OutboxTable")]
 pub struct OutboxTable {
     pub table: &'static str,
-    /// The number of emitted rows: acknowledged + dead + waiting_rows.
+    /// The number of rows that nova has made for the table: acknowledged + dead + waiting_rows.
     pub emitted: u64,
     pub acknowledged: u64,
     pub dead: u64,
     pub waiting_rows: u64,
     pub waiting_bytes: u64,
-    /// The age of the oldest waiting batch, seconds. Null if none waits.
+    /// The age of the oldest waiting batch in seconds, or null if no batch waits.
     pub oldest_s: Option<i64>,
-    /// Whether the table takes no rows until a person acts.
+    /// Whether the table in ClickHouse takes no rows until a person acts.
     pub stalled: bool,
 }
 
@@ -185,7 +185,7 @@ pub struct OutboxTable {
 #[schemars(rename = "JobState")]
 pub struct JobTold {
     pub job: &'static str,
-    /// The number of refreshes by result.
+    /// The number of the job's refreshes by result.
     pub results: BTreeMap<&'static str, u64>,
     pub p50_ms: Option<f64>,
     pub p99_ms: Option<f64>,
@@ -197,24 +197,24 @@ pub struct JobTold {
 #[schemars(rename = "BreakerState")]
 pub struct BreakerTold {
     pub target: &'static str,
-    /// `closed`, `half-open` or `open`.
+    /// The state of the circuit breaker: `closed`, `half-open` or `open`.
     pub state: &'static str,
 }
 
-/// Ten minutes of the plotted values.
+/// The values of the console's plots over ten minutes.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "until_ms": 1795500000000, "step_ms": 1000, "gauges": { "lag_s": [null, 0, 0] } }"#))]
 pub struct OverviewHistory {
-    /// When the newest point was taken, epoch milliseconds.
+    /// When nova took the newest point of the plots, in epoch milliseconds.
     pub until_ms: i64,
-    /// The milliseconds between two points.
+    /// The milliseconds between two points of the plots.
     pub step_ms: i64,
-    /// The points of each gauge, oldest first. Null if nothing was measured.
+    /// The points of each gauge, oldest first. A point is null if nova measured nothing.
     pub gauges: BTreeMap<&'static str, Vec<Option<f64>>>,
 }
 
-/// The data of the stream's event `patch`: a JSON Merge Patch (RFC 7396) for the client's overview. The data of
-/// `snapshot` is an `Overview`.
+/// The data of the stream's event `patch`: a JSON Merge Patch (RFC 7396) for the client's overview. The data of the
+/// stream's event `snapshot` is an `Overview`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "now_ms": 1795500000500, "uptime_s": 3600 }"#))]
 pub struct OverviewPatch {

@@ -1,4 +1,4 @@
-//! The state of a node on one page.
+//! The form of a node's state on one page.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -25,27 +25,27 @@ pub struct NodeStatus {
     #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
     pub uptime_s: i64,
-    /// `ready` or `not-ready`.
+    /// The readiness of the node: `ready` or `not-ready`.
     pub status: &'static str,
-    /// Why the node is not ready.
+    /// The reasons why the node is not ready.
     pub reasons: Vec<ReasonTold>,
-    /// What somebody should look at although it does not keep the node from being ready.
+    /// The warnings that a person should look at, although they do not keep the node from being ready.
     pub warnings: Vec<ReasonTold>,
     pub source: SourceTold,
-    /// Tables that take no changes.
+    /// The halted tables, whose changes nova does not apply.
     pub halted: Vec<TableTold>,
     pub dead_letters: DeadTold,
-    /// The outbox, if rows go to ClickHouse.
+    /// The state of the outbox, if nova sends rows to ClickHouse.
     pub outbox: Option<OutboxTold>,
     pub disk: DiskTold,
-    /// The latest backup. Null before the first.
+    /// The latest backup of the store, or null before the first backup.
     pub backup: Option<BackupTold>,
     pub store_check: CheckState,
     pub memory: Vec<MemoryTold>,
     pub counts: CountsTold,
 }
 
-/// A message for a person, and the commands in it that work on the node's machine.
+/// A message for a person, and the commands of its text that work on the node's machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ReasonWithCommands")]
 pub struct ReasonTold {
@@ -57,11 +57,11 @@ pub struct ReasonTold {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "SourceSummary")]
 pub struct SourceTold {
-    /// `postgres`, `kafka`, or `local` for client events only.
+    /// The kind of the source: `postgres`, `kafka`, or `local` if the node takes only client events.
     pub kind: &'static str,
     pub state: &'static str,
     pub detail: Option<String>,
-    /// The possible age of the oldest record that was not read yet, seconds.
+    /// The possible age of the oldest record that nova has not read yet, in seconds.
     pub lag_s: i64,
 }
 
@@ -70,12 +70,12 @@ pub struct SourceTold {
 #[schemars(rename = "DeadLetterSummary")]
 pub struct DeadTold {
     pub waiting: u64,
-    /// The number of letters, from the oldest on, that `by_reason` counts.
+    /// The number of dead letters, from the oldest on, that `by_reason` counts.
     pub counted: u64,
     pub by_reason: Vec<DeadReason>,
 }
 
-/// The number of letters of a topic with one reason.
+/// The number of dead letters of a topic with one reason.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[schemars(rename = "DeadLetterReason")]
 pub struct DeadReason {
@@ -90,7 +90,7 @@ pub struct DeadReason {
 pub struct OutboxTold {
     pub rows: u64,
     pub bytes: u64,
-    /// The seconds since the oldest waiting batch was begun. Null if none waits.
+    /// The seconds since nova began the oldest waiting batch, or null if no batch waits.
     pub oldest_s: Option<i64>,
     /// Whether nova reads no more records because the outbox is full.
     pub full: bool,
@@ -100,7 +100,7 @@ pub struct OutboxTold {
 #[schemars(rename = "DiskSummary")]
 pub struct DiskTold {
     pub store_bytes: u64,
-    /// The free bytes for this process. Null if they are unknown.
+    /// The free bytes on the store's disk for this process, or null if the number is unknown.
     pub free_bytes: Option<u64>,
 }
 
@@ -109,14 +109,14 @@ pub struct DiskTold {
 pub struct BackupTold {
     #[schemars(extend("format" = "date-time"))]
     pub made_at: String,
-    /// When the backup's bytes were last compared with its manifest.
+    /// When nova last compared the backup's bytes with the backup's manifest.
     #[schemars(extend("format" = "date-time"))]
     pub verified_at: String,
     /// Whether a later verification found that a backup had changed.
     pub verify_failed: bool,
 }
 
-/// The bytes of a structure in memory.
+/// The bytes that a structure of nova takes in memory.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "MemorySummary")]
 pub struct MemoryTold {
@@ -124,15 +124,15 @@ pub struct MemoryTold {
     pub bytes: usize,
 }
 
-/// Counts that only grow. Two answers give the rates between them.
+/// Counts that only grow, so that a reader can compute rates from two answers.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "CountsSummary")]
 pub struct CountsTold {
     /// The number of commits since the start.
     pub commits: u64,
-    /// The records since the store was made. Counts of 0 are left out.
+    /// The numbers of records since the store was made, without numbers of 0.
     pub records: Vec<RecordsTold>,
-    /// The requests since the start.
+    /// The numbers of requests since the start, by class.
     pub requests: Vec<ClassState>,
 }
 

@@ -1,4 +1,4 @@
-//! A record in the form for those who watch.
+//! The form of a record in the answer of `GET /api/v1/admin/tap`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,59 +10,60 @@ use crate::pipeline::tap::{Heard, Raw, RawPart, Tapped, What};
 use crate::schema::{Uuid, example};
 use crate::source::postgres::lsn::lsn_text;
 
-/// A committed record, in the form for those who watch.
+/// A committed record, as `GET /api/v1/admin/tap` shows it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "topic": "events", "partition": -1, "offset": 4711, "timestamp_ms": 1795500000000, "outcome": "applied",
     "kind": "event", "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b",
     "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "action": "view", "table": null, "key": null, "op": null,
-    "version": null, "effect": "view of post 6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d counts", "left_out": 0, "raw": null
+    "version": null, "effect": "view of post 6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d counts: moved trending 24 h by 0.1",
+    "left_out": 0, "raw": null
 }"#))]
 pub struct TappedRecord {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// The record's arrival, epoch milliseconds.
+    /// The time of the record's arrival, in epoch milliseconds.
     pub timestamp_ms: i64,
     pub outcome: &'static str,
-    /// `event`, `change`, or another kind of record.
+    /// The kind of the record: `event`, `change`, or another kind.
     pub kind: &'static str,
-    /// The user of an event.
+    /// The user of the event, if the record is an event.
     pub user_id: Option<Uuid>,
     pub post_id: Option<Uuid>,
     pub action: Option<&'static str>,
-    /// The table of a change.
+    /// The table of the change, if the record is a change.
     pub table: Option<&'static str>,
     pub key: Option<Uuid>,
     pub op: Option<String>,
     pub version: Option<RecordVersion>,
-    /// The effect in memory, in words. It is empty if there was none.
+    /// The effect of the record on the state in memory, in words, or an empty text if the record had no effect.
     pub effect: String,
-    /// The number of records before this one that the listener did not get, because they exceeded the allowed rate or
-    /// the listener was too slow.
+    /// The number of records before this record that the listener did not get, because the records came faster than the
+    /// allowed rate or the listener was too slow.
     pub left_out: u64,
-    /// The record itself, if it was requested.
+    /// The bytes of the record, if the caller requested them.
     pub raw: Option<RawRecord>,
 }
 
-/// The values that decide whether a change is newer than the stored row, in this order.
+/// The values that decide, in the order of the fields, whether a change is newer than the stored row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RecordVersion {
     /// The epoch of the change's table at the commit.
     pub epoch: u16,
-    /// The LSN as PostgreSQL prints it. Null if the record has none.
+    /// The LSN of the change as PostgreSQL prints it, or null if the record has no LSN.
     pub lsn: Option<String>,
     pub offset: i64,
 }
 
-/// The bytes of a record: the first 16 KiB of its value, and 512 B of its key and of each of the first 16 headers.
-/// Private values are overwritten with `*`, as in a dead letter.
+/// The bytes of a record: the first 16 KiB of its value, and 512 B of its key and of each of the first 16 headers. nova
+/// overwrites private values with `*`, as in a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RawRecord {
     pub key: Option<RawBytes>,
     pub value: Option<RawBytes>,
     pub headers: Vec<RawHeader>,
-    /// The number of headers that are left out.
+    /// The number of the record's headers that are left out.
     pub headers_left_out: usize,
 }
 
@@ -74,13 +75,13 @@ pub struct RawHeader {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RawBytes {
-    /// The bytes as text, with U+FFFD for bytes that are not UTF-8.
+    /// The shown bytes as text, with U+FFFD for bytes that are not UTF-8.
     pub text: String,
-    /// The bytes in Base64, if they are not UTF-8.
+    /// The shown bytes in Base64, if they are not UTF-8.
     pub base64: Option<String>,
-    /// The number of bytes before the cut.
+    /// The number of bytes of the whole value.
     pub bytes: u64,
-    /// Whether bytes were cut off.
+    /// Whether the shown bytes are only the beginning of the value.
     pub cut: bool,
 }
 
@@ -118,7 +119,8 @@ impl TappedRecord {
         TappedRecord { raw: heard.raw.as_deref().map(RawRecord::of), ..told }
     }
 
-    /// The form of a record before which `left_out` records were left out.
+    /// Makes the form of a committed record. `left_out` is the number of records that the listener did not get before
+    /// this record.
     pub fn told(record: &Tapped, left_out: u64) -> TappedRecord {
         let mut told = TappedRecord {
             topic: record.topic.to_string(),

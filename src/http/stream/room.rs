@@ -8,12 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::http::error::Problem;
 use crate::http::places::{Place, Places};
 
-/// The most clients at once.
+/// The most clients that listen to streams at the same time.
 pub const STREAMS_MAX: usize = 256;
-/// The most clients of one address.
+/// The most clients of one address that listen to streams.
 pub const STREAMS_PER_ADDRESS_MAX: usize = 32;
 
-/// The clients that listen, and the signal that ends their streams.
+/// The places of clients that listen to streams, and the signal that ends the streams.
 pub struct Streams {
     free: Arc<Semaphore>,
     addresses: Places,
@@ -28,17 +28,17 @@ impl Default for Streams {
 }
 
 impl Streams {
-    /// Ends every stream, and lets no new one begin.
+    /// Ends every stream, and lets no new stream begin.
     pub fn close(&self) {
         self.closed.send_replace(true);
     }
 
-    /// Becomes true when every stream must end.
+    /// A receiver of a flag that becomes true when every stream must end.
     pub(in crate::http) fn closing(&self) -> watch::Receiver<bool> {
         self.closed.subscribe()
     }
 
-    /// Takes a place for one more client of this address.
+    /// Takes a place for one more client of the given address.
     pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), Problem> {
         let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX, of: "one address" };
         let place = self.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;
@@ -47,7 +47,7 @@ impl Streams {
         Ok((place, permit))
     }
 
-    /// The number of clients that listen.
+    /// The number of clients that listen to streams.
     pub fn len(&self) -> usize {
         STREAMS_MAX - self.free.available_permits()
     }

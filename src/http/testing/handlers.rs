@@ -1,4 +1,4 @@
-//! One handler for each control route. Work that blocks runs beside the runtime.
+//! The handler of each control route. Work that blocks runs on threads for blocking work.
 
 use std::sync::Arc;
 
@@ -25,11 +25,12 @@ use super::shapes::{
 };
 use super::tokens;
 
-/// The most bytes of a body, both as sent and after inflation. A test's fixture of any size fits.
+/// The most bytes of a request's body, both as sent and after inflation. The limit of a body is high, so that the
+/// fixtures of tests fit.
 const BODY_MAX_BYTES: usize = 64 << 20;
-/// The most rows in one request. The rows are one commit, for which the request waits.
+/// The most rows in one request. One commit has all rows of a request, and the request waits for this commit.
 const ROWS_MAX: usize = 20_000;
-/// The most entries in one answer.
+/// The most entries of the test log in one answer.
 pub(in crate::http) const LOG_MAX: u64 = 10_000;
 const LOG_DEFAULT: u64 = 1_000;
 
@@ -54,7 +55,7 @@ async fn content(call: &mut UserCall<'_>) -> Result<Bytes, Problem> {
     body::content_within(call.call.headers, body, BODY_MAX_BYTES).await
 }
 
-/// Runs a call of the control beside the runtime.
+/// Runs a call of the control on a thread for blocking work.
 async fn done<T: Serialize + Send + 'static>(
     edge: &Edge,
     work: impl FnOnce(&dyn Testing) -> Result<T, Refused> + Send + 'static,
@@ -194,7 +195,7 @@ pub(in crate::http) async fn token(mut call: UserCall<'_>) -> Answer {
 }
 
 impl Counted {
-    /// The sums of two counts.
+    /// Adds the numbers of two counts.
     pub(super) fn and(self, other: &Counted) -> Counted {
         Counted {
             consumed: self.consumed + other.consumed,

@@ -1,5 +1,5 @@
-//! The control routes of a server for tests, `/_test/…`. No other server has these routes. The effect of a call is
-//! complete before its answer.
+//! The control routes below `/_test`, which only a server for tests has. The effect of a call is complete before its
+//! answer.
 
 pub(super) mod control;
 mod handlers;

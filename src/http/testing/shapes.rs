@@ -10,37 +10,37 @@ use crate::http::body::{integer, maybe_integer};
 use crate::http::shapes::TappedRecord;
 use crate::schema::{Time, Uuid, example};
 
-/// The longest advance of the clock in one call, milliseconds. It is longer than any window of trending.
+/// The longest advance of the clock in one call, in milliseconds, which is longer than every window of trending.
 pub const ADVANCE_MAX_MS: i64 = 400 * 86_400_000;
 /// The most characters of a snapshot's name.
 pub const NAME_MAX_CHARS: usize = 64;
-/// The longest pretended time of a commit, milliseconds. Requests wait for 5 s.
+/// The longest pretended time of a commit, in milliseconds. Requests wait only 5 s for a commit.
 pub const SLOW_COMMIT_MAX_MS: u64 = 10_000;
 /// The lowest and the highest HTTP status of a refusal.
 pub const REFUSAL_STATUS_MIN: u16 = 400;
 pub const REFUSAL_STATUS_MAX: u16 = 599;
-/// The highest error code of ClickHouse: its codes have at most four digits.
+/// The highest error code of ClickHouse: the codes of ClickHouse have at most four digits.
 pub const REFUSAL_CODE_MAX: u32 = 9_999;
 /// The most characters of a refusal's text.
 pub const REFUSAL_BODY_MAX_CHARS: usize = 4_096;
-/// The longest pretended time of an answer of ClickHouse, milliseconds.
+/// The longest pretended time of an answer of ClickHouse, in milliseconds.
 pub const SLOW_ANSWER_MAX_MS: u64 = 10_000;
 /// The most requests to which a fault of ClickHouse may apply.
 pub const FAULT_TIMES_MAX: u64 = 1_000_000;
 
-/// The time, and whether tests or the system move it.
+/// The time of the server's clock, and whether a test or the system moves the clock.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "now": "2026-11-24T06:00:00.000000Z", "now_ms": 1795500000000, "clock": "manual" }"#))]
 pub struct ClockTold {
     #[schemars(extend("format" = "date-time"))]
     pub now: String,
-    /// The time in epoch milliseconds.
+    /// The time of the server's clock in epoch milliseconds.
     pub now_ms: i64,
-    /// `manual` or `real`.
+    /// The kind of the clock: `manual` or `real`.
     pub clock: &'static str,
 }
 
-/// A time to which the clock moves.
+/// The time to which the server's clock moves.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ClockSetRequest", example = example(r#"{ "now": "2026-11-24T06:00:00Z" }"#))]
@@ -49,24 +49,24 @@ pub struct ClockSet {
     pub now: Value,
 }
 
-/// How far the clock moves.
+/// The time by which the server's clock moves.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ClockAdvanceRequest", example = example(r#"{ "ms": 3600000 }"#))]
 pub struct Advance {
-    /// The distance in milliseconds.
+    /// The time by which the clock moves, in milliseconds.
     #[serde(deserialize_with = "integer")]
     #[schemars(range(min = 0, max = ADVANCE_MAX_MS))]
     pub ms: i64,
 }
 
-/// The result when everything that was accepted is applied and published.
+/// The state of the server after it has applied and published every accepted record.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "now_ms": 1795500000000, "records": 12, "dead_letters": 0, "last_dead": [], "balanced": true }"#))]
 pub struct Settled {
-    /// The clock in epoch milliseconds.
+    /// The time of the server's clock in epoch milliseconds.
     pub now_ms: i64,
-    /// The number of records consumed since the beginning.
+    /// The number of records that the server has consumed since its beginning.
     pub records: u64,
     /// The number of dead letters.
     pub dead_letters: u64,
@@ -86,7 +86,8 @@ pub struct Counted {
     pub ignored: u64,
     pub late: u64,
     pub dead: u64,
-    /// Records below the partition's next offset. Redelivered records do not count as consumed.
+    /// The number of redelivered records, whose offsets are below the partition's next offset. Redelivered records do
+    /// not count as consumed.
     pub redelivered: u64,
 }
 
@@ -98,7 +99,7 @@ pub struct PartitionCounted {
     pub next_offset: i64,
     #[serde(flatten)]
     pub counts: Counted,
-    /// Why the partition is held, if it is.
+    /// The reason why the partition is held, or null if it is not held.
     pub held: Option<String>,
 }
 
@@ -114,7 +115,7 @@ pub struct CapturesTaken {
     pub totals: Counted,
 }
 
-/// The name of a snapshot. The default is the beginning.
+/// The name of a snapshot. A reset without a name restores the beginning of the server.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SnapshotRequest", example = example(r#"{ "name": "two users" }"#))]
@@ -123,12 +124,12 @@ pub struct SnapshotNamed {
     pub name: Option<String>,
 }
 
-/// A snapshot that was made or restored.
+/// A snapshot that the server has made or restored.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "name": "seed", "now_ms": 1795500000000, "took_ms": 2.1 }"#))]
 pub struct SnapshotTold {
     pub name: String,
-    /// The clock, epoch milliseconds.
+    /// The time of the server's clock, in epoch milliseconds.
     pub now_ms: i64,
     pub took_ms: f64,
 }
@@ -137,19 +138,19 @@ pub struct SnapshotTold {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "entries": [], "next": 12, "left_out": 0 }"#))]
 pub struct TestLog {
-    /// The entries, oldest first.
+    /// The entries of the log, oldest first.
     pub entries: Vec<Logged>,
-    /// The `since` of the next request.
+    /// The value of `since` for the next request.
     pub next: u64,
-    /// The number of entries that were not kept.
+    /// The number of entries that the server no longer keeps.
     pub left_out: u64,
 }
 
-/// One entry: a record was committed, or a page was served.
+/// One entry of the test log: a committed record, or a served page.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Logged {
     pub seq: u64,
-    /// The clock, epoch milliseconds.
+    /// The time of the server's clock at the entry, in epoch milliseconds.
     pub at_ms: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<TappedRecord>,
@@ -157,66 +158,70 @@ pub struct Logged {
     pub page: Option<LoggedPage>,
 }
 
-/// A page that was served.
+/// A page that the server served.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoggedPage {
-    /// `feed`, `trending` or `suggestions`.
+    /// The kind of the page: `feed`, `trending` or `suggestions`.
     pub what: &'static str,
-    /// The user of the page. Trending has none.
+    /// The user of the page. A page of trending has no user.
     pub user_id: Option<Uuid>,
-    /// The answer. The answer with a feed has the reasons of every post, whether or not they were requested.
+    /// The answer that the server sent. A feed has the reasons for every post, even if the request did not ask for
+    /// reasons.
     pub answer: Value,
 }
 
-/// The faults to set. Faults that are left out end.
+/// The faults that the server sets. Setting faults ends every fault that the request leaves out.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "FaultRequest", example = example(r#"{ "slow_commit_ms": 200, "source_lag_ms": 600000, "clickhouse": { "status": 503 } }"#))]
 pub struct Fault {
-    /// The additional time of each commit, milliseconds.
+    /// The additional time of each commit, in milliseconds.
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 0, max = SLOW_COMMIT_MAX_MS))]
     pub slow_commit_ms: Option<u64>,
-    /// The pretended delay of the source, milliseconds. Readiness, metrics and limits use it.
+    /// The pretended delay of the source in milliseconds, which readiness, metrics and limits use.
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 0))]
     pub source_lag_ms: Option<i64>,
-    /// The behaviour of the stand-in for ClickHouse instead of taking rows.
+    /// The fault of the stand-in for ClickHouse, which takes all rows without a fault.
     #[serde(default, deserialize_with = "maybe_fault")]
     pub clickhouse: Option<ClickHouseFault>,
 }
 
-/// The behaviour of the stand-in for ClickHouse instead of taking rows: `refuses`, or an answer with `status` or
-/// `code`, or `slow_ms`, alone or before such an answer.
+/// A fault of the stand-in for ClickHouse: `refuses`, an error with `status` or `code`, or slow answers with `slow_ms`.
+/// `slow_ms` may also delay an error.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ClickHouseFaultRequest", example = example(r#"{ "code": 241, "body": "Memory limit exceeded", "times": 3 }"#))]
 pub struct ClickHouseFault {
-    /// Connections are refused, as if no server ran.
+    /// Whether the stand-in refuses connections, as if ClickHouse did not run.
     pub refuses: Option<bool>,
-    /// The HTTP status of the answer. Without `code` it acts like a proxy that answers every request.
+    /// The HTTP status of the stand-in's answer. Without `code` the stand-in acts like a proxy that answers every
+    /// request with the same status.
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = REFUSAL_STATUS_MIN, max = REFUSAL_STATUS_MAX))]
     pub status: Option<u16>,
-    /// ClickHouse's own error code, with which it refuses inserts. The default status is then 500.
+    /// ClickHouse's error code, with which the stand-in refuses inserts. If a fault has `code`, the default of `status`
+    /// is 500.
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 1, max = REFUSAL_CODE_MAX))]
     pub code: Option<u32>,
-    /// The text of the answer. With `code` it follows the code.
+    /// The text of the stand-in's answer. If a fault has `code`, the text of the answer follows the code.
     #[schemars(length(max = REFUSAL_BODY_MAX_CHARS))]
     pub body: Option<String>,
-    /// How long each answer takes, milliseconds. From 1000 on nova gives the request up before the answer.
+    /// The time that each answer of the stand-in takes, in milliseconds. From 1000 on, nova ends the request before the
+    /// answer.
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 0, max = SLOW_ANSWER_MAX_MS))]
     pub slow_ms: Option<u64>,
-    /// The number of requests to which the fault applies. The default is all until the fault is ended.
+    /// The number of requests to which the fault applies (default: all requests until a test ends the fault).
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 1, max = FAULT_TIMES_MAX))]
     pub times: Option<u64>,
 }
 
-/// Reads a fault of ClickHouse. Without this check serde would also accept an array of its members, which is not
-/// documented.
+/// Reads a fault of ClickHouse, which must be an object. Without the check for an object, serde would also read the
+/// fault from an array of its members, which is not documented.
 fn maybe_fault<'de, D: Deserializer<'de>>(json: D) -> Result<Option<ClickHouseFault>, D::Error> {
     let Some(fault) = Option::<&RawValue>::deserialize(json)? else { return Ok(None) };
     if fault.get().starts_with('[') {
@@ -230,19 +235,19 @@ fn maybe_fault<'de, D: Deserializer<'de>>(json: D) -> Result<Option<ClickHouseFa
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TestTokenRequest", example = example(r#"{ "sub": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "ttl": "1h" }"#))]
 pub struct TokenAsked {
-    /// The user's id.
+    /// The id of the token's user.
     #[schemars(with = "Uuid")]
     pub sub: String,
-    /// `admin` or `service`.
+    /// The role of the token's user: `admin` or `service`.
     pub role: Option<String>,
-    /// The lifetime: seconds, or a number with s, m, h or d. The default is an hour.
+    /// The lifetime of the token: a number of seconds, or a number with s, m, h or d (default: an hour).
     #[schemars(with = "Option<String>")]
     pub ttl: Option<Value>,
     /// The defect of the token: `expired`, `not-yet-valid`, `signature`, `issuer` or `audience`.
     pub broken: Option<String>,
 }
 
-/// A token.
+/// The token that the server made.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "token": "eyJhbGciOiJFZERTQSJ9.e30.c2ln" }"#))]
 pub struct TestToken {

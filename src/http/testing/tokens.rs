@@ -1,4 +1,4 @@
-//! Tokens for tests, valid ones and defective ones.
+//! Makes valid and defective tokens for tests.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::http::error::Problem;
 use super::shapes::TokenAsked;
 
 const TTL_DEFAULT_S: u64 = 3_600;
-/// The longest lifetime, ten years, as in `nova token`.
+/// The longest lifetime of a token: ten years, as in `nova token`.
 const TTL_MAX_S: u64 = 3_650 * 86_400;
 const ROLES: [&str; 2] = ["admin", "service"];
 
@@ -43,7 +43,7 @@ pub(super) fn make(auth: &Auth, asked: &TokenAsked, now_ms: i64) -> Result<Strin
         "sub": user.to_string(), "role": asked.role, "iss": ISSUER, "aud": AUDIENCE,
         "iat": now_s, "exp": now_s.saturating_add(ttl_s), "jti": uuid::Uuid::new_v4().to_string(),
     });
-    // This is far beyond the accepted difference of clocks.
+    // One day is far beyond the accepted difference between two clocks.
     const FAR_S: u64 = 86_400;
     match asked.broken.as_deref() {
         None | Some("signature") => {}
@@ -68,7 +68,7 @@ pub(super) fn make(auth: &Auth, asked: &TokenAsked, now_ms: i64) -> Result<Strin
     })
 }
 
-/// The token with a changed first letter of its signature.
+/// Changes the first letter of a token's signature.
 fn forged(token: &str) -> String {
     let Some((signed, signature)) = token.rsplit_once('.') else { return token.to_owned() };
     let first = if signature.starts_with('A') { 'B' } else { 'A' };

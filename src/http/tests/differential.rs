@@ -1,16 +1,17 @@
-//! Tests that the read lane and hyper give the same answers, and agree where a request ends.
+//! Tests that the read lane and hyper give the same answers, and agree about where a request ends.
 
 use super::{PATHS, WARM, World, essences, paused};
 
-/// The number of mutated requests. Each differs from a valid one by a few bytes or lines.
+/// The number of mutated requests. A mutated request differs from a valid request by a few bytes or lines.
 const MUTATIONS: usize = 4_000;
-/// The seed of the mutations. Another seed is another test.
+/// The seed of the random mutations. Another seed makes another test.
 const SEED: u64 = 7;
 
-/// This request follows each tested one, and shows whether the tested one ended where it should.
+/// The request that follows each tested request. Its answer shows whether nova found the right end of the tested
+/// request.
 const SENTINEL: &str = "GET /sentinel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-/// Sends a request both ways and compares the answers.
+/// Sends a request through the lane and through hyper, and compares the answers.
 async fn compare(world: &World, name: &str, data: &[u8], heads: &[bool]) {
     let (lane, lane_ended) = world.talk(&[data, SENTINEL.as_bytes()].concat()).await;
     let (hyper, hyper_ended) = world.talk(&[WARM.as_bytes(), data, SENTINEL.as_bytes()].concat()).await;
@@ -96,7 +97,7 @@ const LINES: [&str; 72] = [
     "Host:x",
 ];
 
-/// One mutation of a request.
+/// Makes one random mutation of a request.
 fn mutated(random: &mut fastrand::Rng, plain: &[u8]) -> Vec<u8> {
     const BYTES: &[u8] = b" \t\r\n\0:;,/?#%\"<>\\{}|^`~\x0b\x7f\xff\xc3aA0.=-_()@[]";
     const PARTS: [&[u8]; 10] = [

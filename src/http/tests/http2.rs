@@ -34,7 +34,7 @@ fn http_2_with_prior_knowledge_answers_as_http_1_1_does() {
             assert!(expected.0.contains(status.as_str()), "{path}: {status} {expected:?}");
             assert_eq!((body, nosniff.is_some()), (expected.2, true), "{path}");
         }
-        // Many requests run at once, and some are given up.
+        // The client sends many requests at once, and cancels some of them.
         let many: Vec<_> = (0..300).map(|_| client.send_request(ask("/health/live"))).collect();
         for (number, answer) in many.into_iter().enumerate() {
             match number % 3 {
@@ -42,7 +42,7 @@ fn http_2_with_prior_knowledge_answers_as_http_1_1_does() {
                 _ => assert_eq!(answer.await.unwrap().status(), StatusCode::OK),
             }
         }
-        // An idle connection lives as long as one of HTTP/1.1, and ends without an error.
+        // An idle HTTP/2 connection lives as long as an idle HTTP/1.1 connection, and ends without an error.
         advance(IDLE - Duration::from_secs(1)).await;
         assert_eq!(client.send_request(ask("/health/live")).await.unwrap().status(), StatusCode::OK);
         let begun = Instant::now();

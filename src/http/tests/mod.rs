@@ -1,4 +1,4 @@
-//! Connections to one site over streams in memory, with a paused clock.
+//! Tests of connections to one site over streams in memory, with a paused clock.
 
 mod differential;
 mod http2;
@@ -30,9 +30,9 @@ const NOW_MS: i64 = 1_795_500_000_000;
 const IDLE: Duration = Duration::from_secs(IDLE_TIMEOUT_DEFAULT_S as u64);
 /// A time on the paused clock that is longer than any timeout.
 const END: Duration = Duration::from_secs(300);
-/// This request has a body, and after it hyper has the connection.
+/// A request with a body, after which hyper serves the connection.
 const WARM: &str = "POST /warm HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
-/// A node with some posts, which is served without a listener.
+/// A node with some posts, whose edge serves connections without a listener.
 struct World {
     node: Option<Node>,
     site: Arc<Site>,
@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    /// The client's end of a new connection.
+    /// Opens a connection, and returns the client's end of it.
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(1 << 20);
         tokio::spawn(self.connection().serve_plain(near));
@@ -84,7 +84,7 @@ impl World {
         self.site.edge.auth.mint(Id::from_u128(user), None, NOW_MS, 3_600).unwrap()
     }
 
-    /// Sends bytes, and returns all answers and whether the connection was ended.
+    /// Sends bytes, and returns all answers and whether nova ended the connection.
     async fn talk(&self, sent: &[u8]) -> (Vec<u8>, bool) {
         let (mut far, mut out) = (self.connect(), Vec::new());
         far.write_all(sent).await.unwrap();
@@ -110,7 +110,7 @@ fn paused(test: impl AsyncFnOnce(&World)) {
     drop(runtime);
 }
 
-/// Most connections of a busy node are idle. With TLS and hyper in it, each one took 18 KiB.
+/// Most connections of a busy node are idle. With the parts of TLS and hyper, each idle connection took 18 KiB.
 #[test]
 fn a_connection_takes_little_until_something_is_said() {
     const MAX_BYTES: usize = 4 << 10;
@@ -126,11 +126,11 @@ fn a_connection_takes_little_until_something_is_said() {
 const VOLATILE: [&str; 4] = ["date", "server-timing", "traceparent", "x-request-id"];
 const CHANGING: [&str; 6] = ["latency_ms", "request_id", "snapshot", "cursor", "cache_hit", "generated_at"];
 
-/// An answer without the varying headers: the status line, the headers, the body.
+/// The status line, the headers and the body of an answer, without the headers that vary.
 #[derive(Debug, PartialEq)]
 struct Essence(String, Vec<String>, String);
 
-/// Divides a stream into answers. `heads` says which of them answer HEAD.
+/// Divides a byte stream into answers. `heads` says which answers belong to HEAD.
 fn essences(mut bytes: &[u8], heads: &[bool]) -> Vec<Essence> {
     let mut out = Vec::new();
     while !bytes.is_empty() {
@@ -155,7 +155,7 @@ fn essences(mut bytes: &[u8], heads: &[bool]) -> Vec<Essence> {
         bytes = rest;
         let body = shown(body);
         let named = |line: &String, names: &[&str]| names.iter().any(|name| line.starts_with(&format!("{name}: ")));
-        // The length of a feed depends on the length of its numbers, also in an answer to HEAD.
+        // The length of a feed depends on the digits of its numbers, also in an answer to HEAD.
         fields.retain(|line| !named(line, &VOLATILE) && !named(line, &["content-length", "etag"]));
         fields.sort();
         out.push(Essence(status, fields, body));
@@ -180,7 +180,7 @@ fn shown(body: &[u8]) -> String {
     }
 }
 
-/// Targets of requests, valid and odd ones.
+/// Valid and odd targets of requests.
 const PATHS: [&str; 38] = [
     "/api/v1/feed",
     "/api/v1/feed?limit=3&explain=1&hydrate=1",

@@ -8,7 +8,7 @@ use tokio::time::{Instant, advance, timeout};
 use super::{IDLE, WARM, World, paused};
 use crate::http::patience::HEAD_TIMEOUT;
 
-/// The status of the next answer. `None` if the connection was ended in order.
+/// The status of the next answer, or `None` if nova closed the connection without an error.
 async fn status(far: &mut DuplexStream) -> Option<u16> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -79,7 +79,7 @@ fn one_connection_that_pipelines_leaves_others_their_turn() {
         greedy.write_all(&LIVE.repeat(MANY)).await.unwrap();
         other.write_all(LIVE).await.unwrap();
         assert_eq!(status(&mut other).await, Some(200));
-        // The other connection was answered before all requests of the greedy one.
+        // nova answered the other connection before it had answered all requests of the greedy connection.
         let mut out = vec![0; 1 << 20];
         let first = timeout(Duration::ZERO, greedy.read(&mut out)).await.map_or(0, |read| read.unwrap());
         let answered = out[..first].windows(9).filter(|nine| nine == b"HTTP/1.1 ").count();

@@ -21,14 +21,14 @@ fn post(n: u8) -> Id {
     Id::from_u128(1_000 + u128::from(n))
 }
 
-/// A server in the process that answers a given number of commands and then is out of reach.
+/// A cache server in the test's process that answers a given number of commands and is out of reach after them.
 struct Server {
     kept: Embedded,
     answers: AtomicUsize,
 }
 
 const ALWAYS: usize = usize::MAX;
-/// The number of commands for the trending lists.
+/// The number of commands that a refresh sends for the trending lists.
 const LISTS: usize = 4;
 
 impl Cache for Server {
@@ -108,7 +108,8 @@ fn written(author: u8, published: bool) -> Facts {
     Facts::Post { author: user(author), created_at_us: (NOW_MS - MINUTE_MS) * 1_000, published }
 }
 
-/// A world where user 1 follows 2, and 2 follows 3. User 2 wrote post 1. User 3 wrote post 2, which trends.
+/// A world in which user 1 follows user 2, and user 2 follows user 3. User 2 has written post 1. User 3 has written
+/// post 2, which is in the trending lists.
 fn small() -> World {
     let world = World::new();
     (1..=3).for_each(|n| world.apply(user(n), None, Some(person(n, true))));
@@ -188,7 +189,7 @@ fn while_the_server_is_away_wishes_wait_and_are_done_when_it_is_back() {
     let world = small();
     world.read(Kind::Feed, 2);
     world.publisher.shared.copies.end(Kind::Feed, user(1));
-    // The server becomes unreachable before the lists, after the lists, and among the copies.
+    // The cache server becomes unreachable before the trending lists, and after them, when the copies are sent.
     for answers in [0, LISTS, 0, LISTS] {
         world.answers(answers);
         assert!(matches!(world.refresh(), Err(JobError::Away(_))));
@@ -244,8 +245,8 @@ fn n12_wishes_without_room_are_dropped_and_counted_and_room_comes_back() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens between refreshes, and whether or not the server answers: after a refresh that reached the
-    /// server, no copy shows what may not be shown, and every user who read has a copy.
+    /// The test draws what happens between refreshes, and whether the cache server answers. After a refresh that
+    /// reached the server, no copy shows what may not be shown, and every user who has read a list has a copy.
     #[test]
     fn after_a_refresh_no_copy_shows_what_was_taken_back(
         steps in proptest::collection::vec((0u8..12, 1u8..7, 1u8..7), 1..120),
@@ -287,7 +288,7 @@ proptest! {
                 9 => world.answers(if b % 2 == 0 { ALWAYS } else { usize::from(a) }),
                 10 => {
                     world.clock.set(world.clock.now_ms() + i64::from(a) * 9_000);
-                    // Copies from the time of these reads may have expired since.
+                    // After a step of the clock, copies of the reads so far may have expired.
                     reads.clear();
                 }
                 _ => {

@@ -1,5 +1,5 @@
-//! Finds the values that an upsert does not repeat: in the stored row, or after a change of the key in the row that had
-//! the key before.
+//! Finds the values that an upsert does not repeat. The values are in the stored row or, if the key was changed, in the
+//! row under the old key.
 
 use nova_storage::codec::CodecError;
 
@@ -9,10 +9,10 @@ use crate::pipeline::cells::decode_cells;
 use crate::pipeline::fill::{Filled, Known, fill, refill, unfilled};
 use crate::pipeline::stored::{Content, EXTRA, Hole, StoredRow};
 
-/// Fills an upsert with the values that it does not repeat. They are from the stored row, or after a change of the key
-/// from the row that had the key before. If a key was changed there and back, and the other row is not read yet, the
-/// row finds its own image. `key` and `lsn` are the upsert's. The LSNs of the stored row are compared with those of
-/// `own_epoch`.
+/// Fills an upsert with the values that it does not repeat. The values are from the stored row or, if the key was
+/// changed, from the row that had the key before. If a key was changed and then changed back, and nova has not read the
+/// delete under the intermediate key yet, the row takes values from its own image. `key` and `lsn` are the key and the
+/// LSN of the upsert. The LSNs of the stored row can be compared with LSNs of the epoch `own_epoch`.
 pub(super) fn filled(
     row: Row,
     (stored, old, own_epoch): (Option<&StoredRow<'_>>, Option<&Row>, u16),
@@ -26,13 +26,14 @@ pub(super) fn filled(
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
-    // If deletes are null values, the delete of the old key will have no LSN, but the versions of its values.
+    // If deletes are null values, the delete of the old key has no LSN of its own, but its image has the LSN of each
+    // value.
     let nulls = renamed.as_ref().is_some_and(|row| row.format == Format::FlatTombstone);
     let first = match (&renamed, lsn) {
         (Some(renamed), Some(_)) if nulls => Source::of(renamed, epoch)?,
         (Some(renamed), Some(lsn)) => Source::before(renamed, key, (lsn, epoch))?,
-        // Without LSNs, a row that is still live, or that moved to another key, may have had other values at the time
-        // of the change.
+        // Without LSNs, the values of a row that is still live, or that moved to a third key, may not be those at the
+        // time of the change, so nova does not use them.
         (Some(renamed), None) if matches!(renamed.content, Content::Moved { to, .. } if to == key) => {
             Source::of(renamed, epoch)?
         }
@@ -51,9 +52,9 @@ pub(super) fn filled(
     Ok(filled)
 }
 
-/// Dates values of a key that was changed there and back. Then the other row, `renamed`, may have a value from this
-/// row's earlier life. Such a value keeps its LSN from that life, because a version of that life that comes late may be
-/// newer.
+/// Corrects the LSNs of values of a key that was changed and then changed back. The row under the intermediate key,
+/// `renamed`, may have a value from the time before the first change of the key. A value from before the first change
+/// of the key keeps its LSN, because a newer version from before that change may still come late.
 fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_>, own: Option<&Known<'_>>) {
     let moved = match stored.content {
         Content::Moved { .. } => stored.history.newest().map(|delete| delete.lsn.saturating_sub(1)),
@@ -69,14 +70,14 @@ fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_
         let lsn = match moved {
             Some(moved) if of(&renamed.holes, column) == Some(moved) => of(&stored.holes, column),
             Some(_) => None,
-            // The delete of the first change has not been read yet.
+            // In this case nova has not read the delete of the first change of the key yet.
             None => own.filter(same).map(|own| own.lsn_of(column)),
         };
         hole.lsn = lsn.filter(|lsn| *lsn > 0).map_or(hole.lsn, |lsn| hole.lsn.min(lsn));
     }
 }
 
-/// A stored row or an image that may have values.
+/// A stored row or an image from which values may be taken.
 struct Source<'a> {
     image: Row,
     holes: &'a [Hole],
@@ -94,9 +95,10 @@ impl<'a> Source<'a> {
         Ok(Some(Source { image: decode_cells(cells)?, holes, lsn }))
     }
 
-    /// The row that had the key before the change with the LSN `lsn`. The row's values are as old as the change: older
-    /// than later values of the row under the new key, and newer than earlier values of a previous row there. A row
-    /// under the old key with a later LSN is another row, or came under another key.
+    /// Returns the row as it was before the change of the key that has the LSN `lsn`. The row's values are as old as
+    /// the change of the key: older than later values of the row under the new key, and newer than values of a previous
+    /// row under that key. If a row under the old key has a later LSN, it is another row, or it moved to the old key
+    /// from a third key.
     fn before(row: &'a StoredRow<'_>, key: Id, (lsn, epoch): (u64, u16)) -> Result<Option<Source<'a>>, CodecError> {
         let Some(mut source) = Source::of(row, epoch)? else { return Ok(None) };
         if row.version.epoch != epoch {
@@ -125,13 +127,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The LSN of the version from which the row's values come, and its holes. LSNs of an earlier epoch cannot be compared
-/// with those of this one, so such values have the LSN 0 and no version of their own.
+/// The LSN of the version from which the row's values come, and the holes of the row. LSNs of an earlier epoch cannot
+/// be compared with LSNs of the present epoch, so values of an earlier epoch have the LSN 0 and no holes.
 pub(super) fn values_of<'a>(row: &'a StoredRow<'_>, epoch: u16) -> (u64, &'a [Hole]) {
     if row.version.epoch != epoch {
         return (0, &[]);
     }
-    // A null value that deleted the row has no LSN, and earlier versions are forgotten.
+    // If a null value has deleted the row, the delete has no LSN, and the earlier versions of the row are forgotten.
     let newest = row.history.newest().map_or(row.version.lsn, |newest| newest.lsn);
     (row.read.map_or(newest, |read| read.lsn.unwrap_or(newest)), &row.holes)
 }

@@ -1,4 +1,5 @@
-//! The streamed versions that a row remembers, and what a record adds to them, also across a raised epoch.
+//! The streamed versions that a row remembers, and the version that a record adds to them, also when the epoch was
+//! raised in between.
 
 use crate::event::{Format, Op};
 use crate::mutant::{self, Mutant};
@@ -7,7 +8,7 @@ use crate::pipeline::stored::{History, ReadMark, Seen, StoredRow};
 use super::told::Told;
 
 impl Told {
-    /// The streamed versions, and the mark if the content is not from the newest of them.
+    /// The streamed versions of the row, and a `ReadMark` if the row's content is not from the newest streamed version.
     pub(super) fn history(
         &self,
         stored: Option<&StoredRow<'_>>,
@@ -19,16 +20,16 @@ impl Told {
         let mark = Some(ReadMark { lsn: self.lsn, ts_us: self.ts_us });
         match (self.op, self.lsn) {
             (Op::Read, lsn) if lsn.is_none() || !mutant::is(Mutant::ReadsAreChanges) => {
-                // The read is newer by its time than a version in another partition. The version may be of another
-                // log, and then the changes after the read are newer than the version.
+                // By its time, the read is newer than a version of the row in another partition. A version in another
+                // partition may be of another log, so changes after the read count as newer than that version.
                 if self.mixed && in_epoch.is_some_and(|row| self.place.elsewhere(&row.place)) {
                     history.forget();
                 }
                 (history, mark)
             }
             (_, None) => {
-                // A null value that deletes has no LSN. If the connector repeats the rows before it, they count as
-                // newer.
+                // A null value that deletes a row has no LSN. If the connector repeats the row's changes before the
+                // delete, they count as newer than the delete.
                 if !upsert && format == Format::FlatTombstone {
                     history.forget();
                 }
@@ -48,11 +49,12 @@ impl Told {
             return self.carried(version, stored);
         }
         let mut history = stored.history;
-        // Another partition may still have older, unseen versions of the row. A lower LSN is of a log that began again,
-        // or the redelivery of a forgotten version: in both cases the next versions are newer.
+        // Another partition may still have older, unseen versions of the row. A version with a lower LSN belongs to a
+        // log that began again, or it is a redelivery of a forgotten version. Versions after one with a lower LSN are
+        // newer, whether the log began again or the version is a redelivery.
         if self.place.elsewhere(&stored.place) || history.newest().is_some_and(|newest| version.lsn < newest.lsn) {
             history.forget();
-        // This is the first change of a row that came in a snapshot, so no version is before it.
+        // The change is the first change of a row that came in a snapshot, so the row has no version before it.
         } else if stored.only_read() {
             return History::first(version, true);
         }
@@ -60,12 +62,14 @@ impl Told {
         history
     }
 
-    /// The history across a raised epoch, with the first streamed version of the new epoch. If partitions were behind,
-    /// this version may still be of the previous log. Earlier versions are kept only if their LSNs are in order with
-    /// the new one. If all were kept, a delete of the new log would be compared with versions of the old log.
+    /// Returns the history of a row whose epoch was raised, with the first streamed version of the new epoch. If
+    /// partitions were behind, the first version of a new epoch may still be of the previous log. Earlier versions are
+    /// kept only if their LSNs are in order with the LSN of the new version. If all earlier versions were kept, a
+    /// delete of the new log would be compared with versions of the old log.
     fn carried(&self, version: Seen, stored: &StoredRow<'_>) -> History {
         let (mut history, created) = (stored.history, self.op == Op::Create);
-        // The insert of a changed key has another row's values, and no LSN of the previous epoch is known for them.
+        // The insert of a changed key has the values of another row, and no LSN of the previous epoch is known for
+        // these values.
         if !self.behind(stored) || self.renamed {
             return History::first(version, created);
         }
@@ -73,22 +77,24 @@ impl Told {
             history.push(version);
             return if created { history.from_beginning() } else { history };
         }
-        // This is a redelivery of the previous log, and its next versions follow.
+        // The version is a redelivery from the previous log, and the next versions of that log follow.
         if let Some(history) = history.back_to(&version) {
             return history;
         }
-        // The version was never seen, so it is of the new log. Earlier records in the partition are of the old log.
+        // The version was never seen, so it is of the new log. Records before this version in its partition are of the
+        // old log.
         let began = history.newest().is_some() && history.covers(version.lsn);
         History::first(version, created || began || stored.only_read())
     }
 
-    /// Whether the record comes after the row in the row's partition.
+    /// Whether the record comes after the stored row in the row's own partition.
     fn behind(&self, stored: &StoredRow<'_>) -> bool {
         !self.place.elsewhere(&stored.place) && self.place.offset > stored.place.offset
     }
 
-    /// Whether LSNs order the record and the known versions of the row, whose epoch may be an earlier one: in their
-    /// partition they rise. If the log began again between the two, all versions of the new log have higher LSNs, too.
+    /// Whether LSNs order the record and the known versions of the row. The row may be from an earlier epoch. In one
+    /// partition of one log, LSNs rise. If the log began again between the row's versions and the record, all versions
+    /// of the new log have higher LSNs as well.
     fn continues(&self, stored: &StoredRow<'_>) -> bool {
         let (newest, lsn) = (stored.history.newest(), self.lsn.unwrap_or(0));
         let above = newest.is_some_and(|newest| lsn > newest.lsn || newest.is(lsn, self.ts_us));

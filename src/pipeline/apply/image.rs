@@ -1,9 +1,9 @@
-//! The image of a row whose key was changed, kept for the row under the new key.
+//! The image of a row whose key was changed. The image is kept for the row under the new key.
 
 use crate::event::Row;
 use crate::pipeline::stored::Hole;
 
-/// What the delete of a changed key keeps of the row, because the row under the new key may need its values.
+/// The values that the delete of a changed key keeps, because the row under the new key may need them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub row: Row,
@@ -14,12 +14,12 @@ pub struct Image {
     pub epoch: u16,
     /// The LSN of the delete, or 0 if the record had none.
     pub delete_lsn: u64,
-    /// The time of the delete's commit, epoch microseconds.
+    /// The commit time of the delete, epoch microseconds.
     pub ts_us: Option<i64>,
 }
 
 impl Image {
-    /// The image of a row before the delete that has this LSN and time.
+    /// The image of a row as it was before the delete, whose LSN and commit time are given.
     pub(super) fn before(row: Row, (delete_lsn, ts_us): (u64, Option<i64>), epoch: u16) -> Image {
         Image { row, holes: Vec::new(), lsn: delete_lsn.saturating_sub(1), epoch, delete_lsn, ts_us }
     }

@@ -1,9 +1,11 @@
-//! A change of a row's key: a delete under the old key and an insert under the new key, in any order if they are in two
-//! partitions. The insert does not repeat values that are stored out of line, so these come from the old row.
+//! A change of a row's key consists of a delete under the old key and an insert under the new key. If the delete and
+//! the insert are in two partitions, they come in any order. The insert does not repeat values that are stored out of
+//! line, so nova takes these values from the row under the old key.
 //!
-//! The tombstone under the old key remembers the age of each value, even after it passed the image on. A late version
-//! of the old row, from a third partition, gives its values to the row under the new key ([`Late`]). There they are as
-//! old as the change of the key (`Image::before`), because an earlier row under the new key had nothing newer.
+//! The tombstone under the old key remembers the age of each value, even after it has passed its image to the row under
+//! the new key. If a version of the old row comes late from a third partition, nova gives its values to the row under
+//! the new key ([`Late`]). In the row under the new key, the values of a late version are as old as the change of the
+//! key (`Image::before`), because an earlier row under the new key had nothing newer.
 
 use nova_storage::codec::CodecError;
 
@@ -16,19 +18,20 @@ use super::written::{Written, refilled};
 
 pub use super::image::Image;
 
-/// A version that came late to a row whose key has changed since.
+/// A version of a row that came after the row's key had changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Late {
     /// The tombstone to store under the old key.
     pub stored: Box<[u8]>,
-    /// The present key of the row. It is the old one if only the rest of the record's key changed.
+    /// The present key of the row. `to` is the old key if only the rest of the record's key changed.
     pub to: Id,
-    /// The values that the row there may need.
+    /// The values that the row under the present key may need.
     pub image: Image,
 }
 
 impl Late {
-    /// `None` if the version has nothing newer than what is known, or if the tombstone does not say how old that is.
+    /// Returns `None` if the version has nothing newer than the known values, or if the tombstone does not say how old
+    /// the known values are.
     pub(super) fn of(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Late>, CodecError> {
         let before = row.history.newest().is_some_and(|delete| late.lsn < delete.lsn);
         let Some(Told { to, stored, told }) = told(row, late)?.filter(|_| before) else { return Ok(None) };
@@ -36,12 +39,12 @@ impl Late {
     }
 }
 
-/// What an older version gave to the tombstone of a changed key.
+/// The values that an older version gave to the tombstone of a changed key.
 struct Told {
     to: Id,
-    /// The tombstone with these values.
+    /// The tombstone after it took the values of the older version.
     stored: Box<[u8]>,
-    /// The columns that the version had.
+    /// The columns that the older version had.
     told: Row,
 }
 
@@ -53,7 +56,7 @@ fn told(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Told>, CodecErro
     let mut holes = row.holes.clone();
     let mut image = if cells.is_empty() { blank(late.row.cells.len()) } else { decode_cells(cells)? };
     let Some(told) = retell(&mut image, &mut holes, late) else { return Ok(None) };
-    // The image was already passed to the row under the new key.
+    // The row under the new key has already got the image.
     let given = cells.is_empty() && row.holes.iter().any(|hole| hole.lsn > 0);
     let mut cells = Vec::new();
     if !given {
@@ -63,28 +66,29 @@ fn told(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Told>, CodecErro
     Ok(Some(Told { to, stored, told }))
 }
 
-/// The image that the tombstone `row` passes on. `None` if its delete had no LSN.
+/// The image that the tombstone `row` passes to the row under the next key. Returns `None` if the delete that made the
+/// tombstone had no LSN.
 fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
     let delete = row.history.newest()?;
     Some(Image::before(told, (delete.lsn, delete.ts_us), row.version.epoch))
 }
 
 impl Image {
-    /// The values of the image for `heir`, the row that may need them. A value of `heir` from an earlier epoch may be
-    /// newer than the image, if the row is not known to have come with this change.
+    /// The values of the image, as seen by `heir`, the row that may need them. A value of `heir` from an earlier epoch
+    /// may be newer than the image, unless `heir` is known to have got its key by this change.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
         let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         let again = self.delete_lsn != 0;
         Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch, again, read_here: false }
     }
 
-    /// Whether the row stored under the new key already contains this change or a later one. If so, no other row needs
-    /// the image.
+    /// Whether the row stored under the new key already contains this change of the key or a later change. If the row
+    /// contains the change, no other row needs the image.
     fn stands_in(&self, row: &StoredRow<'_>) -> bool {
         if row.version.epoch != self.epoch {
             return self.ts_us.is_some() && row.history.latest_us() >= self.ts_us;
         }
-        // A null value that deletes has no LSN.
+        // A null value that deletes a row has no LSN.
         match self.delete_lsn {
             0 => row.content != Content::Gone,
             lsn => row.history.newest().is_some_and(|newest| newest.lsn >= lsn),
@@ -97,19 +101,20 @@ impl Image {
         Ok(row.is_some_and(|row| self.stands_in(&row)))
     }
 
-    /// Gives the row under the new key the values of the row under the old one, whose last state is now known: the
-    /// insert came before the delete. `None` if there is nothing to give, or no row to take it yet.
+    /// Gives the row under the new key the values of the row under the old key. The insert came before the delete, and
+    /// the delete shows the last state of the old row. Returns `None` if there is no value to give, or if the row under
+    /// the new key does not exist yet.
     pub fn adopted(&self, stored: &[u8]) -> Result<Option<Written>, CodecError> {
         let row = StoredRow::decode(stored)?;
-        // Without any LSN it is unknown whose values the row needs.
+        // If the row's history has no LSN, it is unknown whose values the row needs.
         let numbered = row.history.newest().is_some();
         let Some(old) = row.row()?.filter(|_| numbered && self.stands_in(&row)) else { return Ok(None) };
         Ok(refilled(&row, old, &self.known(&row)))
     }
 
-    /// Passes the image through the tombstone of a row whose key was changed again. Returns the next key, the bytes to
-    /// store, and the values that the row under that key may need. `None` if the key was not changed again, or if the
-    /// row needs nothing.
+    /// Passes the image through the tombstone of a row whose key was changed a second time. Returns the next key, the
+    /// bytes to store, and the values that the row under that key may need. Returns `None` if the key was not changed a
+    /// second time, or if the row needs no value.
     pub fn through(&self, stored: &[u8]) -> Result<Option<Through>, CodecError> {
         let row = StoredRow::decode(stored)?;
         let Content::Moved { to, cells } = row.content else { return Ok(None) };
@@ -132,26 +137,27 @@ impl Image {
     }
 }
 
-/// An image at a row whose key was changed again.
+/// The result of passing an image through the tombstone of a row whose key was changed a second time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Through {
-    /// The next key.
+    /// The key of the row after the second change.
     pub to: Id,
-    /// The tombstone to store, if it has changed.
+    /// The tombstone to store, or `None` if the tombstone has not changed.
     pub stored: Option<Box<[u8]>>,
     /// The values that the row under the next key may need.
     pub image: Image,
 }
 
-/// The tombstone without the image that it kept for the row under the key `heir`. `None` if it keeps none for that row.
-/// `lsn` is that of the insert there, or 0 if it has none. An image of another change of the key stays.
+/// The tombstone without the image that it kept for the row under the key `heir`. Returns `None` if the tombstone keeps
+/// no image for `heir`. `lsn` is the LSN of the insert under the key `heir`, or 0 if the insert has none. The image of
+/// a change to another key stays in its tombstone.
 pub fn without_image(stored: &[u8], heir: Id, lsn: u64) -> Result<Option<Box<[u8]>>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let same = |newest: u64| lsn == 0 || newest == lsn;
     let taken = row.history.newest().is_none_or(|newest| same(newest.lsn));
     Ok(match row.content {
         Content::Moved { to, cells } if to == heir && taken && !cells.is_empty() => {
-            // The holes stay, because they say how old the given values are.
+            // The holes of the tombstone stay, because they say how old the values are that the tombstone gave away.
             Some(StoredRow { content: Content::Moved { to, cells: &[] }, ..row }.encode())
         }
         _ => None,

@@ -1,5 +1,4 @@
-//! A row that a snapshot did not read although it was stored before the snapshot was taken: the source no longer has
-//! it.
+//! A snapshot did not read a row that was stored before the snapshot was taken, so the source no longer has the row.
 
 use nova_storage::codec::CodecError;
 
@@ -11,14 +10,16 @@ use crate::pipeline::sweep::Sweep;
 use super::told::Told;
 use super::written::Written;
 
-/// The delete of a stored row by a sweep. `None` if the row was read, was written since, or is already deleted.
+/// The delete that a sweep after a snapshot makes of a stored row. Returns `None` if the snapshot read the row, if the
+/// row was written after the snapshot began, or if the row is already deleted.
 pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     if row.version.epoch >= sweep.epoch {
         return Ok(None);
     }
     let Some(old) = row.row()? else { return Ok(None) };
-    // The delete has the snapshot's LSN and time. A change after it in the stream is newer, whatever its LSN is.
+    // The delete that the sweep makes has the snapshot's LSN and time. A change that comes after this delete in the
+    // stream is newer, whatever its LSN is.
     let place = Place { partition: Some(sweep.partition), offset: sweep.offset };
     let (lsn, ts_us) = (Some(sweep.lsn), Some(sweep.ts_us));
     let told =
@@ -27,11 +28,11 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
 }
 
 /// The delete of a row that only an earlier attempt at a first snapshot has read. The completed snapshot, whose LSN is
-/// `by`, did not find the row, so the source has deleted it. `None` if the row stays.
+/// `by`, did not find the row, so the source has deleted it. Returns `None` if the row stays.
 pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let told = row.history.newest().is_some() || row.history.latest_us().is_some();
-    // A row of the first snapshots keeps the epoch of that time until something newer comes.
+    // A row that a first snapshot read keeps the epoch of that snapshot until a newer version of the row comes.
     let read = row.read.filter(|_| row.live() && !told && row.version.epoch == meta.first_epoch);
     let Some(ReadMark { lsn: Some(lsn), ts_us }) = read else { return Ok(None) };
     if !meta.first.left_out(lsn, by) {
@@ -68,8 +69,8 @@ mod tests {
         }
     }
 
-    /// The simulation found this (seeds 3073 and 4508): the epoch was raised before the end of the first snapshot was
-    /// seen, and the row stayed.
+    /// The simulation found (seeds 3073 and 4508) that the row stayed if the epoch was raised before nova saw the end
+    /// of the first snapshot.
     #[test]
     fn a_row_that_the_completed_first_snapshot_did_not_read_is_deleted_also_after_the_epoch_was_raised() {
         for epoch in [0, 1, 2] {

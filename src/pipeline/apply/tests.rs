@@ -42,7 +42,7 @@ fn stored(text: &str) -> Box<[u8]> {
     write(judged(change(Some(100), 50, ChangeBody::Upsert(row(text))), 7, None)).stored
 }
 
-/// The effect of a truncate on the row `a`.
+/// The effect that a truncate has on the row `a`.
 fn truncated_row(lsn: u64, offset: i64, ts: i64, epoch: u16) -> Judgement {
     let truncate = Change { op: Op::Truncate, ..change(Some(lsn), ts, ChangeBody::Truncate) };
     let meta = TableMeta { epoch, ..TableMeta::default() };
@@ -80,7 +80,7 @@ fn n6_a_change_below_a_read_that_stands_before_it_is_newer_and_has_the_higher_ve
     let read = |lsn| Change { op: Op::Read, ..change(lsn, 60, ChangeBody::Upsert(row("read"))) };
     for lsn in [Some(1_000), None] {
         let known = write(judged(read(lsn), 7, None));
-        // The change was committed before the read's time, and after it.
+        // In one case the change was committed before the time of the read, and in the other case after the read.
         for ts in [55, 65] {
             let open = write(judged(change(Some(900), ts, ChangeBody::Upsert(row("new"))), 8, Some(&known.stored)));
             assert!(open.new == Some(row("new")) && open.version > known.version);
@@ -105,7 +105,7 @@ fn a_log_that_began_again_is_told_by_what_was_not_seen_where_the_clock_is_behind
     let created = write(judged(create, 7, None)).stored;
     let other = change(Some(90), 40, ChangeBody::Upsert(row("b")));
     assert!(matches!(judged(other.clone(), 8, Some(&created)), Judgement::Halt(_)));
-    // A row whose creation was not seen may have older versions, and a dead letter comes before the row.
+    // A row whose creation nova did not see may have older versions, and a dead letter may come from before the row.
     assert_eq!(judged(other.clone(), 8, Some(&stored("a"))), Judgement::Skip(Outcome::Stale));
     assert_eq!(judged(other, 6, Some(&created)), Judgement::Skip(Outcome::Stale));
 }
@@ -141,8 +141,9 @@ fn an_older_version_that_comes_late_fills_what_only_it_can_tell() {
     assert_eq!(judged(older(100, "first"), 6, Some(&second.stored)), Judgement::Skip(Outcome::Stale));
 }
 
-/// Seed 19992: a producer wrote a read again, after a change of a transaction that was open during the read. The read's
-/// LSN is above the change's, and its value is older.
+/// The simulation found this case (seed 19992): a producer wrote a read a second time, after a change of a transaction
+/// that was open during the read. The LSN of the read is above the LSN of the change, and the value of the read is
+/// older.
 #[test]
 fn a_read_that_is_written_again_fills_no_value_that_was_committed_after_it() {
     let mut holes = row("x");
@@ -154,7 +155,7 @@ fn a_read_that_is_written_again_fills_no_value_that_was_committed_after_it() {
     let known = write(judged(last(), 5, Some(&known)));
     assert_eq!(known.new, Some(row("after")));
     assert_eq!(judged(read(), 7, Some(&known.stored)), Judgement::Skip(Outcome::Stale));
-    // A value that no version has is filled.
+    // The read fills a value that no version has.
     let unknown = write(judged(last(), 5, None)).stored;
     assert_eq!(write(judged(read(), 7, Some(&unknown))).new, Some(row("before")));
 }
@@ -182,7 +183,7 @@ fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first()
     assert!(without_image(&bare, heir, 200).unwrap().is_none());
     assert!(without_image(&gone, heir, 199).unwrap().is_none(), "an earlier change to the same key takes nothing away");
     assert!(without_image(&gone, Id::NIL, 200).unwrap().is_none(), "nor one to another key");
-    // The insert comes first, with a value of the old row that was not the last one.
+    // The insert comes before the delete, with a value of the old row that was not the old row's last value.
     let early = write(judge(insert, at(9), &table, None, Some(&stored("old"))).unwrap());
     assert_eq!(early.new, Some(row("old")));
     assert!(image.has_heir(Some(&early.stored)).unwrap() && !image.has_heir(None).unwrap());
@@ -191,7 +192,7 @@ fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first()
     assert_eq!(image.adopted(&last.stored), Ok(None));
 }
 
-/// The simulation found this: the image of an earlier change of the key was taken for the last one.
+/// The simulation found that nova took the image of an earlier change of the key for the image of the last change.
 #[test]
 fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     let unrepeated = || {
@@ -202,7 +203,8 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     let to = |key| Some(Box::new(Renamed::To(Id::from_u128(key))));
     let first = Change { renamed: to(7), ..change(Some(150), 60, ChangeBody::Delete) };
     let gone = write(judged(first, 8, Some(&stored("first")))).stored;
-    // The key came back with another value and was changed again, and that has not been read yet.
+    // The row came back to its key with another value and its key was changed a second time, but nova has not read that
+    // yet.
     let renamed = Some(Box::new(Renamed::From(Id::NIL)));
     let insert = Change { key: Id::from_u128(9), renamed, ..change(Some(300), 90, unrepeated()) };
     let heir = write(judge(insert, at(9), &TableMeta::default(), None, Some(&gone)).unwrap());
@@ -213,7 +215,7 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     assert_eq!(image.adopted(&heir.stored).unwrap().unwrap().new, Some(row("second")));
 }
 
-/// The simulation found this: the image of a change that was read late replaced a later value of an earlier epoch.
+/// The simulation found that the image of a change that was read late replaced a newer value from an earlier epoch.
 #[test]
 fn an_image_does_not_replace_a_value_of_an_earlier_epoch_in_a_row_that_did_not_come_with_its_change() {
     let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
@@ -229,7 +231,7 @@ fn an_image_does_not_replace_a_value_of_an_earlier_epoch_in_a_row_that_did_not_c
     assert_eq!(image.adopted(&heir.stored), Ok(None));
 }
 
-/// The simulation found this: an earlier read, in a partition that was behind, replaced later content.
+/// The simulation found that an earlier read, in a partition that was behind, replaced later content.
 #[test]
 fn a_read_that_is_older_than_the_row_is_stale_after_an_epoch_bump_too() {
     let (stored, bumped) = (stored("a"), TableMeta { epoch: 1, ..TableMeta::default() });
@@ -237,7 +239,7 @@ fn a_read_that_is_older_than_the_row_is_stale_after_an_epoch_bump_too() {
     let stale = judge(read(49), at(8), &bumped, Some(&stored), None).unwrap();
     assert_eq!(stale, Judgement::Skip(Outcome::Stale));
     assert!(write(judge(read(51), at(8), &bumped, Some(&stored), None).unwrap()).new.is_some());
-    // Other changes come in their order.
+    // Changes that are not reads come in the order of their commits.
     let update = change(Some(90), 49, ChangeBody::Upsert(row("b")));
     assert!(write(judge(update, at(8), &bumped, Some(&stored), None).unwrap()).new.is_some());
 }
@@ -285,7 +287,8 @@ fn rows_from_before_an_applied_truncate_are_stale() {
     assert_eq!(truncated_row(99, 8, 49, 0), Judgement::Skip(Outcome::Stale));
 }
 
-/// The simulation found this: new rows were stale, and a truncate deleted newer rows.
+/// The simulation found that new rows were stale, and that a truncate deleted newer rows, after the source's LSNs began
+/// again.
 #[test]
 fn rows_and_truncates_of_a_source_whose_lsns_began_again_are_told_by_their_times() {
     let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40), partition: Some(0) });
@@ -301,14 +304,15 @@ fn rows_and_truncates_of_a_source_whose_lsns_began_again_are_told_by_their_times
     assert!(write(truncated_row(5, 8, 51, 1)).new.is_none());
 }
 
-/// The simulation found this: the rows stayed.
+/// The simulation found that rows stayed after a truncate of a source whose LSNs had begun again.
 #[test]
 fn a_truncate_of_a_source_whose_lsns_began_again_halts_the_table() {
     let halted = truncated_row(5, 8, 51, 0);
     assert!(matches!(halted, Judgement::Halt(halt) if halt.to_string().starts_with("lsn_regression")));
 }
 
-/// The simulation found this: the insert was stale, and the update after it had holes.
+/// The simulation found that an insert after a repeated null value was stale, and that the update after the insert had
+/// holes.
 #[test]
 fn an_insert_after_a_repeated_null_value_brings_the_row_back() {
     let bare = |lsn, body| Change { format: Format::FlatTombstone, ..change(Some(lsn), 50, body) };
@@ -323,7 +327,7 @@ fn an_insert_after_a_repeated_null_value_brings_the_row_back() {
     assert_eq!((filled.new, filled.version.lsn), (Some(row("a")), 105), "its hole is filled from the row that is back");
 }
 
-/// The simulation found this: of two rows repeated after a null value, the second was stale, or halted its table.
+/// The simulation found that of two rows repeated after a null value, the second one was stale or halted its table.
 #[test]
 fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
     let flat = |lsn, ts, text| Change {
@@ -339,7 +343,7 @@ fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
     let versions = [live.version, gone.version, first.version, second.version, third.version];
     assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
     assert_eq!(second.new, Some(row("b")));
-    // A version that comes late in another way is no part of the repetition.
+    // A version that comes late and is not among the repeated rows is not part of the repetition.
     for (lsn, offset) in [(125, 13), (130, 7), (128, 7)] {
         let stale = judged(flat(lsn, 52, "late"), offset, Some(&third.stored));
         assert_eq!(stale, Judgement::Skip(Outcome::Stale), "{lsn} {offset}");
@@ -348,7 +352,8 @@ fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
     assert_eq!(dead, Judgement::Skip(Outcome::Stale));
 }
 
-/// The simulation found this (seeds 4036 and 5355): the clock was behind, and the change was taken for an older one.
+/// The simulation found (seeds 4036 and 5355) that a change of a log that began again was taken for an older change,
+/// because the source's clock was behind.
 #[test]
 fn a_log_that_began_again_is_told_at_a_row_that_a_snapshot_told_first() {
     let read = |lsn| Change { op: Op::Read, ..change(lsn, 60, ChangeBody::Upsert(row("read"))) };
@@ -358,9 +363,9 @@ fn a_log_that_began_again_is_told_at_a_row_that_a_snapshot_told_first() {
     };
     let delete = || change(Some(90), 50, ChangeBody::Delete);
     assert!(matches!(judged(delete(), 9, Some(&changed(Some(1_000)))), Judgement::Halt(_)));
-    // Before the read of an incremental snapshot there may be unseen changes.
+    // Changes that nova has not seen may have been committed before the read of an incremental snapshot.
     assert_eq!(judged(delete(), 9, Some(&changed(None))), Judgement::Skip(Outcome::Stale));
-    // Without times a forgotten history looks like an empty one.
+    // If changes have no times, a forgotten history looks like an empty history.
     let untimed = |change: Change| Change { source_ts_us: None, ..change };
     let known = write(judged(untimed(read(Some(1_000))), 7, None)).stored;
     let new = untimed(change(Some(1_100), 70, ChangeBody::Upsert(row("new"))));
@@ -368,7 +373,8 @@ fn a_log_that_began_again_is_told_at_a_row_that_a_snapshot_told_first() {
     assert_eq!(judged(untimed(delete()), 9, Some(&known)), Judgement::Skip(Outcome::Stale));
 }
 
-/// The simulation found this (seed 4203): a delete after a read was compared with a truncate in another partition.
+/// The simulation found (seed 4203) that a delete after a read was compared by its LSN with a truncate in another
+/// partition.
 #[test]
 fn a_change_behind_a_read_that_was_newer_than_another_partitions_log_is_newer() {
     let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
@@ -381,7 +387,8 @@ fn a_change_behind_a_read_that_was_newer_than_another_partitions_log_is_newer() 
     assert!(write(judge(delete, at(20), &bumped, Some(&read), None).unwrap()).new.is_none());
 }
 
-/// The simulation found this (seeds 2868 and 4358): an unknown column silently became null.
+/// The simulation found (seeds 2868 and 4358) that the unknown value of a column that nova does not know became null
+/// without a message.
 #[test]
 fn what_is_unknown_stays_unknown_where_a_record_leaves_it_out() {
     let with = |cell: Cell| {
@@ -404,18 +411,19 @@ fn created(lsn: u64, ts: i64, offset: i64) -> Box<[u8]> {
     write(judged(create, offset, None)).stored
 }
 
-/// The simulation found this (seeds 4846 and 4948): another partition raised the epoch, a change of the previous log
-/// followed, and a delete of the new log with no later time was taken for an old one.
+/// The simulation found this case (seeds 4846 and 4948): another partition raised the epoch, and a change of the
+/// previous log followed. A delete of the new log, whose time was not later, was taken for an old delete.
 #[test]
 fn a_new_log_is_told_behind_a_change_that_the_log_before_brought_to_a_raised_epoch() {
     let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
     let known = write(at_epoch(update, 22, &created(2_067, 50, 8), 1)).stored;
     let delete = |lsn| change(Some(lsn), 70, ChangeBody::Delete);
     assert!(matches!(at_epoch(delete(1_206), 23, &known, 1), Judgement::Halt(_)));
-    // A redelivery of the previous log is no new log.
+    // A redelivery from the previous log is not taken for a record of a new log.
     let again = Change { op: Op::Create, ..change(Some(2_067), 50, ChangeBody::Upsert(row("a"))) };
     assert_eq!(at_epoch(again, 23, &known, 1), Judgement::Skip(Outcome::Stale));
-    // A version of a row whose beginning is unknown is no new log either: it is older by its time, or applied.
+    // If nova has not seen the first version of a row, it does not take a version of the row for a record of a new log.
+    // The version is older by its time, or nova applies it.
     let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
     let known = write(at_epoch(update, 22, &stored("a"), 1)).stored;
     let older = change(Some(90), 49, ChangeBody::Delete);
@@ -435,7 +443,7 @@ fn a_redelivery_over_a_raised_epoch_keeps_the_versions_before_it() {
     assert_eq!(known, [200, 100]);
     let again = write(at_epoch(change(Some(300), 70, ChangeBody::Upsert(row("b"))), 12, &again, 1)).stored;
     assert!(matches!(at_epoch(change(Some(90), 40, ChangeBody::Delete), 13, &again, 1), Judgement::Halt(_)));
-    // The versions in another partition may be of another log.
+    // The versions of the row that came in another partition may be of another log.
     let there = Place { partition: Some(1), offset: 40 };
     let meta = TableMeta { epoch: 1, ..TableMeta::default() };
     let update = change(Some(400), 80, ChangeBody::Upsert(row("c")));
@@ -443,7 +451,7 @@ fn a_redelivery_over_a_raised_epoch_keeps_the_versions_before_it() {
     assert_eq!(elsewhere, [400]);
 }
 
-/// The first version of the new log is the beginning of that log's history of the row, so a third log is noticed, too.
+/// The first version of the second log begins that log's history of the row, so nova notices a third log, too.
 #[test]
 fn a_third_log_is_told_by_what_the_second_one_did_not_tell() {
     let second = write(at_epoch(change(Some(90), 40, ChangeBody::Upsert(row("b"))), 9, &created(100, 50, 8), 1)).stored;
@@ -454,8 +462,8 @@ fn a_third_log_is_told_by_what_the_second_one_did_not_tell() {
     assert!(matches!(at_epoch(change(Some(80), 30, ChangeBody::Delete), 10, &second, 1), Judgement::Halt(_)));
 }
 
-/// The simulation found this (seed 6090): a change of the transaction that truncated brought its row back from another
-/// partition.
+/// The simulation found (seed 6090) that a change from the transaction of a truncate restored a row, because the change
+/// came in another partition than the truncate.
 #[test]
 fn a_truncate_and_a_change_of_one_time_in_two_partitions_go_by_their_lsns_in_a_raised_epoch() {
     let truncated = Some(Truncated { epoch: 1, lsn: 100, source_ts_us: Some(40), partition: Some(1) });
@@ -465,7 +473,7 @@ fn a_truncate_and_a_change_of_one_time_in_two_partitions_go_by_their_lsns_in_a_r
         assert_eq!(judge(upsert(99), at(1), &table, None, None).unwrap(), Judgement::Skip(Outcome::Stale));
         assert!(matches!(judge(upsert(101), at(1), &table, None, None).unwrap(), Judgement::Write(_)));
     }
-    // The row has LSN 100 and time 50, and the truncate comes in the next epoch.
+    // The row has LSN 100 and time 50, and the truncate comes in the epoch after the row's epoch.
     assert_eq!(truncated_row(99, 8, 50, 1), Judgement::Skip(Outcome::Stale));
     assert!(write(truncated_row(101, 8, 50, 1)).new.is_none());
 }

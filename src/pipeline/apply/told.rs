@@ -1,10 +1,10 @@
-//! The facts of a record besides the row.
+//! The facts about a record besides its row.
 
 use crate::event::Op;
 use crate::pipeline::order::{Incoming, Kind};
 use crate::pipeline::stored::Place;
 
-/// The facts of a record besides the row.
+/// The facts about a record besides its row.
 pub(super) struct Told {
     pub lsn: Option<u64>,
     pub ts_us: Option<i64>,
@@ -12,7 +12,7 @@ pub(super) struct Told {
     pub place: Place,
     pub epoch: u16,
     pub mixed: bool,
-    /// Whether the record is the insert of a changed key, so that the row has values of another row.
+    /// Whether the record is the insert of a changed key, so that its row has values of the row under the old key.
     pub renamed: bool,
     /// Whether the record is a replayed dead letter.
     pub replayed: bool,

@@ -1,4 +1,4 @@
-//! The row that a change with an effect leaves.
+//! The row that the store holds after a change that has an effect.
 
 use crate::event::{Format, Id, Row, Table};
 use crate::pipeline::cells::encode_cells;
@@ -9,26 +9,27 @@ use super::filled::values_of;
 use super::image::Image;
 use super::told::Told;
 
-/// The typical size of encoded cells. Most rows are smaller, so the buffer need not grow.
+/// The typical size of encoded cells. Most rows are smaller, so a buffer of this size seldom grows.
 const CELLS_TYPICAL_BYTES: usize = 256;
 
 /// A change that has an effect.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written {
     pub version: Version,
-    /// The record's own LSN, or 0 if it has none.
+    /// The LSN of the record itself, or 0 if the record has none.
     pub lsn: u64,
-    /// The bytes to store.
+    /// The encoded row, as it is stored.
     pub stored: Box<[u8]>,
     pub old: Option<Row>,
     pub new: Option<Row>,
     /// The number of values that the record did not repeat and that no stored row could fill.
     pub unfilled: u32,
-    /// The values that the row under the new key may need, if the change is the delete of a changed key.
+    /// If the change is the delete of a changed key, the values that the row under the new key may need.
     pub image: Option<Box<Image>>,
 }
 
-/// The row with values that only an older version has. `None` if the row needs none of them.
+/// The stored row after it took values that only an older version has. Returns `None` if the row needs none of the
+/// older version's values.
 pub(super) fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written> {
     if row.holes.is_empty() {
         return None;
@@ -46,8 +47,8 @@ pub(super) fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Opti
 }
 
 impl Told {
-    /// The row that the record leaves. `moved` is the row's new key and table, if the key was changed; the image then
-    /// stays for the row under the new key.
+    /// The row that the store holds after the record. If the key was changed, `moved` is the row's new key and its
+    /// table, and the image of the row is kept for the row under the new key.
     pub fn written(
         &self,
         stored: Option<&StoredRow<'_>>,
@@ -92,8 +93,9 @@ impl Told {
         Written { version, lsn, stored: bytes, old, new, unfilled, image }
     }
 
-    /// The image that the tombstone already has, and its holes. This happens if the same delete of a changed key came
-    /// again in a raised epoch, and the row under the new key may not have been read yet.
+    /// The image that the tombstone already has, and the holes of that image. A tombstone already has an image if the
+    /// same delete of a changed key came a second time in a raised epoch, and the row under the new key may not have
+    /// been read yet.
     fn kept_image<'a>(&self, stored: &'a StoredRow<'_>, to: Id) -> Option<(&'a [u8], &'a [Hole])> {
         let same = |seen: &Seen| self.lsn.is_some_and(|lsn| seen.is(lsn, self.ts_us));
         match stored.content {
@@ -104,8 +106,8 @@ impl Told {
         }
     }
 
-    /// The holes of the image that stays for the row under the new key: the age of each value, or without LSNs whether
-    /// it is known.
+    /// The holes of the image that is kept for the row under the new key. The holes say how old each value is, or,
+    /// without LSNs, whether each value is known.
     fn image_holes(&self, stored: Option<&StoredRow<'_>>, table: Table) -> Vec<Hole> {
         let live = stored.filter(|row| row.live());
         match self.lsn {
@@ -117,7 +119,7 @@ impl Told {
         }
     }
 
-    /// The image of the row after a delete that is a change of the key.
+    /// The image of a row that was deleted because its key changed.
     fn image(&self, stored: &StoredRow<'_>, old: &Row) -> Image {
         let (row, epoch, ts_us) = (old.clone(), self.epoch, self.ts_us);
         match self.lsn {

@@ -6,7 +6,7 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use super::entry::Entry;
 use super::sealed::{DELIVERED_SEGMENT, SEGMENT_MAX_KEYS, Sealed};
 
-/// Stores delivered events in segments of bounded size, in whatever order they come.
+/// Stores events that ClickHouse already has in segments of bounded size. The events may come in any order.
 pub struct DeliveredWriter {
     entries: Vec<Entry>,
     max_ms: i64,
@@ -16,13 +16,13 @@ pub struct DeliveredWriter {
 }
 
 impl DeliveredWriter {
-    /// Adds to the segments that already exist.
+    /// Makes a writer that adds new segments to the segments that the store already has.
     pub fn new(read: &ReadTxn, now_ms: i64) -> Result<DeliveredWriter, ReadError> {
         let last = Sealed::load_all(read)?.last().map_or(0, |last| last.segment + 1);
         Ok(DeliveredWriter { entries: Vec::new(), max_ms: i64::MIN, next: last.max(DELIVERED_SEGMENT), now_ms })
     }
 
-    /// Forgets the existing segments, because the next answer is complete.
+    /// Removes the existing segments, because the next answer of ClickHouse has all delivered events.
     pub fn forget(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
         write.remove_range(DEDUP_SEGMENT, DELIVERED_SEGMENT..)?;
         write.remove_range(DEDUP_KEYS, (DELIVERED_SEGMENT, 0u32)..)

@@ -1,6 +1,7 @@
 //! An entry of the dedup set for one event, and the result of a look-up.
 
-/// One accepted event: the identity in the high bits, the payload in the low bits.
+/// The entry of one accepted event: the hash of its identity is in the high bits, and the hash of its payload is in the
+/// low bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry(pub(super) u128);
 
@@ -18,18 +19,18 @@ impl Entry {
         (self.0 >> 64) as u64
     }
 
-    /// The smallest entry of the same event.
+    /// The smallest possible entry of the same event.
     pub(super) fn floor(self) -> Entry {
         Entry(self.0 & !u128::from(u32::MAX))
     }
 }
 
-/// The result of a look-up.
+/// The result of a look-up in the dedup set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     New,
-    /// The same event with the same payload was accepted.
+    /// The dedup set has the same event with the same payload.
     Duplicate,
-    /// The same event with another payload was accepted. The first payload stays.
+    /// The dedup set has the same event with another payload. The payload that came first stays in the dedup set.
     Conflict,
 }

@@ -1,24 +1,27 @@
-//! The client events that were accepted within the horizon (N5).
+//! The client events that nova accepted within the dedup horizon (rule N5).
 //!
-//! An entry is 16 bytes: 96 bits of the hash of (user, event id) above 32 bits of the hash of the payload, so that the
-//! same id with another payload is recognised without a second structure. New entries are in the open segment, a hash
-//! table that a start rebuilds from the batches' blobs. A full or old segment is sealed: its sorted entries go to disk
-//! in chunks, and a filter of 2 bytes a key and the first entry of each chunk stay in memory. A look-up asks the open
-//! table, then each filter, and reads a chunk only when a filter says maybe.
+//! An entry has 16 bytes: 96 bits of the hash of (user, event id) above 32 bits of the hash of the payload. So nova
+//! recognises a known id with another payload without a second structure. New entries are in the open segment, which is
+//! a hash table in memory. A start builds the open segment again from the blobs of the batches. A full or old segment
+//! is sealed: its sorted entries are written to disk in chunks. A filter of 2 bytes a key and the first entry of each
+//! chunk stay in memory. A look-up asks the open segment and then each filter. A look-up reads a chunk only when a
+//! filter answers "maybe".
 //!
-//! *The horizon is provable.* `floor_ms` is above the arrival of every entry that was ever dropped. An event's copies
-//! arrive no earlier than its time. So if an event's time is not below the floor, all entries of its earlier copies are
-//! still here. An event below the floor is `late`. A client's clock may be ahead by a few minutes, so entries are kept
-//! that much longer.
+//! *Whether an event is a duplicate can be proved within the horizon.* `floor_ms` is above the arrival of every entry
+//! that was ever dropped. A copy of an event never arrives before the event's own time. So if the time of an event is
+//! not below the floor, the dedup set still has all entries of the event's earlier copies. An event whose time is below
+//! the floor is `late`. The clock of a client may be a few minutes ahead, so entries are kept a few minutes longer than
+//! the horizon.
 //!
-//! *No record moves the horizon* (N14). A segment is dropped when the horizon has passed twice: by arrivals, and by the
-//! node's own clock since the segment was sealed. Reading a topic from its beginning, or a capture, takes minutes
-//! whatever times the records have, so nothing of it is forgotten. Time in which nothing was sealed counts little
-//! ([`GAP_MAX_MS`]), because the node was down, or its clock was set.
+//! *No single record can move the horizon* (rule N14). A segment is dropped when two clocks say that the horizon has
+//! passed since the segment was sealed: the watermark over arrivals, and the clock of the node. nova reads a topic from
+//! its beginning, or a capture, within minutes, whatever times the records have. So nova forgets no entry of a topic or
+//! capture while it reads that topic or capture. A time in which no segment was sealed counts little ([`GAP_MAX_MS`]),
+//! because the node may have been down, or its clock may have been set.
 //!
-//! *Delivered* events are different: their rows are in ClickHouse since a lost life of the store. Delivered events are
-//! new and counted, but their rows are not sent again. Delivered events are in segments of their own, under the same
-//! horizon.
+//! *Delivered* events are events whose rows ClickHouse has from an earlier store of this node that was lost. nova
+//! counts a delivered event as new, but does not send its row again. Delivered events have segments of their own, under
+//! the same horizon as other events.
 
 mod delivered;
 mod entry;
@@ -42,25 +45,28 @@ pub use self::times::Times;
 /// A segment is sealed when it has been open for this long by the node's clock, so that old segments can be dropped in
 /// steps.
 pub const SEGMENT_MAX_MS: i64 = 3_600_000;
-/// The most that the time between two seals adds to the age of earlier segments.
+/// The maximum that the time between two seals adds to the age of earlier segments.
 pub const GAP_MAX_MS: i64 = 6 * SEGMENT_MAX_MS;
-/// The most sealed segments that are kept by age: 118 million entries, 240 MB of filters. If there are more, arrivals
-/// alone decide.
+/// The maximum number of sealed segments that nova keeps because of their age: 118 million entries, with 240 MB of
+/// filters. If there are more sealed segments than this, the arrivals of events alone decide which segments are
+/// dropped.
 pub const SEALED_MAX_SEGMENTS: usize = 256;
-/// The version of the format. Version 1 began with the earliest arrival instead of the node's clock.
+/// The version of the format of a batch's blob. Version 1 of the format began with the earliest arrival of an event
+/// instead of the time of the node's clock.
 const BATCH_VERSION: u8 = 2;
 
 #[derive(Debug)]
 struct Open {
     segment: u64,
     table: HashTable<Entry>,
-    /// When the first entry was committed, by the node's clock, epoch milliseconds. `None` while there is no entry.
+    /// The time at which the first entry of the open segment was committed, by the node's clock, epoch milliseconds.
+    /// `opened_ms` is `None` while the open segment has no entry.
     opened_ms: Option<i64>,
-    /// The latest arrival of an entry.
+    /// The latest arrival of an event in the open segment, epoch milliseconds.
     max_ms: i64,
-    /// The sequence of the next batch blob.
+    /// The sequence number of the next blob of a batch.
     next_batch: u64,
-    /// The entries since the last commit.
+    /// The entries that were added since the last commit.
     batch: Vec<Entry>,
 }
 
@@ -74,7 +80,8 @@ impl Open {
         self.max_ms = self.max_ms.max(arrival_ms);
     }
 
-    /// How long the segment has been open. If the clock was set back, the time begins again.
+    /// The time in milliseconds for which the segment has been open. If the clock was set back, the open time of the
+    /// segment begins again at zero.
     fn age_ms(&mut self, now_ms: i64) -> i64 {
         let opened_ms = self.opened_ms.map_or(now_ms, |opened_ms| opened_ms.min(now_ms));
         self.opened_ms = Some(opened_ms);
@@ -82,7 +89,7 @@ impl Open {
     }
 }
 
-/// All entries within the horizon.
+/// All entries of the dedup set that are within the horizon.
 #[derive(Debug)]
 pub struct Dedup {
     open: Open,
@@ -92,13 +99,14 @@ pub struct Dedup {
 }
 
 impl Dedup {
-    /// Loads the set from the store. `floor_ms` is the floor of the last commit.
+    /// Loads the dedup set from the store. `floor_ms` is the floor that the last commit stored.
     pub fn load(read: &ReadTxn, floor_ms: i64) -> Result<Dedup, ReadError> {
         let mut sealed = Sealed::load_all(read)?;
         let delivered = sealed.split_off(sealed.partition_point(|one| one.segment < DELIVERED_SEGMENT));
         let mut failed = None;
         let mut next = sealed.last().map_or(0, |last| last.segment + 1);
-        // The horizon may have removed every sealed segment. The open one still keeps its number.
+        // The horizon may have passed for every sealed segment, so that none is left. The open segment keeps its number
+        // even if no sealed segment is left.
         read.scan(DEDUP_OPEN, (next, 0u64).., |(segment, _), _| {
             next = segment;
             false
@@ -121,7 +129,7 @@ impl Dedup {
         }
     }
 
-    /// Looks an event up. `read` sees the last commit.
+    /// Looks an event up in the dedup set. `read` is a read transaction that sees the last commit.
     pub fn check(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
         if let Some(found) = self.open.table.find(entry.hash(), |other| other.same_event(entry)) {
             return Ok(if *found == entry { Seen::Duplicate } else { Seen::Conflict });
@@ -136,7 +144,7 @@ impl Dedup {
         Ok(Seen::New)
     }
 
-    /// Whether the event's row is in ClickHouse from an earlier life of the store.
+    /// Whether ClickHouse has the event's row from an earlier store of this node.
     pub fn delivered(&self, entry: Entry, read: &ReadTxn) -> Result<bool, ReadError> {
         let probe = Probe::new(entry.hash());
         for segment in self.delivered.iter().filter(|segment| segment.may_contain(&probe)) {
@@ -147,7 +155,7 @@ impl Dedup {
         Ok(false)
     }
 
-    /// Adds an event that [`Dedup::check`] called new.
+    /// Adds an event for which [`Dedup::check`] returned that it is new.
     pub fn insert(&mut self, entry: Entry, arrival_ms: i64) {
         self.open.insert(entry, arrival_ms);
         self.open.batch.push(entry);
@@ -170,15 +178,17 @@ impl Dedup {
         self.drop_old(write, times)
     }
 
-    /// Lowers a floor that a wrong clock, or a believed record, has put into the future. It is lowered to now and no
-    /// further, because it is no longer known which earlier events were forgotten.
+    /// Lowers a floor that lies in the future because of a wrong clock, or because of a wrong time in a record. The
+    /// floor is lowered to the present time and no further, because nova no longer knows which earlier events it
+    /// forgot.
     pub fn heal_floor(&mut self, times: Times) {
         if self.floor_ms > times.latest_ms {
             self.floor_ms = times.now_ms;
         }
     }
 
-    /// Lowers the arrivals of entries that are in the future: these entries stay as long as if they had arrived now.
+    /// Lowers the arrivals of entries that lie in the future, so that nova keeps these entries as long as entries that
+    /// arrive now.
     fn heal(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         self.open.max_ms = self.open.max_ms.min(times.latest_ms);
         for segment in self.sealed.iter_mut().chain(&mut self.delivered) {
@@ -197,7 +207,7 @@ impl Dedup {
         Ok(())
     }
 
-    /// Drops segments that are old by both clocks, and raises the floor above them.
+    /// Drops segments that are old by the arrivals and by the node's clock, and raises the floor above their entries.
     fn drop_old(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         let bound_ms = times.watermark_ms.saturating_sub(times.horizon_ms);
         let crowded = self.sealed.len().saturating_sub(SEALED_MAX_SEGMENTS);
@@ -212,7 +222,8 @@ impl Dedup {
         Ok(())
     }
 
-    /// How many of the first segments were sealed at least the horizon ago. A gap counts as at most [`GAP_MAX_MS`].
+    /// The number of segments, counted from the oldest, that were sealed at least as long ago as the horizon. A gap
+    /// between two seals counts as at most [`GAP_MAX_MS`].
     fn aged(&self, now_ms: i64, horizon_ms: i64) -> usize {
         let (mut age_ms, mut later_ms) = (0, now_ms);
         let young = self.sealed.iter().rev().take_while(|segment| {
@@ -223,7 +234,7 @@ impl Dedup {
         self.sealed.len() - young.count()
     }
 
-    /// An event with an earlier time than this cannot be recognised as new.
+    /// nova cannot recognise an event as new if the event's time is earlier than `floor_ms`.
     pub fn floor_ms(&self) -> i64 {
         self.floor_ms
     }
@@ -241,7 +252,8 @@ impl Dedup {
 fn encode_batch(open: &Open) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 + open.batch.len() * 16);
     out.put_u8(BATCH_VERSION);
-    // The present limits of the segment are enough, because they only serve to seal and drop it.
+    // The present limits of the segment are enough in the store, because nova uses them only to seal the segment and to
+    // drop it.
     out.put_zigzag(open.opened_ms.unwrap_or(i64::MAX));
     out.put_zigzag(open.max_ms);
     for entry in &open.batch {

@@ -1,5 +1,5 @@
-//! A segment that takes no more entries. Its entries are sorted on disk in chunks. A filter of 2 bytes a key and the
-//! first entry of each chunk are in memory.
+//! A sealed segment, which takes no more entries. The entries of a sealed segment are sorted on disk in chunks. A
+//! filter of 2 bytes a key and the first entry of each chunk are in memory.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -11,12 +11,13 @@ use super::entry::{Entry, Seen};
 use super::times::Times;
 use crate::pipeline::filter::{Filter, Probe};
 
-/// A segment is sealed at this many entries. With one more commit it still fits into a hash table of 2^19 slots, before
-/// the table would double (8.9 MB).
+/// The number of entries at which a segment is sealed. With the entries of one more commit, the segment still fits into
+/// a hash table of 2^19 slots, so the table does not double (8.9 MB).
 pub const SEGMENT_MAX_KEYS: usize = (1 << 19) / 8 * 7 - (1 << 15);
-/// The first number of segments of delivered events.
+/// The lowest segment number of delivered events.
 pub const DELIVERED_SEGMENT: u64 = 1 << 63;
-/// The version of the format. Version 1 did not have the time of sealing.
+/// The version of the format of a sealed segment. Version 1 of the format did not store the time at which the segment
+/// was sealed.
 const SEGMENT_VERSION: u8 = 2;
 const CHUNK_VERSION: u8 = 1;
 /// The number of entries in one stored chunk.
@@ -26,17 +27,17 @@ const CHUNK_KEYS: usize = fits_page(64 << 10) / 16;
 pub(super) struct Sealed {
     pub segment: u64,
     pub keys: u64,
-    /// The latest arrival of an entry, epoch milliseconds.
+    /// The latest arrival of an entry of the segment, epoch milliseconds.
     pub max_ms: i64,
-    /// When the segment was sealed, by the node's clock, epoch milliseconds.
+    /// The time at which the segment was sealed, by the node's clock, epoch milliseconds.
     pub sealed_ms: i64,
     filter: Filter,
-    /// The first entry of each chunk.
+    /// The first entry of each chunk of the segment.
     index: Vec<Entry>,
 }
 
 impl Sealed {
-    /// Sorts and stores the entries.
+    /// Sorts and stores the entries of a segment.
     pub fn write(
         segment: u64,
         mut entries: Vec<Entry>,
@@ -64,7 +65,7 @@ impl Sealed {
         Ok(sealed)
     }
 
-    /// Loads every segment of the store, by number.
+    /// Loads every segment of the store, in the order of the segment numbers.
     pub fn load_all(read: &ReadTxn) -> Result<Vec<Sealed>, ReadError> {
         let (mut all, mut failed) = (Vec::new(), None);
         read.scan(DEDUP_SEGMENT, 0u64.., |segment, bytes| {
@@ -77,7 +78,7 @@ impl Sealed {
         failed.map_or(Ok(all), |error| Err(error.into()))
     }
 
-    /// Lowers times of a clock that was ahead to the latest possible times.
+    /// Lowers the times that a wrong clock put into the future to the latest possible times.
     pub fn heal(&mut self, times: Times, write: &WriteTxn) -> Result<(), WriteError> {
         if self.max_ms.max(self.sealed_ms) <= times.latest_ms {
             return Ok(());
@@ -92,16 +93,16 @@ impl Sealed {
         write.remove_range(DEDUP_KEYS, (self.segment, 0u32)..=(self.segment, u32::MAX))
     }
 
-    /// Whether the event may be in this segment. `probe` is made from its hash.
+    /// Whether the segment may have an entry of the event. `probe` is made from the hash of the event.
     #[inline]
     pub fn may_contain(&self, probe: &Probe) -> bool {
         self.filter.may_contain(probe)
     }
 
-    /// Looks an event up in the entries on disk.
+    /// Looks an event up in the segment's entries on disk.
     pub fn look_up(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
         let after = self.index.partition_point(|first| *first < entry.floor());
-        // The event may be the first of a chunk, or inside the previous chunk.
+        // The event may be the first entry of a chunk, or inside the chunk before.
         for chunk in [after.checked_sub(1), Some(after)].into_iter().flatten() {
             if chunk >= self.index.len() {
                 continue;

@@ -16,7 +16,7 @@ fn entry(id: u32, payload: u64) -> Entry {
     Entry::new(xxh3_128(&id.to_le_bytes()), payload)
 }
 
-/// Both clocks at one time, which is also the latest possible time.
+/// Both clocks at the same time, which is also the latest possible arrival.
 fn at(now_ms: i64) -> Times {
     Times { watermark_ms: now_ms, now_ms, latest_ms: i64::MAX, horizon_ms: HORIZON_MS }
 }
@@ -31,7 +31,7 @@ fn reload(dedup: &Dedup, store: &Store) -> Dedup {
     Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap()
 }
 
-/// Adds an entry in each hour of the node's clock, which arrives at the same time.
+/// Adds one entry in each hour of the node's clock, and this hour is also the entry's arrival.
 fn hours(dedup: &mut Dedup, store: &Store, hours: std::ops::Range<i64>) {
     for hour in hours {
         dedup.insert(entry(hour as u32, 0), hour * SEGMENT_MAX_MS);
@@ -42,8 +42,8 @@ fn hours(dedup: &mut Dedup, store: &Store, hours: std::ops::Range<i64>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Compares the set with a map: any ids and payloads, arrivals that jump, also back by an hour, segments sealed by
-    /// age, and restarts anywhere.
+    /// Compares the dedup set with a map. The test uses any ids and payloads, arrivals that jump forward and back by an
+    /// hour, segments that are sealed by age, and restarts at any point.
     #[test]
     fn n5_an_id_is_new_once_within_the_horizon(
         steps in proptest::collection::vec(
@@ -175,7 +175,7 @@ fn n14_what_records_claim_forgets_nothing_before_the_nodes_clock_has_passed_the_
     let now_ms = 20 * SEGMENT_MAX_MS;
     commit(&mut dedup, &store, Times { watermark_ms: far_ms, ..at(now_ms) });
     assert_eq!((dedup.keys(), dedup.floor_ms()), (21, i64::MIN));
-    // Nothing is forgotten either after a week in which the node was down, or after a change of its clock.
+    // nova forgets nothing after a week in which the node was down, and nothing after a change of its clock.
     dedup = reload(&dedup, &store);
     commit(&mut dedup, &store, Times { watermark_ms: far_ms, ..at(now_ms + 7 * HORIZON_MS) });
     let floor_ms = dedup.floor_ms();

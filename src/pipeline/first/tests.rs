@@ -2,7 +2,7 @@ use super::*;
 use nova_storage::testing::mutate::check_values;
 use proptest::prelude::*;
 
-/// The records of a partition: a read with its snapshot's LSN, or a streamed change.
+/// The records of a partition: `Some` is a read with its snapshot's LSN, and `None` is a streamed change.
 type Records = Vec<Option<u64>>;
 
 fn follow(first: &mut FirstReads, partition: i32, record: Option<u64>) {
@@ -12,7 +12,8 @@ fn follow(first: &mut FirstReads, partition: i32, record: Option<u64>) {
     }
 }
 
-/// Follows the partitions of tables in the order that `picks` chooses. Each partition is in its own order.
+/// Follows the records of the tables' partitions in the order that `picks` chooses. The records of each partition stay
+/// in their own order.
 fn followed(tables: &[Vec<Records>], picks: &[usize]) -> Vec<FirstReads> {
     let mut reads = vec![FirstReads::default(); tables.len()];
     let mut left: Vec<_> = (0..tables.len())
@@ -33,7 +34,7 @@ fn followed(tables: &[Vec<Records>], picks: &[usize]) -> Vec<FirstReads> {
     reads
 }
 
-/// Snapshots 10, 20, … of which only the last one is complete, and then changes.
+/// Makes the snapshots 10, 20, … of which only the last one is complete, and changes after them.
 fn interrupted() -> impl Strategy<Value = (Vec<Vec<Records>>, u64)> {
     (1u64..4, 1usize..4, 1usize..4, any::<[u8; 64]>()).prop_map(|(snapshots, tables, partitions, chance)| {
         let mut chance = chance.iter().cycle();
@@ -41,7 +42,7 @@ fn interrupted() -> impl Strategy<Value = (Vec<Vec<Records>>, u64)> {
         let mut all = vec![vec![Records::new(); partitions]; tables];
         for lsn in (1..=snapshots).map(|number| number * 10) {
             for partition in all.iter_mut().flatten() {
-                // The complete snapshot reads every partition.
+                // The complete snapshot has reads in every partition.
                 if lsn == snapshots * 10 || some(120) {
                     partition.extend([Some(lsn), Some(lsn)]);
                 }
@@ -69,7 +70,8 @@ proptest! {
         }
     }
 
-    /// Before the snapshot's end nothing is known. A table that the later snapshot did not reach keeps every row.
+    /// Before nova has seen the snapshot's end, it deletes nothing. If the later snapshot did not read a table, every
+    /// row of that table stays.
     #[test]
     fn a_snapshot_without_an_end_or_of_some_tables_deletes_nothing(
         (mut tables, whole) in interrupted(),
@@ -84,7 +86,7 @@ proptest! {
         prop_assert_eq!(in_part, if twice { Repeated::InPart } else { Repeated::No });
     }
 
-    /// A signal requested a snapshot after changes, in every partition or in some.
+    /// A signal requested a snapshot after changes, which came in every partition or in some partitions.
     #[test]
     fn a_snapshot_behind_changes_is_no_first_one((mut tables, whole) in interrupted(), picks: [usize; 32]) {
         let before = FirstReads::repeated(followed(&tables, &picks).iter());
@@ -93,16 +95,17 @@ proptest! {
         }
         let after = FirstReads::repeated(followed(&tables, &picks).iter());
         let quiet = tables.iter().flatten().any(|partition| !partition.contains(&None));
-        // A partition without changes shows nothing. One with changes shows that the snapshot is another one.
+        // A partition without changes does not show that the snapshot came later. A partition with changes shows that
+        // the snapshot is not a first snapshot.
         prop_assert!(after == before || quiet && matches!(after, Repeated::No | Repeated::InPart));
     }
 
-    /// A signal requested the later snapshot, of some rows: the first one had been read to its end.
+    /// A signal requested a later snapshot of some rows, after the first snapshot had been read to its end.
     #[test]
     fn a_snapshot_behind_one_that_was_read_to_its_end_deletes_nothing((tables, whole) in interrupted(), picks: [usize; 32]) {
         let mut reads = followed(&tables, &picks);
         let before = FirstReads::repeated(reads.iter());
-        // The connector marks the last read of the last snapshot, too.
+        // The connector marks the last read of the last snapshot as well.
         reads[0].whole(whole);
         prop_assert_eq!(FirstReads::repeated(reads.iter()), before);
         reads[0].whole(whole - 5);
@@ -110,7 +113,7 @@ proptest! {
         prop_assert_eq!(after, if before == Repeated::No { Repeated::No } else { Repeated::InPart });
     }
 
-    /// LSNs that fell belong to a log that began again.
+    /// If LSNs fall between two reads, the later read belongs to a log that began again.
     #[test]
     fn a_log_that_began_again_deletes_nothing(first in 100u64..200, then in 1u64..100, picks: [usize; 8]) {
         let tables = [vec![vec![Some(first), Some(then), None]], vec![vec![Some(first), Some(then)]]];

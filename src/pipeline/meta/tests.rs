@@ -62,7 +62,7 @@ fn table_meta(table: Table) -> impl Strategy<Value = TableMeta> {
     )
 }
 
-/// First reads that differ by `number`.
+/// First reads that are different for each `number`.
 fn first(number: u32) -> FirstReads {
     let mut first = FirstReads::default();
     (0..number % 5).for_each(|partition| first.read(partition as i32, u64::from(number)));
@@ -70,7 +70,7 @@ fn first(number: u32) -> FirstReads {
     first
 }
 
-/// Restarts that differ by `number`.
+/// Restarts that are different for each `number`.
 fn restarts(number: u32) -> Restarts {
     let mut restarts = Restarts::default();
     (0..number % 4).for_each(|each| restarts.decide(Id::from_u128(each.into()), number.into()));
@@ -114,11 +114,12 @@ proptest! {
     #[test]
     fn it_round_trips_and_mutants_are_errors_or_records(meta in metas(), seed: u64) {
         prop_assert_eq!(Meta::decode(&meta.encode()), Ok(meta.clone()));
-        // A record may lack tables that a later version added.
+        // The stored state may lack tables that a later version of nova added.
         check_values(&meta.encode(), seed, Meta::decode, Meta::encode);
     }
 
-    /// The record of a build with one more table is read before this table was added, and after.
+    /// The stored state of a build with one more table than this build is decoded without that table's entry, and with
+    /// it.
     #[test]
     fn a_record_with_fewer_tables_reads_and_one_with_more_names_the_way_out(meta in metas(), count in 0usize..5) {
         let with = |entries: &[(u8, Vec<u8>)]| {
@@ -145,7 +146,7 @@ proptest! {
     }
 }
 
-/// Version 3 did not follow the reads of first snapshots, so they are unknown in its stores.
+/// Version 3 did not note the reads of first snapshots, so the first reads of its stores are unknown.
 #[test]
 fn a_record_of_version_3_follows_no_first_reads() {
     let mut meta = Meta { store_id: 7, audit_next: 9, ..Meta::default() };
@@ -153,7 +154,8 @@ fn a_record_of_version_3_follows_no_first_reads() {
         (table.epoch, table.partitions, table.partitions_found) = (epoch, 3, 3);
     }
     let mut bytes = meta.encode();
-    // It had no generation either, which is after the version, the store's id and six values of a byte each.
+    // Version 3 of the format had no generation either. In later versions the generation comes after the version, the
+    // store's id and six values of one byte each.
     bytes.remove(1 + 8 + 6);
     let mut older = Vec::new();
     let entries: Vec<_> = meta.tables.iter().map(TableMeta::encode).collect();
@@ -169,7 +171,7 @@ fn a_record_of_version_3_follows_no_first_reads() {
     assert_eq!(Meta::decode(&bytes), Ok(meta));
 }
 
-/// Version 2 wrote one entry for each table without numbers, and halts as sentences.
+/// Version 2 wrote the entry of each table without the table's number, and wrote halts as sentences.
 #[test]
 fn a_record_of_version_2_keeps_its_halts_and_its_open_decision() {
     let mut bytes = vec![2];

@@ -1,5 +1,6 @@
-//! N6 as a property: a small PostgreSQL with open transactions, and a connector that reads and streams it, restarts and
-//! takes snapshots. Whatever the topic contains at the end, applying it leads to the table, and nothing halts.
+//! Checks rule N6 as a property. The test has a small PostgreSQL with open transactions, and a connector that reads it,
+//! streams from it, restarts and takes snapshots. Whatever the topic contains at the end, nova makes the source's table
+//! from it, and no table halts.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,10 @@ use crate::pipeline::stored::{SEEN_MAX, StoredRow, Version};
 
 const KEYS: u8 = 3;
 
-/// A step of the source or of its connector.
+/// A step of the simulated source or of its connector.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Transaction `tx` writes `value` to a key that no other transaction has locked, or deletes it.
+    /// The transaction `tx` writes `value` to a key that no other transaction has locked, or deletes the key.
     Write {
         tx: usize,
         key: u8,
@@ -25,24 +26,25 @@ enum Step {
     Commit {
         tx: usize,
     },
-    /// The server's clock is set.
+    /// Somebody sets the server's clock.
     Clock {
         to: i64,
     },
-    /// The connector writes the next committed changes.
+    /// The connector writes the next committed changes to the topic.
     Stream {
         most: usize,
     },
-    /// The connector died, and begins again at an earlier commit.
+    /// The connector dies, and begins again at an earlier commit.
     Restart {
         back: usize,
     },
-    /// The connector takes a snapshot of all committed rows, and the stream stays where it is. The reads have the LSN
-    /// of the log's present end, or of the slot's beginning.
+    /// The connector takes a snapshot of all committed rows, and the position of its stream does not change. The reads
+    /// have the LSN of the log's present end, or the LSN at which the slot begins.
     Blocking {
         slot: bool,
     },
-    /// The connector writes reads without an LSN, of keys that no change of the window touches.
+    /// The connector writes reads without an LSN. It leaves out keys that a change of the snapshot's window has
+    /// touched.
     Incremental {
         window: usize,
     },
@@ -69,7 +71,7 @@ struct Write {
     op: Op,
     lsn: u64,
     ts_us: i64,
-    /// The partition of rows with this value. A delete is in the partition of the previous value.
+    /// The partition of the rows that have this value. A delete is in the partition of the key's previous value.
     partition: usize,
 }
 
@@ -77,16 +79,16 @@ struct Write {
 struct Source {
     lsn: u64,
     clock_us: i64,
-    /// The writes of each open transaction.
+    /// The writes of each transaction that is open.
     open: [Vec<Write>; 3],
-    /// The changes in the order of their commits, and the table after each.
+    /// The changes in the order of their commits, and the table after each change.
     committed: Vec<Write>,
     table: BTreeMap<u8, u8>,
-    /// The first commit that the slot streams, and the LSN at which the slot was made.
+    /// The first commit that the slot streams, and the LSN at which somebody made the slot.
     from: usize,
     slot_lsn: u64,
     at: usize,
-    /// The records, each with its partition.
+    /// The records of the topic, each with its partition.
     topic: Vec<(Change, usize)>,
 }
 
@@ -129,7 +131,7 @@ impl Source {
         self.at = to;
     }
 
-    /// Writes reads of the present table, without the keys of `except`.
+    /// Writes reads of the table's present rows, but leaves out the keys in `except`.
     fn read(&mut self, lsn: Option<u64>, except: &[u8]) {
         let ts_us = self.clock_us + 3;
         let table = self.table.iter().filter(|(key, _)| !except.contains(key));
@@ -151,7 +153,8 @@ impl Source {
             Step::Incremental { window } => {
                 let low = self.at;
                 self.stream(window);
-                // Committed changes that are not streamed yet follow now, because the stream closes the window.
+                // The connector now streams the changes that are committed but not streamed yet, because the stream
+                // closes the window of the snapshot.
                 self.stream(usize::MAX - self.at);
                 let keys: Vec<_> = self.committed[low..].iter().map(|write| write.key).collect();
                 self.read(None, &keys);
@@ -159,14 +162,15 @@ impl Source {
         }
     }
 
-    /// Another server replaces this one, with other LSNs and another clock, and a new slot begins there.
+    /// Another server with other LSNs and another clock takes over from this server, and a new slot begins at the other
+    /// server.
     fn promote(&mut self, (lsn, clock_us): (u64, i64)) {
         (0..3).for_each(|tx| self.commit(tx));
         self.stream(usize::MAX - self.at);
         (self.lsn, self.clock_us, self.from) = (lsn, clock_us, self.at);
     }
 
-    /// Makes the slot and reads the committed rows, while transactions are open.
+    /// Makes the slot and reads the committed rows while transactions are open.
     fn first_snapshot(&mut self) {
         (self.from, self.at, self.slot_lsn) = (self.committed.len(), self.committed.len(), self.lsn);
         self.read(Some(self.lsn), &[]);
@@ -198,18 +202,19 @@ fn change(key: u8, op: Op, lsn: Option<u64>, ts_us: i64, body: ChangeBody) -> Ch
 
 type Stored = BTreeMap<Id, (Box<[u8]>, Version)>;
 
-/// Applies a record. The error is the reason for which the table would halt.
+/// Applies a record to the rows. The error is the reason for which nova would halt the table.
 fn apply(rows: &mut Stored, change: Change, place: Place) -> Result<(), String> {
     apply_in(rows, change, place, 0)
 }
 
-/// Like `apply`, in an epoch that a person raised.
+/// Does the same as `apply`, in an epoch that a person raised.
 fn apply_in(rows: &mut Stored, change: Change, place: Place, epoch: u16) -> Result<(), String> {
     let (key, stored) = (change.key, rows.get(&change.key));
     let (text, meta) = (format!("{change:?}"), TableMeta { epoch, ..TableMeta::default() });
     match judge(change, place, &meta, stored.map(|(bytes, _)| &**bytes), None).unwrap() {
         Judgement::Write(written) => {
-            // ClickHouse keeps the row with the highest version, which must be the last one written here.
+            // ClickHouse keeps the row with the highest version, so the last version that nova writes must be the
+            // highest.
             let rises = stored.is_none_or(|(_, version)| written.version.number() > version.number());
             if !rises {
                 return Err(format!("the version does not rise at {text}"));
@@ -251,7 +256,7 @@ proptest! {
             prop_assert_eq!(apply(&mut rows, change.clone(), place), Ok(()));
         }
         prop_assert_eq!(live(&rows), table(&source));
-        // Kafka delivers a part again, and nothing changes.
+        // Kafka delivers a part of the topic again, and the rows do not change.
         for (offset, (change, _)) in source.topic.iter().enumerate().skip(source.topic.len() / 2) {
             let place = Place { partition: Some(0), offset: offset as i64 };
             prop_assert_eq!(apply(&mut rows, change.clone(), place), Ok(()));
@@ -259,7 +264,7 @@ proptest! {
         prop_assert_eq!(live(&rows), table(&source));
     }
 
-    /// Keys move between partitions with the value, and partitions are read in any order.
+    /// Keys move to another partition with their value, and partitions are read in any order.
     #[test]
     fn n6_keys_that_move_between_partitions_converge_in_any_order(
         steps in steps(), order in proptest::collection::vec(any::<u8>(), 0..200),
@@ -286,10 +291,10 @@ proptest! {
         prop_assert_eq!(live(&rows), table(&source));
     }
 
-    /// Logs begin again, with LSNs and times in any order, while the epoch is raised at any moment, as if by another
-    /// partition. For rows with no more versions than are remembered nova can decide, so no row is ever silently wrong.
-    /// A row with more versions is not wrong either if no time says that a change is older than those; here the clocks
-    /// stand still.
+    /// The source's logs begin again with LSNs and times in any order, and the epoch is raised at any moment, as if
+    /// another partition had raised it. nova can decide for every row that has no more versions than nova remembers, so
+    /// no row is wrong without a halt. A row with more versions is not wrong either if no time says that a change is
+    /// older than the remembered versions. In this test the clocks do not move.
     #[test]
     fn n6_a_partition_converges_or_halts_where_logs_begin_again(
         logs in proptest::collection::vec((steps(), 0u64..200, 0i64..400), 2..4),
@@ -299,7 +304,7 @@ proptest! {
         let mut source = Source { lsn: 1_000, clock_us: 200, ..Source::default() };
         let mut versions = [0usize; KEYS as usize];
         for (number, (steps, lsn, clock)) in (0u64..).zip(&logs) {
-            // The LSNs of two logs differ in their last digit, and their times in the milliseconds.
+            // The LSNs of two logs differ in their last digit, and the times of two logs differ in the milliseconds.
             let began = (lsn * 10 + number, clock * 10_000 + number as i64 * 1_000);
             match number {
                 0 => source.clock_us = began.1,

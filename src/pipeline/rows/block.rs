@@ -1,8 +1,8 @@
-//! Sorted rows of one table as one stored value. All keys come first, so that a look-up touches few cache lines; then
-//! the end of each row, then the rows.
+//! Stores sorted rows of one table as one value, which is called a block. All keys come first in a block, so that a
+//! look-up touches few cache lines. After the keys, a block has the ends of its rows, and then the rows.
 //!
-//! The format is `version, table, count (u16), count × key (16), count × end (u32), rows`, with little-endian integers,
-//! and ends counted from the first row.
+//! A block has the form `version, table, count (u16), count × key (16), count × end (u32), rows`, with little-endian
+//! integers, and ends counted from the first row.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -16,12 +16,12 @@ use super::key::Key;
 const VERSION: u8 = 1;
 const WHAT: &str = "block of rows";
 const HEAD_BYTES: usize = 4;
-/// Bytes of a row in a block besides its own.
+/// The number of bytes that a row needs in a block besides its own bytes.
 const ENTRY_BYTES: usize = 16 + 4;
-/// A larger row has a block of its own.
+/// A row that is larger than this number of bytes has a block of its own.
 pub const BLOCK_MAX_BYTES: usize = fits_page(16 << 10);
 
-/// A stored block.
+/// A block as it is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
     table: u8,
@@ -48,12 +48,12 @@ impl<'a> Block<'a> {
         Ok(Block { table, keys, ends, data })
     }
 
-    /// The number of rows, which is at least one.
+    /// The number of rows in the block, which is at least one.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The row at an index below [`Block::len`].
+    /// Returns the row at an index below [`Block::len`].
     pub fn row(&self, at: usize) -> Result<(Key, &'a [u8]), CodecError> {
         let end = |at: usize| self.ends.get(at).map(|end| u32::from_le_bytes(*end) as usize);
         let from = at.checked_sub(1).map_or(Some(0), end);
@@ -70,7 +70,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Builds blocks, one after the other.
+/// Builds one block after another.
 #[derive(Debug, Default)]
 pub struct Builder {
     table: u8,
@@ -84,13 +84,13 @@ impl Builder {
         self.keys.is_empty()
     }
 
-    /// Whether the row belongs in the next block.
+    /// Whether the row belongs in the next block, because this block is full or has another table.
     pub fn is_full_for(&self, (table, _): Key, row: &[u8]) -> bool {
         let bytes = HEAD_BYTES + self.keys.len() + self.ends.len() + self.data.len();
         !self.is_empty() && (table != self.table || bytes + ENTRY_BYTES + row.len() > BLOCK_MAX_BYTES)
     }
 
-    /// Adds a row with a higher key than those before.
+    /// Adds a row whose key is higher than the keys of all rows before it.
     pub fn push(&mut self, (table, id): Key, row: &[u8]) {
         self.table = table;
         self.keys.extend_from_slice(&id.0);
@@ -98,10 +98,10 @@ impl Builder {
         self.ends.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
     }
 
-    /// Puts the block's bytes into `out`, and empties the builder.
+    /// Puts the bytes of the block into `out`, and empties the builder.
     pub fn take(&mut self, out: &mut Vec<u8>) {
         out.clear();
-        // A page of rows without bytes has fewer than 2^16 rows.
+        // A block of at most 16 KiB has fewer than 2^16 rows, even if the rows have no bytes.
         let count = (self.keys.len() / 16) as u16;
         out.extend_from_slice(&[VERSION, self.table]);
         out.extend_from_slice(&count.to_le_bytes());

@@ -1,5 +1,6 @@
-//! Rows of a store of format 1, which had an entry for each row. The rows are moved into runs at the first start, some
-//! megabytes in each commit. A crash only interrupts this, because a commit removes the entries that it moves.
+//! Moves the rows of a store of format 1 into runs. A store of format 1 had an entry for each row. The first start
+//! moves the rows, some megabytes in each commit. A crash only interrupts the move, because each commit removes the
+//! entries that it moves.
 
 use nova_storage::schema::ROWS;
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
@@ -9,12 +10,12 @@ use crate::event::Id;
 use super::key::Key;
 use super::runs::Runs;
 
-/// The most bytes of rows that one commit moves.
+/// The maximum number of bytes of rows that one commit moves.
 const PAGE_MAX_BYTES: usize = 16 << 20;
 
 type Page = Vec<(Key, Box<[u8]>)>;
 
-/// Moves the rows, and returns the number of rows that were moved.
+/// Moves the rows of a store of format 1 into runs, and returns the number of rows that it moved.
 pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
     let read = store.read()?;
     let mut page = first_page(&read)?;
@@ -34,7 +35,7 @@ pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
     Ok(brought)
 }
 
-/// The first rows that still have to be moved.
+/// Returns the first rows that must still be moved.
 fn first_page(read: &ReadTxn) -> Result<Page, ReadError> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     read.scan(ROWS, (0u8, &[0u8; 16]).., |(table, id), row| {

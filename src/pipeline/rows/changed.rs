@@ -1,18 +1,19 @@
-//! Changed rows by their keys. The map has indexes and not rows, so a checkpoint that takes the rows in the order of
-//! their keys goes to each index at once, and does not look a million keys up.
+//! The changed rows of a commit or checkpoint, by their keys. The map of changed rows holds indexes and not rows. So a
+//! checkpoint, which takes the rows in the order of their keys, goes to each row by its index and does not look up a
+//! million keys.
 
 use rustc_hash::FxHashMap;
 
 use super::key::Key;
 
-/// Bytes of a changed row in memory besides its own.
+/// The number of bytes that a changed row needs in memory besides its own bytes.
 pub const ENTRY_OVERHEAD_BYTES: usize = 64;
 
-/// The changed rows.
+/// The changed rows, by their keys.
 #[derive(Debug, Default)]
 pub struct Changed {
     places: FxHashMap<Key, u32>,
-    /// The rows by index. A row that was taken is `None`.
+    /// The rows by their indexes. The value of a row that was taken is `None`.
     rows: Vec<Option<Box<[u8]>>>,
     bytes: usize,
 }
@@ -24,7 +25,7 @@ impl Changed {
 
     pub fn put(&mut self, key: Key, row: Box<[u8]>) {
         self.bytes += row.len() + ENTRY_OVERHEAD_BYTES;
-        // Memory is too small for 2^32 rows.
+        // A machine has too little memory for 2^32 rows.
         let place = *self.places.entry(key).or_insert(self.rows.len() as u32) as usize;
         let old = match self.rows.get_mut(place) {
             Some(slot) => slot.replace(row),
@@ -36,17 +37,17 @@ impl Changed {
         self.bytes -= old.map_or(0, |old| old.len() + ENTRY_OVERHEAD_BYTES);
     }
 
-    /// Every key with its index, in no order.
+    /// Every key with the index of its row, in no order.
     pub fn places(&self) -> impl Iterator<Item = (Key, u32)> {
         self.places.iter().map(|(key, place)| (*key, *place))
     }
 
-    /// The row at an index, if it was not taken.
+    /// Returns the row at an index, or `None` if the row was taken.
     pub fn at(&self, place: u32) -> Option<&[u8]> {
         self.rows.get(place as usize)?.as_deref()
     }
 
-    /// Takes the row at an index.
+    /// Takes the row at an index out of the map.
     pub fn take(&mut self, place: u32) {
         let taken = self.rows.get_mut(place as usize).and_then(Option::take);
         self.bytes -= taken.map_or(0, |row| row.len() + ENTRY_OVERHEAD_BYTES);

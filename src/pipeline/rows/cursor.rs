@@ -1,4 +1,5 @@
-//! Reads rows of several runs in the order of their keys. Of rows with the same key only the newest is returned.
+//! Reads the rows of several runs in the order of their keys. If several runs have rows with the same key, only the
+//! newest row is returned.
 
 use std::collections::VecDeque;
 
@@ -12,15 +13,15 @@ use super::segment::Segment;
 
 const WHAT: &str = "run of rows";
 
-/// Reads one run from a key on, a block at a time. It holds no transaction, because segments never change. It must not
-/// outlive the segments that it has not read.
+/// Reads one run, beginning at a key, a block at a time. The cursor holds no transaction, because segments never
+/// change. A cursor must be dropped before the segments that it has not read are removed.
 #[derive(Debug, Default)]
 struct Cursor {
-    /// The segments and blocks that follow.
+    /// The segments and blocks that the cursor reads after the present block.
     rest: VecDeque<(u64, u32)>,
     block: Vec<u8>,
     at: usize,
-    /// The key at `at`, or `None` at the end.
+    /// The key of the row at `at`, or `None` at the end of the run.
     head: Option<Key>,
 }
 
@@ -72,15 +73,16 @@ impl Cursor {
     }
 }
 
-/// Several runs read in the order of their keys.
+/// Reads several runs as one sequence of rows, in the order of the keys.
 #[derive(Debug, Default)]
 pub struct Merged {
-    /// The cursors, newest run first.
+    /// The cursors of the runs, in the order from the newest run to the oldest.
     cursors: Vec<Cursor>,
 }
 
 impl Merged {
-    /// Adds a run, read from a key on. It must be older than those added before.
+    /// Adds a run, which is read beginning at a key. The added run must be older than all runs that were added before
+    /// it.
     pub fn add<'s>(
         &mut self,
         segments: impl Iterator<Item = &'s Segment>,
@@ -91,7 +93,7 @@ impl Merged {
         Ok(())
     }
 
-    /// The next row's key, and its cursor.
+    /// Returns the key of the next row, and the cursor that has this row.
     fn least(&self) -> Option<(Key, usize)> {
         let heads = self.cursors.iter().enumerate().filter_map(|(at, cursor)| cursor.head.map(|head| (head, at)));
         heads.min()
@@ -101,7 +103,7 @@ impl Merged {
         self.least().map(|(_, at)| self.cursors[at].row()).transpose()
     }
 
-    /// Moves to the next key.
+    /// Moves to the next key of the merged runs.
     pub fn advance(&mut self, read: &ReadTxn) -> Result<(), ReadError> {
         let Some((key, first)) = self.least() else { return Ok(()) };
         for cursor in &mut self.cursors[first..] {

@@ -1,5 +1,6 @@
-//! The changed rows of one checkpoint while they are written into a run, a segment at a time. Later changes are kept
-//! beside them: the run gets each row as it was when the checkpoint began.
+//! The changed rows of one checkpoint, while nova writes them into a run, one segment at a time. Changes that come
+//! after the checkpoint began are kept beside the rows of the checkpoint, because the run gets each row as it was when
+//! the checkpoint began.
 
 use nova_storage::{WriteError, WriteTxn};
 
@@ -8,13 +9,13 @@ use super::key::Key;
 use super::runs::Runs;
 use super::segment::Home;
 
-/// The number of keys that are sorted at once.
+/// The maximum number of keys that are sorted at once.
 const STRETCH_KEYS: usize = 4_096;
 
-/// The changed rows of one checkpoint while they are written.
+/// The changed rows of one checkpoint while nova writes them.
 #[derive(Debug)]
 pub struct Flush {
-    /// The rows. Written rows are taken out.
+    /// The rows. A row that is written is removed from `rows`.
     rows: Changed,
     order: Ordered,
     home: Home,
@@ -25,13 +26,14 @@ impl Flush {
         Flush { order: Ordered::new(rows.places().collect()), rows, home }
     }
 
-    /// The rows that are not written yet.
+    /// The rows of the checkpoint that are not written yet.
     pub fn rows(&self) -> &Changed {
         &self.rows
     }
 
-    /// Writes one segment, which ends when it is full or has about `most_bytes`. Returns the bytes of its rows, or 0 at
-    /// the end. No row may be looked up before the commit.
+    /// Writes one segment, which ends when it is full or has about `most_bytes` bytes. Returns the number of bytes of
+    /// the segment's rows, or 0 if no row is left. Nobody may look a row up between a call of this function and the
+    /// commit.
     pub fn segment(&mut self, runs: &mut Runs, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
         let (mut writer, mut bytes) = (runs.segment(write), 0);
         while bytes < most_bytes
@@ -51,15 +53,16 @@ impl Flush {
     }
 }
 
-/// Keys that are returned in order and sorted only as far as needed, because sorting a million at once would delay
-/// commits. This is the incremental quicksort of Paredes and Navarro (2006).
+/// Keys that are returned in order, but sorted only as far as needed, because sorting a million keys at once would
+/// delay commits. The algorithm is the incremental quicksort of Paredes and Navarro (2006).
 #[derive(Debug)]
 struct Ordered {
-    /// The keys with the indexes of their rows. The next key is at the end.
+    /// The keys with the indexes of their rows. The last key of the list is returned next.
     keys: Vec<(Key, u32)>,
-    /// From this index on the keys are sorted.
+    /// The index from which on the keys are sorted.
     sorted: usize,
-    /// Rising indexes. No key after such an index is above a key before it.
+    /// Rising indexes. The indexes at which the keys are divided: no key at or after such an index is above a key
+    /// before the index.
     cuts: Vec<usize>,
 }
 
@@ -79,7 +82,7 @@ impl Ordered {
         self.keys.pop();
     }
 
-    /// Sorts the next keys, at most [`STRETCH_KEYS`].
+    /// Sorts the next keys, but at most [`STRETCH_KEYS`] of them.
     fn sort(&mut self) {
         let mut from = loop {
             match self.cuts.last() {

@@ -2,13 +2,13 @@
 
 use crate::event::Id;
 
-/// The table's number and the primary key.
+/// The number of a row's table, and the row's primary key.
 pub type Key = (u8, Id);
 
-/// The lowest possible key.
+/// The lowest possible key of a row.
 pub const LEAST: Key = (0, Id([0; 16]));
 
-/// The next key.
+/// Returns the key that follows a key directly.
 pub fn after((table, id): Key) -> Key {
     let (id, carried) = u128::from_be_bytes(id.0).overflowing_add(1);
     (table.saturating_add(u8::from(carried)), Id(id.to_be_bytes()))

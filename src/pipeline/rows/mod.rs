@@ -1,7 +1,8 @@
-//! The stored row of each primary key. A row is in memory if it changed since the last checkpoint, otherwise in the
-//! store. The journal makes a change durable; a checkpoint writes the changed rows in key order as a new run (`flush`;
-//! `runs`: `segment`s of `block`s). The writer merges old runs in proportion to the bytes that change. A change never
-//! rewrites the page with the old row, because with random keys that would write a page for each row.
+//! The stored row of each primary key. A row that changed since the last checkpoint is in memory. Every other row is in
+//! the store. The journal makes a change durable. A checkpoint writes the changed rows in the order of their keys as a
+//! new run (`flush`, `runs`). A run has `segment`s, and a segment has `block`s. The writer merges old runs in
+//! proportion to the bytes that change. A change never rewrites the page of the old row, because with random keys nova
+//! would write a page for each row.
 
 mod block;
 mod brought;
@@ -29,23 +30,24 @@ use self::runs::{MERGES_KEY, Runs};
 use self::segment::hash;
 pub use self::segment::remove as remove_segment;
 
-/// The bytes that are merged for each byte that changes, in percent. It is above 100, so that a merge ends before the
-/// next one is due.
+/// The number of bytes that nova merges for each byte that changes, in percent. The percentage is above 100, so that a
+/// merge ends before the next merge is due.
 const MERGE_PERCENT: u64 = 125;
-/// If there are more runs than this, [`MERGE_CROWDED`] times as many bytes are merged for each byte that changes.
+/// If there are more runs than this number, nova merges [`MERGE_CROWDED`] times as many bytes for each byte that
+/// changes.
 const RUNS_CROWDED: usize = 48;
 const MERGE_CROWDED: u64 = 4;
 
-/// Every row, changed or not.
+/// All rows: those that changed since the last checkpoint, and those in the store.
 #[derive(Debug, Default)]
 pub struct Rows {
     changed: Changed,
-    /// The rows that changed before the running checkpoint began, and are not written yet.
+    /// The rows that changed before the running checkpoint began and are not written yet.
     flush: Option<Flush>,
     runs: Runs,
-    /// The keys of `changed`, of `flush`, and of the runs that were begun since the start.
+    /// The filter over the keys of `changed`, of `flush`, and of the runs that were begun since the start.
     known: Known,
-    /// The bytes that still have to be merged.
+    /// The number of bytes that nova still has to merge.
     owed_bytes: u64,
 }
 
@@ -54,7 +56,7 @@ impl Rows {
         Ok(Rows { runs: Runs::load(read)?, ..Rows::default() })
     }
 
-    /// Calls `read` with the stored bytes of a key. `stored` sees the last commit.
+    /// Calls `read` with the stored bytes of a key. `stored` is a read transaction that sees the last commit.
     pub fn with<T>(
         &self,
         table: Table,
@@ -72,7 +74,7 @@ impl Rows {
         let mut read = Some(read);
         let found = self.runs.look_up(key, (&probe, known), stored, &mut read)?;
         let absent = || read.map(|read| read(None));
-        // `look_up` either calls its closure and returns a result, or does neither.
+        // `look_up` either calls its closure and returns a result, or it does neither.
         found.or_else(absent).ok_or(ReadError::Storage("a row was found and not handed on".into()))
     }
 
@@ -83,31 +85,33 @@ impl Rows {
         self.changed.put(key, bytes);
     }
 
-    /// The bytes of rows that wait for the next checkpoint.
+    /// The number of bytes of rows that wait for the next checkpoint.
     pub fn changed_bytes(&self) -> usize {
         self.changed.bytes()
     }
 
-    /// The bytes of the rows in the store, and the number of their runs.
+    /// The number of bytes of the rows in the store, and the number of runs that have these rows.
     pub fn stored(&self) -> (u64, usize) {
         (self.runs.bytes(), self.runs.len())
     }
 
-    /// The bytes in memory: of indexes and filters, and of changed rows.
+    /// The number of bytes that indexes and filters take in memory, and the number that changed rows take.
     pub fn mem_bytes(&self) -> usize {
         let flushed = self.flush.as_ref().map_or(0, |flush| flush.rows().bytes());
         self.runs.mem_bytes() + self.known.mem_bytes() + self.changed.bytes() + flushed
     }
 
-    /// Begins to write the changed rows as a run, which is the newest from then on. No other run may be in progress.
-    /// Until a commit says that `generation` is complete, a start ignores the run.
+    /// Begins to write the changed rows as a new run, which is newer than all other runs. The function may only be
+    /// called when no other run is being written. Until a commit says that `generation` is complete, a start ignores
+    /// the run.
     pub fn begin_flush(&mut self, generation: u64) {
         let home = self.runs.begin(generation, self.known.is_complete());
         self.flush = Some(Flush::new(std::mem::take(&mut self.changed), home));
     }
 
-    /// Writes segments of about `segment_bytes` until `budget` bytes of rows are written. Returns how many were
-    /// written; it is less than `budget` only if none are left. No row may be looked up before the commit.
+    /// Writes segments of about `segment_bytes` until `budget` bytes of rows are written. Returns the number of bytes
+    /// that were written, which is below `budget` only if no changed row is left. Nobody may look a row up between a
+    /// call of this function and the commit.
     pub fn flush(&mut self, write: &WriteTxn, segment_bytes: u64, budget: u64) -> Result<u64, WriteError> {
         let mut written = 0;
         while let Some(flush) = &mut self.flush
@@ -121,7 +125,7 @@ impl Rows {
         Ok(written)
     }
 
-    /// Notes that the run is complete and stays.
+    /// Notes that the new run is complete and stays in the store.
     pub fn flushed(&mut self) {
         self.flush = None;
         self.runs.ended();
@@ -132,13 +136,14 @@ impl Rows {
         self.runs.newest()
     }
 
-    /// Segments of an incomplete run, which must be removed before the next run begins.
+    /// Returns the segments of an incomplete run, which must be removed before the next run begins.
     pub fn take_half_written(&mut self) -> Vec<u64> {
         self.runs.take_half_written()
     }
 
-    /// Merges runs in proportion to the changes since the last call, so an idle node merges nothing. `read` sees the
-    /// last commit. No row may be looked up before the next commit.
+    /// Merges runs in proportion to the changes since the last call, so an idle node merges nothing. `read` is a read
+    /// transaction that sees the last commit. Nobody may look a row up between a call of this function and the next
+    /// commit.
     pub fn merge(&mut self, read: &ReadTxn, write: &WriteTxn) -> Result<(), WriteError> {
         if self.owed_bytes == 0 || !self.runs.merging() {
             self.owed_bytes = 0;
@@ -165,14 +170,14 @@ impl Rows {
         })
     }
 
-    /// Like `scan`, until `each` returns false.
+    /// Does the same as `scan`, but only until `each` returns false.
     pub fn scan_while(
         &self,
         table: Table,
         stored: &ReadTxn,
         mut each: impl FnMut(Id, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
-        // The newer of two rows with the same key is first, and the stable sort keeps it first.
+        // Of two rows with the same key, the newer row is first, and the stable sort keeps it first.
         let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
         let mut changed: Vec<(Id, &[u8])> = self
             .changed
@@ -200,7 +205,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Calls `each` for the rows of the table from a key on, as the store has them, until it returns false.
+    /// Calls `each` for the stored rows of the table, beginning at a key, until `each` returns false.
     pub fn scan_stored(
         &self,
         table: Table,
@@ -219,7 +224,8 @@ impl Rows {
     }
 }
 
-/// Calls `each` for every row of a store that no writer has open, as of its last checkpoint, for any format.
+/// Calls `each` for every row that the last checkpoint has. The store may have any format, and no writer may have it
+/// open.
 pub fn scan_all(
     read: &ReadTxn,
     mut each: impl FnMut(u8, Id, &[u8]) -> Result<(), nova_storage::codec::CodecError>,
@@ -238,7 +244,7 @@ pub fn scan_all(
     Ok(())
 }
 
-/// Removes every row of a store that no writer has open.
+/// Removes every row of a store. No writer may have the store open.
 pub fn clear(write: &WriteTxn) -> Result<(), WriteError> {
     write.clear(ROWS)?;
     write.clear(ROW_BLOCK)?;

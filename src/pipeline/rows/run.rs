@@ -1,4 +1,4 @@
-//! A sorted run of rows: its segments in the order of their keys.
+//! A sorted run of rows, which has its segments in the order of their keys.
 
 use nova_storage::codec::CodecError;
 use nova_storage::{WriteError, WriteTxn};
@@ -8,29 +8,30 @@ use crate::pipeline::filter::Probe;
 use super::key::Key;
 use super::segment::{Home, Segment};
 
-/// The number of runs of about one size that are merged into one.
+/// The number of runs of about the same size that nova merges into one run.
 pub const MERGE_RUNS: usize = 16;
-/// Runs up to this size count as about one size. Each next size is [`MERGE_RUNS`] times as large.
+/// Runs up to this size count as runs of about the same size. Each larger class of sizes ends at [`MERGE_RUNS`] times
+/// as many bytes as the class before it.
 const FIRST_TIER_BYTES: u64 = 128 << 20;
 /// The name of runs in the errors of codecs.
 pub const WHAT: &str = "runs of rows";
 
-/// The rows of one flush, or of several merged flushes.
+/// The rows of one flush, or of several flushes that were merged.
 #[derive(Debug)]
 pub struct Run {
     pub number: u64,
-    /// The number of the latest flush with rows in this run. Of two runs, the one with the higher number is newer.
+    /// The number of the latest flush that has rows in this run. Of two runs, the one with the higher number is newer.
     pub newest: u64,
-    /// The segments in the order of their keys. A run without segments no longer exists.
+    /// The segments of the run, in the order of their keys. A run without segments no longer exists.
     pub segments: Vec<Segment>,
     /// The first key of each segment.
     firsts: Vec<Key>,
-    /// The bytes of all segments.
+    /// The number of bytes of all segments of the run.
     pub bytes: u64,
     pub mem_bytes: usize,
-    /// Rows up to and including this key have been merged into another run.
+    /// The rows up to this key, including the row of this key, have been merged into another run.
     pub merged: Option<Key>,
-    /// Whether the filter over all keys ([`super::known::Known`]) has every key of this run.
+    /// Whether the filter over all keys ([`super::known::Known`]) has every key of the run.
     pub known: bool,
 }
 
@@ -51,7 +52,7 @@ impl Run {
         Ok(())
     }
 
-    /// Removes segments that have no key above `done`.
+    /// Removes the segments that have no key above `done`.
     pub fn drop_upto(&mut self, done: Option<Key>, write: &WriteTxn) -> Result<(), WriteError> {
         let gone = self.segments.partition_point(|segment| Some(segment.last) <= done);
         self.firsts.drain(..gone);
@@ -81,7 +82,7 @@ impl Run {
     }
 }
 
-/// Bytes of a segment in its run's memory.
+/// The number of bytes that a segment takes in the memory of its run.
 fn mem_bytes(segment: &Segment) -> usize {
     segment.mem_bytes() + size_of::<Segment>() + size_of::<Key>()
 }

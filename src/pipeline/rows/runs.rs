@@ -1,10 +1,10 @@
-//! The rows in the store: sorted runs, newest first, and their merges.
+//! The rows in the store, which are in sorted runs from the newest to the oldest, and the merges of these runs.
 //!
-//! A checkpoint adds a run, some segments in each commit. A start ignores the run until the checkpoint is complete.
-//! When [`MERGE_RUNS`] runs of about one size are adjacent, they are merged into one, a segment at a time. Rows that
-//! are merged up to a key leave the old runs in the same commit, so a crash only interrupts a merge, and no row is
-//! stored twice for longer than one segment takes. A row is written again each time that the runs have become
-//! [`MERGE_RUNS`] times as large.
+//! A checkpoint adds a run to the store, some segments in each commit. A start ignores a run of an incomplete
+//! checkpoint. When [`MERGE_RUNS`] adjacent runs have about the same size, nova merges them into one run, a segment at
+//! a time. When rows are merged up to a key, the same commit removes them from the old runs. So a crash only interrupts
+//! a merge, and a row is stored twice for no longer than one segment takes. nova writes a row again each time that the
+//! runs have become [`MERGE_RUNS`] times as large.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -22,20 +22,21 @@ use super::run::{MERGE_RUNS, Run, WHAT};
 use super::segment::{Home, SEGMENT_MAX_BLOCKS, Segment, SegmentWriter};
 
 pub const MERGES_KEY: &str = "row_merges";
-/// The bytes that are merged at once.
+/// The number of bytes that one step of a merge writes.
 pub const SEGMENT_BYTES: u64 = (SEGMENT_MAX_BLOCKS * BLOCK_MAX_BYTES) as u64;
 const MERGES_VERSION: u8 = 1;
 
-/// A merge of adjacent runs into one.
+/// A merge of adjacent runs into one run.
 #[derive(Debug)]
 struct Merge {
-    /// The merged runs: from the oldest run's `newest` to the newest run's.
+    /// The range of runs that are merged: from the `newest` number of the oldest run to the `newest` number of the
+    /// newest run.
     range: std::ops::RangeInclusive<u64>,
-    /// The number of the new run.
+    /// The number of the run into which the rows are merged.
     into: u64,
-    /// The last key that has been merged.
+    /// The last key whose row has been merged.
     done: Option<Key>,
-    /// The position of the merge. It is opened again after a start.
+    /// The cursors of the merge, which are opened again after a start.
     rows: Option<Merged>,
     ended: bool,
 }
@@ -43,22 +44,23 @@ struct Merge {
 /// The runs in the store.
 #[derive(Debug, Default)]
 pub struct Runs {
-    /// The runs, newest first. A new merged run is beside those that it replaces.
+    /// The runs, in the order from the newest to the oldest. A run that a merge writes is in the list beside the runs
+    /// that it replaces.
     list: Vec<Run>,
     merges: Vec<Merge>,
     next_run: u64,
     next_segment: u64,
     /// The number of the run that a checkpoint is writing.
     writing: Option<u64>,
-    /// The numbers of the runs whose keys are all in the filter over all keys ([`super::known::Known`]): runs that were
-    /// begun since the start, and merges of only such runs.
+    /// The numbers of the runs whose keys are all in the filter over all keys ([`super::known::Known`]). These are the
+    /// runs that were begun since the start, and the merges of only such runs.
     known: FxHashSet<u64>,
-    /// The segments of an incomplete checkpoint.
+    /// The numbers of the segments that an incomplete checkpoint left.
     half_written: Vec<u64>,
 }
 
 impl Runs {
-    /// Loads the runs of the last complete checkpoint.
+    /// Loads the runs that the last complete checkpoint has.
     pub fn load(read: &ReadTxn) -> Result<Runs, ReadError> {
         let whole = Meta::load(read)?.and_then(|meta| meta.generation).unwrap_or(u64::MAX);
         let mut runs = Runs::default();
@@ -79,7 +81,7 @@ impl Runs {
         Ok(runs)
     }
 
-    /// Notes that rows are merged up to `merge.done`, so that the old runs are no longer asked for them.
+    /// Notes that rows are merged up to `merge.done`, so that look-ups no longer ask the old runs for these rows.
     fn mark(&mut self, merge: &Merge) {
         for run in &mut self.list {
             if run.number != merge.into && merge.range.contains(&run.newest) {
@@ -101,12 +103,12 @@ impl Runs {
         run.push(segment)
     }
 
-    /// The number of runs.
+    /// The number of runs in the store.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// The bytes of all blocks. A row in several runs counts several times.
+    /// The number of bytes of all blocks in the runs. A row that is in several runs counts several times.
     pub fn bytes(&self) -> u64 {
         self.list.iter().map(|run| run.bytes).sum()
     }
@@ -119,8 +121,9 @@ impl Runs {
         self.list.iter().flat_map(|run| &run.segments).any(|segment| segment.has_table(table))
     }
 
-    /// Calls `found` with the newest row. If there is none, returns `found` uncalled. `read` sees the last commit.
-    /// `known` says whether the filter over all keys may have the key.
+    /// Calls `found` with the newest version of the row. If no run has the row, the function returns `found` without
+    /// calling it. `read` is a read transaction that sees the last commit. `known` says whether the filter over all keys
+    /// may have the key.
     pub fn look_up<T, F: FnOnce(Option<&[u8]>) -> T>(
         &self,
         key: Key,
@@ -137,7 +140,7 @@ impl Runs {
         Ok(None)
     }
 
-    /// Every row from a key on, in the order of the keys.
+    /// Returns every row from a key on, in the order of the keys.
     pub fn rows(&self, from: Key, read: &ReadTxn) -> Result<Merged, ReadError> {
         let mut rows = Merged::default();
         for run in &self.list {
@@ -147,7 +150,7 @@ impl Runs {
         Ok(rows)
     }
 
-    /// The number of the latest flush.
+    /// The number of the latest flush that has rows in the store.
     pub fn newest(&self) -> u64 {
         self.list.first().map_or(0, |run| run.newest)
     }
@@ -156,8 +159,8 @@ impl Runs {
         std::mem::take(&mut self.half_written)
     }
 
-    /// Begins a run that is newer than all others. No merge takes it before [`Runs::ended`]. `known` says whether the
-    /// filter over all keys has every key of the run.
+    /// Begins a run that is newer than all others. No merge takes this run before [`Runs::ended`] was called. `known`
+    /// says whether the filter over all keys has every key of the run.
     pub fn begin(&mut self, newest: u64, known: bool) -> Home {
         let home = Home { run: self.next_run, newest };
         let (list, merges) = (&self.list, &self.merges);
@@ -172,12 +175,13 @@ impl Runs {
         home
     }
 
-    /// Notes that the run is complete.
+    /// Notes that the run which the checkpoint writes is complete.
     pub fn ended(&mut self) {
         self.writing = None;
     }
 
-    /// Writes more of the run with the rows of format 1, which is older than all others.
+    /// Writes more segments of the run that gets the rows of format 1. The run with the rows of format 1 is older than
+    /// all others.
     pub fn bring<'r>(
         &mut self,
         rows: impl Iterator<Item = (Key, &'r [u8])>,
@@ -208,13 +212,13 @@ impl Runs {
         Ok(())
     }
 
-    /// Whether there is something to merge.
+    /// Whether there are runs to merge.
     pub fn merging(&mut self) -> bool {
         self.begin_merge();
         !self.merges.is_empty()
     }
 
-    /// Begins a merge if enough adjacent runs of about one size are in no merge.
+    /// Begins a merge if enough adjacent runs have about the same size and are not in another merge.
     fn begin_merge(&mut self) {
         let free = |run: &&Run| !self.merges.iter().any(|merge| merge.range.contains(&run.newest));
         let whole = self.list.iter().filter(|run| Some(run.number) != self.writing);
@@ -235,8 +239,8 @@ impl Runs {
         }
     }
 
-    /// Merges segments of each merge while `most_bytes` are left. Returns the bytes that were written. `read` sees the
-    /// last commit.
+    /// Merges segments of each merge, but writes at most `most_bytes` bytes. Returns the number of bytes that were
+    /// written. `read` is a read transaction that sees the last commit.
     pub fn merge(&mut self, read: &ReadTxn, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
         let (mut most, mut merges) = (0, std::mem::take(&mut self.merges));
         for merge in &mut merges {
@@ -263,7 +267,7 @@ impl Runs {
         Ok(most)
     }
 
-    /// Merges one segment.
+    /// Merges one segment into the new run.
     fn step(&mut self, merge: &mut Merge, read: &ReadTxn, write: &WriteTxn) -> Result<u64, WriteError> {
         let mut rows = match merge.rows.take() {
             Some(rows) => rows,
@@ -301,7 +305,7 @@ impl Runs {
         Ok(rows)
     }
 
-    /// Removes segments whose rows are all merged.
+    /// Removes the segments whose rows are all merged into the new run.
     fn drop_merged(&mut self, merge: &Merge, write: &WriteTxn) -> Result<(), WriteError> {
         for run in &mut self.list {
             if run.number != merge.into && merge.range.contains(&run.newest) {

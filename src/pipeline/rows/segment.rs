@@ -1,5 +1,5 @@
-//! A part of a run: about a megabyte of blocks, with the first key of each block and a filter of 2 bytes a row in
-//! memory. Segments of one run have no keys in common.
+//! A segment is a part of a run: about a megabyte of blocks. The first key of each block and a filter of 2 bytes a row
+//! are in memory. No key is in two segments of one run.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::{ROW_BLOCK, ROW_SEGMENT};
@@ -14,37 +14,37 @@ use super::key::Key;
 
 const VERSION: u8 = 1;
 const WHAT: &str = "segment of rows";
-/// The number of blocks in a segment, except the last segment of a run: 1 MiB.
+/// The number of blocks in a full segment, which has 1 MiB. Only the last segment of a run has fewer blocks.
 pub const SEGMENT_MAX_BLOCKS: usize = 64;
 
-/// The hash of a key for the filters of all segments.
+/// Returns the hash of a key, which the filters of all segments use.
 pub fn hash((table, id): Key) -> u64 {
     xxh3_64_with_seed(&id.0, table.into())
 }
 
-/// The run of a segment.
+/// The run to which a segment belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
     pub run: u64,
-    /// The latest flush in the run; see [`super::run::Run::newest`].
+    /// The latest flush that has rows in the run (see [`super::run::Run::newest`]).
     pub newest: u64,
 }
 
-/// A segment's index and filter.
+/// The index and the filter of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Segment {
     pub number: u64,
-    /// The first key of each block. There is at least one.
+    /// The first key of each block. A segment has at least one block.
     firsts: Box<[Key]>,
     pub last: Key,
     pub rows: u64,
-    /// The bytes of all blocks.
+    /// The number of bytes of all blocks in the segment.
     pub bytes: u64,
     filter: Filter,
 }
 
 impl Segment {
-    /// Every segment of the store with its run, in the order of the segments' numbers.
+    /// Returns every segment of the store with its run, in the order of the segments' numbers.
     pub fn load_all(read: &ReadTxn) -> Result<Vec<(Home, Segment)>, ReadError> {
         let (mut all, mut failed) = (Vec::new(), None);
         read.scan(ROW_SEGMENT, 0u64.., |number, bytes| {
@@ -69,7 +69,7 @@ impl Segment {
         self.firsts.iter().any(|(of, _)| *of == table)
     }
 
-    /// The only block that may have the key.
+    /// Returns the only block that may have the key.
     pub fn block_of(&self, key: Key) -> u32 {
         self.firsts.partition_point(|first| *first <= key).saturating_sub(1) as u32
     }
@@ -79,7 +79,8 @@ impl Segment {
         self.filter.may_contain(probe)
     }
 
-    /// Calls `found` with a row. If there is none, returns `found` uncalled.
+    /// Calls `found` with the row of a key. If the segment does not have the row, the function returns `found` without
+    /// calling it.
     pub fn look_up<T>(
         &self,
         key: Key,
@@ -121,7 +122,7 @@ impl Segment {
     }
 }
 
-/// Removes a segment.
+/// Removes a segment from the store.
 pub fn remove(number: u64, write: &WriteTxn) -> Result<(), WriteError> {
     write.remove(ROW_SEGMENT, number)?;
     write.remove_range(ROW_BLOCK, (number, 0u32)..=(number, u32::MAX))
@@ -148,7 +149,7 @@ fn key(reader: &mut Reader<'_>) -> Result<Key, CodecError> {
     Ok((reader.u8()?, Id(reader.fixed()?)))
 }
 
-/// Writes one segment with rows in the order of their keys.
+/// Writes one segment, whose rows come in the order of their keys.
 pub struct SegmentWriter<'w> {
     write: &'w WriteTxn,
     number: u64,
@@ -167,7 +168,7 @@ impl<'w> SegmentWriter<'w> {
         SegmentWriter { write, number, builder, block, firsts, hashes, last: None, bytes: 0 }
     }
 
-    /// Whether the row belongs in the next segment.
+    /// Whether the row belongs in the next segment, because this segment is full.
     pub fn is_full_for(&self, key: Key, row: &[u8]) -> bool {
         self.firsts.len() >= SEGMENT_MAX_BLOCKS && self.builder.is_full_for(key, row)
     }
@@ -192,7 +193,8 @@ impl<'w> SegmentWriter<'w> {
         self.write.put(ROW_BLOCK, (self.number, self.firsts.len() as u32 - 1), &self.block)
     }
 
-    /// Ends the segment and stores what recovery needs of it. `None` if it has no row.
+    /// Ends the segment, and stores the index and the filter that recovery needs. Returns `None` if the segment has no
+    /// row.
     pub fn end(mut self, home: Home) -> Result<Option<Segment>, WriteError> {
         let Some(last) = self.last else { return Ok(None) };
         self.end_block()?;

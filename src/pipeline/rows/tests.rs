@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use super::super::meta::Meta;
 use super::runs::SEGMENT_BYTES;
 
-/// A step of the test.
+/// A step of the property test.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Rows of consecutive keys change. `bytes` is their length.
+    /// Rows of consecutive keys change. The test gives each changed row a value of `bytes` bytes.
     Put { first: u8, count: u8, bytes: usize },
-    /// A flush begins, if none is running.
+    /// A flush begins, if no flush is running.
     Begin,
-    /// A part of the running flush is written.
+    /// The test writes a part of the running flush.
     Carry { budget: u64 },
-    /// A flush begins and ends.
+    /// A flush begins and is written to its end.
     Flush,
-    /// One segment of each merge is written.
+    /// The test writes one segment of each merge.
     Merge,
     /// The process dies and starts again.
     Crash,
@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Flushes all changed rows into a new run, in one commit with the writer's other changes.
+/// Flushes all changed rows into a new run, in one commit together with the other changes of the writer.
 fn flush_all(rows: &mut Rows, write: &WriteTxn) {
     let generation = rows.newest() + 1;
     rows.begin_flush(generation);
@@ -46,15 +46,15 @@ fn flush_all(rows: &mut Rows, write: &WriteTxn) {
     Meta { generation: Some(generation), ..Meta::default() }.save(write).unwrap();
 }
 
-/// The rows of one store, with the state that the writer would have.
+/// The rows of one store, with the state that the writer would keep.
 struct World {
     store: Store,
     rows: Rows,
     model: BTreeMap<Id, Vec<u8>>,
-    /// The changes since the beginning of the last complete flush.
+    /// The changes that were made since the last complete flush began.
     journal: Vec<(Table, Id, Box<[u8]>)>,
     generation: u64,
-    /// The length of the journal at the beginning of the running flush.
+    /// The length of the journal at the time when the running flush began.
     under_way: Option<usize>,
     /// The most keys in the filter over all keys.
     known_max_keys: usize,
@@ -183,7 +183,7 @@ fn a_merge_is_paid_for_by_changes_and_ends() {
         most_runs = most_runs.max(rows.stored().1);
     }
     assert!(most_runs <= 3 * super::run::MERGE_RUNS, "{most_runs} runs");
-    // 20 MB have changed, and each byte is in the store once.
+    // The test has changed 20 MB of rows, and the store has each byte once.
     assert!((20_000_000..21_500_000).contains(&rows.stored().0), "{} bytes", rows.stored().0);
     // An idle node merges nothing.
     let runs = rows.stored().1;

@@ -34,7 +34,8 @@ proptest! {
         };
         let bytes = stored.encode();
         prop_assert_eq!(StoredRow::decode(&bytes), Ok(stored));
-        // The row is compared in the encoding of this version, because a mutant may encode the same row in more bytes.
+        // The test compares the row in the encoding of this version, because a mutant may encode the same row in more
+        // bytes.
         let read = |bytes: &[u8]| Ok(StoredRow::decode(bytes)?.encode().into_vec());
         check_values(&bytes, seed, read, Vec::clone);
     }

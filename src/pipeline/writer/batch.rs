@@ -1,4 +1,4 @@
-//! The effects of each record of a batch.
+//! Collects the effects of each record of a batch.
 
 use nova_storage::{ReadTxn, WriteTxn};
 
@@ -53,7 +53,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes records of the local log, which become durable in the commit that consumes them.
+    /// Writes records to the local log. The records become durable in the same commit that consumes them.
     fn log_local(&self, items: &[Item], write: &WriteTxn) -> Result<(), WriterError> {
         for run in items.chunk_by(|a, b| a.slot == b.slot) {
             let partition = run.first().map(|item| &self.partitions[item.slot.index()]);

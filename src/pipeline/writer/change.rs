@@ -1,4 +1,4 @@
-//! The effects of a change of a source row.
+//! Collects the effects of a change of a source row.
 
 use nova_storage::ReadTxn;
 
@@ -42,8 +42,8 @@ impl Writer {
         }
     }
 
-    /// Applies a change if it is newer. `Err` means that its table must halt. The flag beside its place says whether it
-    /// is a replayed dead letter.
+    /// Applies a change if it is newer than the stored row. The function returns `Err` if the table of the change must
+    /// halt. The flag beside the change's place says whether the change is a replayed dead letter.
     pub(super) fn judged(
         &mut self,
         change: Change,
@@ -54,7 +54,7 @@ impl Writer {
         let (table, key) = (change.table, change.key);
         let told = (change.op, change.source_ts_us);
         let numbered = change.lsn.is_some() || change.op == Op::Read;
-        // A key of several columns may change while the row's id stays. Then the tombstone itself keeps the image.
+        // If a key of several columns changes and the row's id stays the same, the tombstone itself keeps the image.
         let other = |id: Option<Id>| id.filter(|id| *id != key);
         let renamed = (other(change.renamed_from()), other(change.renamed_to()));
         let meta = &self.meta.tables[table as usize];
@@ -71,7 +71,8 @@ impl Writer {
                     tracing::warn!(
                         "{table}: the source's log began again at LSN {lsn}, as decided before: a new epoch"
                     );
-                    // This happens once, because no change is a regression for a row of an earlier epoch.
+                    // The recursion ends after one step, because no change is a regression for a row of an earlier
+                    // epoch.
                     return self.judged(change, place, arrival, read);
                 }
                 _ => Err(Halt::LsnRegression(regression)),
@@ -91,7 +92,7 @@ impl Writer {
         })
     }
 
-    /// Follows the reads before a partition's first streamed change.
+    /// Notes the reads that come before the first streamed change of a partition.
     fn follow_first(&mut self, change: &Change, partition: i32) {
         let first = &mut self.meta.tables[change.table as usize].first;
         match (change.op, change.lsn) {
@@ -101,7 +102,7 @@ impl Writer {
                     first.whole(lsn);
                 }
             }
-            // A read of an incremental snapshot is in the stream, but nothing marks it.
+            // The stream has a read of an incremental snapshot, but the record has no mark that says so.
             (Op::Read | Op::Unknown, None) => {}
             _ => first.streamed(partition),
         }

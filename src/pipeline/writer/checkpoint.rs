@@ -1,12 +1,14 @@
-//! Checkpoints, a slice with each commit, so that neither readers nor commits wait for one.
+//! Writes checkpoints. Each commit writes a slice of a checkpoint, so that neither readers nor commits wait for a whole
+//! checkpoint.
 //!
-//! A checkpoint begins between two commits. The chunks of the state and the rows that have changed since the last one
-//! are frozen: a chunk is copied before it changes, and changed rows are kept beside the frozen ones. From then on
-//! every commit writes some of them into the store, under the next generation, which no recovery reads. The commit with
-//! the last chunks makes the generation the store's own, and notes that the journal up to the beginning is covered.
-//! After that, further commits remove the data that nobody reads any more, some with each commit. So the store has at
-//! every moment the last complete checkpoint and the journal after it. A start finds the rest of an unfinished
-//! checkpoint after a crash, and further commits remove this rest, too.
+//! A checkpoint begins between two commits. The chunks of the state and the rows that have changed since the last
+//! checkpoint are frozen. The writer copies a frozen chunk before it changes the chunk, and keeps changed rows beside
+//! the frozen rows. After a checkpoint began, every commit writes some of the frozen data into the store under the
+//! number of the next generation, which no recovery reads yet. The commit that writes the last chunks makes the new
+//! generation the valid one, and notes that the checkpoint covers the journal up to the checkpoint's beginning. Further
+//! commits remove the data of the earlier generation that nobody reads any more, a part in each commit. So at every
+//! moment the store has the last complete checkpoint and the journal since that checkpoint. After a crash, a start
+//! finds the data of an unfinished checkpoint, and later commits remove this data.
 
 use std::borrow::Cow;
 
@@ -21,14 +23,15 @@ use super::error::WriterError;
 use super::slices::{Checkpoint, Clearing};
 use super::structures::Writer;
 
-/// The bytes of a checkpoint that a commit writes for each byte of its journal, if that is more than a slice. In a load
-/// a checkpoint thus ends well before the next one is due.
+/// The number of checkpoint bytes that a commit writes for each byte of its journal, if the product is larger than a
+/// slice. So a checkpoint during a load ends well before the next checkpoint is due.
 const CARRIED_FOR_A_BYTE: u64 = 8;
-/// The bytes in one commit of the last checkpoint, for which nobody waits.
+/// The number of bytes that one commit writes of the last checkpoint before the process ends. Nobody waits for the
+/// commits of the last checkpoint.
 const LAST_SLICE_BYTES: u64 = 16 << 20;
 
 impl Writer {
-    /// Begins a checkpoint if one is due and none is running.
+    /// Begins a checkpoint if a checkpoint is due and none is running.
     pub(super) fn checkpoint_if_due(&mut self) {
         if !self.carrying() && self.checkpoint_due() {
             self.begin_checkpoint();
@@ -51,7 +54,8 @@ impl Writer {
         self.checkpoint.is_some() || !self.clearing.is_empty()
     }
 
-    /// Begins a checkpoint. Only this thread changes the state, so the state is that of the last commit.
+    /// Begins a checkpoint of the state and the rows. Only the writer's thread changes the state, so the state is still
+    /// that of the last commit.
     fn begin_checkpoint(&mut self) {
         let generation = self.meta.generation.map_or(1, |last| last.saturating_add(1));
         let state = self.parts.state.read();
@@ -72,7 +76,7 @@ impl Writer {
         self.journal_bytes = 0;
     }
 
-    /// Puts a slice into a commit that has `journal_bytes` of journal.
+    /// Puts a slice of the checkpoint into a commit whose journal has `journal_bytes` bytes.
     pub(super) fn carry(&mut self, write: &WriteTxn, journal_bytes: u64) -> Result<(), WriterError> {
         let slice = self.parts.settings.checkpoint_slice_bytes;
         self.carry_bytes(write, journal_bytes.saturating_mul(CARRIED_FOR_A_BYTE).max(slice))
@@ -90,7 +94,7 @@ impl Writer {
         if carried < budget { self.end_checkpoint(write) } else { Ok(()) }
     }
 
-    /// Makes a completely written checkpoint the store's own, in the present commit.
+    /// Makes a completely written checkpoint the valid one, in the present commit.
     fn end_checkpoint(&mut self, write: &WriteTxn) -> Result<(), WriterError> {
         let Some(ended) = self.checkpoint.take() else { return Ok(()) };
         self.rows.flushed();
@@ -112,7 +116,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes all changes of memory and rows since the last checkpoint, and removes what they replace.
+    /// Writes all changes of memory and rows since the last checkpoint, and removes the data that they replace.
     pub fn checkpoint(&mut self) -> Result<(), WriterError> {
         self.carry_all()?;
         self.begin_checkpoint();

@@ -1,5 +1,5 @@
-//! Commands of people and of the HTTP edge for the writer. Each is executed in the present commit and answered after
-//! it.
+//! The commands that people and the HTTP edge give to the writer. The writer executes each command in the present
+//! commit, and answers it after that commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,26 +8,27 @@ use crate::event::{Outcome, Table, Tables, TopicPartition};
 use crate::pipeline::decided::Decision;
 use crate::pipeline::halt::Halt;
 
-/// A function that sends an answer after the commit.
+/// A function to which the writer gives the answer of a command after the commit.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 /// A command for the writer.
 pub enum Command {
-    /// Puts and removes entries of the edge's table, with an entry of the audit if one is needed.
+    /// Puts entries into the table of the edge or removes them, and writes an entry of the audit log if one is needed.
     Edge { entries: Vec<EdgeEntry>, audit: Option<Audit>, reply: Reply<()> },
-    /// Decodes dead letters again and applies them. Letters that succeed are removed in the same commit.
+    /// Decodes dead letters again and applies them. Dead letters that succeed are removed in the same commit.
     ReplayDead {
         ids: Vec<u64>,
         actor: String,
-        /// If set, events from before the dedup horizon are applied, too, except these letters, whose events were sent
-        /// (`pipeline/sent.rs`).
+        /// If `force` is set, nova also applies events from before the dedup horizon. A forced replay leaves out the
+        /// letters in the set, because ClickHouse already has their events (`pipeline/sent.rs`).
         force: Option<BTreeSet<u64>>,
         reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>>,
     },
-    /// Reports what a replay of these dead letters would do, each alone. Nothing is changed or committed.
+    /// Reports what a replay of each of the given dead letters alone would do. A trial changes nothing and commits
+    /// nothing.
     TryDead {
         ids: Vec<u64>,
-        /// The same as in a replay.
+        /// The dead letters that a forced replay leaves out, as in `ReplayDead`.
         force: Option<BTreeSet<u64>>,
         reply: Reply<Vec<(u64, Result<Tried, CommandError>)>>,
     },
@@ -35,40 +36,41 @@ pub enum Command {
     DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
     /// Halts a table until it is resumed.
     Pause { table: Table, actor: String, reply: Reply<()> },
-    /// Lets a halted table continue. `truncate` decides about the truncate that halted it.
+    /// Lets a halted table continue. `truncate` decides what becomes of the truncate that halted the table.
     Resume { table: Table, truncate: Option<Decision>, actor: String, reply: Reply<Result<(), CommandError>> },
-    /// Lets a partition continue at another offset, from 0 to [`SEEK_MAX`]. The records between are given up, or read
-    /// again.
+    /// Lets a partition continue at another offset, which is between 0 and [`SEEK_MAX`]. The records between the two
+    /// offsets are skipped, or read a second time.
     Seek { partition: TopicPartition, next: i64, actor: String, reply: Reply<Result<(), CommandError>> },
-    /// Lets tables be read again from PostgreSQL itself. All tables are read with a new slot.
+    /// Lets nova read tables again from PostgreSQL directly. If all tables are read again, nova makes a new replication
+    /// slot.
     Resnapshot { partition: TopicPartition, tables: Tables, actor: String, reply: Reply<()> },
     /// Raises the table's epoch after `lsn_regression`, and lets the table continue.
     BumpEpoch { table: Table, actor: String, reply: Reply<u16> },
-    /// The source was read to its end after a rebuild, so ClickHouse gets deletes for some of the rows that were not
-    /// read again. The answer is the number of rows that still wait.
+    /// nova has read the source to its end after a rebuild, so ClickHouse gets deletes for some of the rows that were
+    /// not read again. The answer is the number of rows that the next command of this kind must check.
     EndRebuild { reply: Reply<u64> },
-    /// The source was read to its end after a first snapshot that was taken again. The answer is the number of deleted
-    /// rows.
+    /// nova has read the source to its end after a first snapshot that the connector took twice. The answer is the
+    /// number of rows that nova has deleted.
     EndFirstSnapshot { reply: Reply<u64> },
 }
 
 impl Command {
-    /// Whether the command changes anything.
+    /// Whether the command may change the store.
     pub(super) fn changes(&self) -> bool {
         !matches!(self, Command::TryDead { .. })
     }
 }
 
-/// One entry of the edge's table.
+/// One entry of the table of the edge.
 #[derive(Clone, Debug)]
 pub struct EdgeEntry {
     pub kind: &'static str,
     pub name: Vec<u8>,
-    /// The new value. `None` removes the entry.
+    /// The new value of the entry, or `None` to remove the entry.
     pub value: Option<Vec<u8>>,
 }
 
-/// An entry for the audit.
+/// An entry for the audit log.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
     pub actor: String,
@@ -80,22 +82,22 @@ pub struct Audit {
 /// The outcome of a replayed dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// The letter has left the queue.
+    /// The dead letter has left the queue.
     Gone(Outcome),
-    /// The letter still cannot be applied. The letter's attempts were counted.
+    /// nova still cannot apply the dead letter. nova has counted the letter's attempts.
     StillDead,
 }
 
-/// The outcome of a dead letter's replay, if it were replayed alone.
+/// The outcome that a dead letter would have if it were replayed alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
-    /// The outcome with which the letter would leave the queue. `None` if it would stay.
+    /// The outcome with which the letter would leave the queue, or `None` if it would stay in the queue.
     pub outcome: Option<Outcome>,
-    /// The reason in words.
+    /// The reason for the outcome, in words.
     pub why: String,
 }
 
-/// Why a command was refused. Nothing changed.
+/// The reason for which the writer refused a command. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     #[error("there is no dead letter {0}; nova dlq list shows those that wait")]
@@ -155,5 +157,5 @@ pub enum CommandError {
     LocalOffset { next: i64, end: i64 },
 }
 
-/// The largest offset to which a partition can be moved, because the version of a row has 48 bits for it.
+/// The highest offset to which a person can move a partition. The version of a row has 48 bits for the offset.
 pub const SEEK_MAX: i64 = (1 << 48) - 1;

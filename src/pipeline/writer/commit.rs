@@ -1,4 +1,5 @@
-//! The commit, and the reports about it: memory is changed first, then everyone who waits is answered.
+//! Makes the commit and the reports about it: it first changes memory, and then answers everyone who waits for the
+//! commit.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use super::error::WriterError;
 use super::parts::CommitFacts;
 use super::structures::Writer;
 
-/// The number of effects that are applied to memory under one lock, which is the longest wait of a reader.
+/// The number of effects that are applied to memory under one lock. This number of effects limits how long a reader
+/// waits.
 const APPLY_SLICE: usize = 32;
 
 impl Writer {
@@ -54,22 +56,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Applies the committed effects to memory, and then answers everyone who waits.
+    /// Applies the committed effects to memory, and then answers everyone who waits for the commit.
     pub(super) fn publish(&mut self, began: std::time::Instant, facts: &mut CommitFacts) {
         let committed = monotonic_now();
-        for slice in self.effects.chunks(APPLY_SLICE) {
+        let now_ms = self.parts.clock.now_ms();
+        for (slice, first) in self.effects.chunks(APPLY_SLICE).zip((0..).step_by(APPLY_SLICE)) {
             let mut state = self.parts.state.write();
-            slice.iter().for_each(|effect| state.apply(effect));
-            // Waiting threads get the lock first. An unfair unlock would let this thread take the lock again before the
-            // readers wake.
+            self.tapped.apply(&mut state, slice, first, now_ms);
+            // A fair unlock gives the lock to the waiting threads first. After an unfair unlock, this thread could take
+            // the lock again before the readers wake.
             RwLockWriteGuard::unlock_fair(state);
         }
         self.effects.clear();
         self.tapped.tell(&self.parts.shared.tap, &self.parts.decoder, committed);
         facts.publish_ms = committed.elapsed().as_secs_f64() * 1e3;
         facts.process_ms = began.elapsed().as_secs_f64() * 1e3;
-        // This comes before the positions, so that whoever sees a record as consumed also sees the rows that wait for
-        // delivery because of it.
+        // The outbox is updated before the positions, so that whoever sees a record as consumed also sees the rows of
+        // this record that wait for delivery.
         if let Some(outbox) = &self.outbox {
             outbox.publish();
             let (bytes, most) = (outbox.status.waiting_bytes(), self.parts.settings.outbox_max_bytes);

@@ -1,4 +1,4 @@
-//! The outcome of rows that were sent to ClickHouse.
+//! Handles the reports about rows that were sent to ClickHouse.
 
 use nova_storage::WriteTxn;
 
@@ -10,8 +10,8 @@ use super::error::WriterError;
 use super::structures::Writer;
 
 impl Writer {
-    /// Notes that a batch of the outbox is sent in pieces, or is in ClickHouse. Rows that ClickHouse refused become
-    /// dead letters.
+    /// Notes that a batch of the outbox is sent in pieces, or that ClickHouse has the batch. Rows that ClickHouse
+    /// refused become dead letters.
     pub(super) fn delivered(&mut self, report: &Report, write: &WriteTxn) -> Result<(), WriterError> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
         let delivered = match report {

@@ -1,4 +1,4 @@
-//! The end of a rebuild, and of a first snapshot that was taken again, in the writer's commits.
+//! Ends a rebuild, and a first snapshot that was taken twice, in commits of the writer.
 
 use nova_storage::schema::UNREAD;
 use nova_storage::{ReadTxn, WriteTxn};
@@ -14,18 +14,18 @@ use crate::warehouse::rows::RowChange;
 use super::error::WriterError;
 use super::structures::Writer;
 
-/// The most rows of one command, so that a commit stays short.
+/// The maximum number of rows that one command handles, so that a commit stays short.
 const ROWS_MAX: usize = 5_000;
 
 impl Writer {
-    /// Forgets rows that were read again, and sends ClickHouse deletes for rows that were not. Returns how many still
-    /// wait.
+    /// Forgets the rows that were read again, and sends ClickHouse deletes for rows that were not read again. Returns
+    /// the number of noted rows that a later command must handle.
     pub(super) fn end_rebuild(&mut self, read: &ReadTxn, write: &WriteTxn) -> Result<u64, WriterError> {
         let page = unread::page(read, ROWS_MAX)?;
         for (table, key) in &page {
             let known = self.rows.with(*table, *key, read, |stored| stored.is_some())?;
             if !known && let Some(outbox) = &mut self.outbox {
-                // The version is below every version that the source can still have in this epoch.
+                // The version of the delete is below every version that the source can still have in this epoch.
                 let version = Version { epoch: self.meta.tables[*table as usize].epoch, ..Version::default() };
                 let change = RowChange {
                     table: *table,
@@ -44,11 +44,12 @@ impl Writer {
         Ok(unread::waiting(read)?.saturating_sub(page.len() as u64))
     }
 
-    /// Deletes the rows that an earlier first snapshot has read and the completed one has not. Returns how many. It
-    /// does so only when every partition was read to the end that it had when the snapshot was seen to be complete.
+    /// Deletes the rows that an earlier first snapshot has read and the completed first snapshot has not. Returns the
+    /// number of deleted rows. The rows are deleted only when every partition was read to the end that it had when nova
+    /// saw that the snapshot is complete.
     pub(super) fn end_first_snapshot(&mut self, read: &ReadTxn) -> Result<u64, WriterError> {
         let Repeated::By(lsn) = self.meta.repeated() else { return Ok(0) };
-        // Records after a hold were not read.
+        // Records of a partition after the place at which it is held were not read.
         if self.partitions.iter().any(|partition| partition.hold.is_some()) || mutant::is(Mutant::KeepUnread) {
             return Ok(0);
         }

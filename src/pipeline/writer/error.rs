@@ -1,11 +1,12 @@
-//! Why the writer ends.
+//! The errors with which the writer ends.
 
 use nova_storage::{ReadError, WriteError};
 
 use crate::event::{Table, TopicPartition};
 use crate::warehouse::outbox::OutboxError;
 
-/// Why the writer ended. Nothing of the present batch is durable, and the process must end, too.
+/// The error with which the writer ended. Nothing of the present batch is durable after an error of the writer, and the
+/// process must end, too.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
     #[error(transparent)]
@@ -16,7 +17,7 @@ pub enum WriterError {
     Codec(#[from] nova_storage::codec::CodecError),
     #[error(transparent)]
     Prune(#[from] crate::source::local::PruneError),
-    /// N2 is violated, which is a defect of nova. The batch is not committed.
+    /// Rule N2 is violated, which is a defect of nova. nova does not commit the batch whose counts do not add up.
     #[error(
         "{partition}: {consumed} records consumed, but their outcomes add up to another number; nothing was committed"
     )]

@@ -1,4 +1,4 @@
-//! The effects of a client event.
+//! Collects the effects of a client event.
 
 use nova_storage::ReadTxn;
 use nova_storage::codec::CodecError;
@@ -16,17 +16,18 @@ use super::fate::Fate;
 use super::structures::Writer;
 
 impl Writer {
-    /// Whether the event was late at its arrival.
+    /// Whether the event was too old when it arrived.
     pub(super) fn too_old(&self, event: &ClientEvent, arrival: Arrival) -> bool {
         arrival.ms().saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
     }
 
-    /// Whether the event may be a copy of one whose key is forgotten. Copies arrive no earlier than the event's time.
+    /// Whether the event may be a copy of an event whose dedup key is forgotten. Copies of an event never arrive before
+    /// the event's own time.
     pub(super) fn forgotten(&self, event: &ClientEvent, arrival: Arrival) -> bool {
         event.event_time_ms.min(arrival.ms()) < self.meta.dedup_floor_ms
     }
 
-    /// Handles an event that is not late. `emit` says whether the row goes to ClickHouse, too.
+    /// Handles an event that is not late. `emit` says whether the event's row also goes to ClickHouse.
     pub(super) fn event(
         &mut self,
         event: &ClientEvent,
@@ -40,7 +41,7 @@ impl Writer {
             Seen::Conflict => return Ok(Fate::Conflict),
             Seen::New => {}
         }
-        // An event that arrived before the floor was replayed by force, and is remembered from now on.
+        // An event that arrived before the floor was replayed by force, and the dedup set remembers it from now on.
         self.dedup.insert(entry, arrival_ms.max(self.meta.dedup_floor_ms));
         let at_ms = event.event_time_ms.min(arrival_ms);
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
@@ -57,7 +58,8 @@ impl Writer {
         Ok(Fate::Outcome(Outcome::Applied))
     }
 
-    /// The author of an event's post: from the post's row, otherwise from the client's event, otherwise nobody.
+    /// The author of an event's post. nova takes the author from the post's row, otherwise from the client's event. If
+    /// neither the post's row nor the event has an author, the result is the nil id.
     fn author(&self, event: &ClientEvent, read: &ReadTxn) -> Result<Id, WriterError> {
         {
             let state = self.parts.state.read();
@@ -66,7 +68,7 @@ impl Writer {
                 return Ok(state.users.id(author));
             }
         }
-        // The post may have come in the present commit.
+        // The post's row may have come in the present commit.
         let of = |bytes: Option<&[u8]>| -> Result<_, CodecError> {
             let Some(bytes) = bytes else { return Ok(None) };
             Ok(StoredRow::decode(bytes)?.row()?.and_then(|row| facts(Table::Posts, &row)))

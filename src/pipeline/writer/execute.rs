@@ -1,4 +1,4 @@
-//! Executes commands in the present commit.
+//! Executes the commands of people and of the HTTP edge in the present commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl Writer {
                 Box::new(move || reply(result))
             }
             Command::Pause { table, actor, reply } => {
-                // An existing halt has the more important reason.
+                // The table already has a halt, whose reason is more important than a pause.
                 if self.meta.tables[table as usize].halt.is_none() {
                     self.halt_all(table, Halt::Paused { table, actor: actor.as_str().into() });
                 }
@@ -230,15 +230,15 @@ impl Writer {
                     Err(halt) => return Ok(Err(CommandError::Halted(table, halt.into()))),
                 }
             }
-            // The topic was followed when the record died, so the record must not be ignored.
+            // nova followed the topic when the record became a dead letter, so the record must not be ignored now.
             Decoded::Ignore(Ignored::UnknownTopic) => return Ok(Err(CommandError::NotFollowed(id, letter.topic))),
             Decoded::Ignore(_) | Decoded::Snapshot(_) => Some(Outcome::Ignored),
             Decoded::Dead(_) | Decoded::Wait(_) => None,
         };
         Ok(Ok(match outcome {
             Some(outcome) => {
-                // If a letter is named twice in one command, the second mention still finds it in the snapshot that was
-                // read.
+                // If one command names a letter twice, the second mention still finds the letter in the snapshot of the
+                // store that the command reads.
                 if !write.remove(DEAD, id)? {
                     return Ok(Err(CommandError::NoSuchLetter(id)));
                 }
@@ -253,7 +253,7 @@ impl Writer {
         }))
     }
 
-    /// Adds an entry to the audit, which is kept for ever.
+    /// Adds an entry to the audit log, which is kept for ever.
     fn audit(
         &mut self,
         actor: &str,

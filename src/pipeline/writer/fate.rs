@@ -1,11 +1,11 @@
-//! The fate of a record in the writer.
+//! The result of a record in the writer.
 
 use crate::event::Outcome;
 
-/// The outcome of a record, or that it was not consumed.
+/// The outcome of a record, or the fact that the record was not consumed.
 pub(super) enum Fate {
     Outcome(Outcome),
-    /// The event counts as a duplicate, and its id was known with another payload.
+    /// The event counts as a duplicate, but nova knew its id with another payload.
     Conflict,
     /// The record was not consumed, because the partition is held.
     Held,

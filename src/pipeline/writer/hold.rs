@@ -1,4 +1,4 @@
-//! Holds of partitions and halts of tables. A halt survives the process and waits for a person.
+//! Holds of partitions and halts of tables. A halt stays after a restart and waits for a person.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::partition::Partition;
 use super::structures::Writer;
 
 impl Writer {
-    /// Notes the number of a topic's partitions.
+    /// Notes the number of partitions that a topic has.
     pub(super) fn counted(&mut self, topic: &str, partitions: u32) {
         let Some(table) = self.parts.decoder.table(topic) else { return };
         let was_read = self.partitions.iter().any(|one| *one.name.topic == *topic && one.row.consumed > 0);
@@ -28,8 +28,8 @@ impl Writer {
         }
     }
 
-    /// Raises the epoch: of two logs whose LSNs cannot be compared, the records from now on are from the later one.
-    /// `None` if there is no higher epoch.
+    /// Raises the epoch of a table: the LSNs of two logs cannot be compared, and the records from now on are from the
+    /// later log. Returns `None` if there is no higher epoch.
     pub(super) fn raise_epoch(&mut self, table: Table) -> Option<u16> {
         let meta = &mut self.meta.tables[table as usize];
         let raised = meta.epoch.checked_add(1).filter(|_| !mutant::is(Mutant::KeepEpoch))?;
@@ -37,14 +37,14 @@ impl Writer {
         Some(raised)
     }
 
-    /// Halts a table, so that no more of its changes are taken. The halt is durable with the present commit. The
-    /// table's other partitions stop at their next change.
+    /// Halts a table, so that nova applies no more of its changes. The halt is durable with the present commit. Other
+    /// partitions of the table stop at their next change.
     pub(super) fn halt(&mut self, table: Table, slot: Slot, halt: Halt) {
         self.meta.tables[table as usize].halt = Some(halt.clone());
         self.hold(slot, Hold::Table(halt));
     }
 
-    /// Halts a table without a record as the cause. Each of its partitions stops where it is.
+    /// Halts a table although no record is the cause. Each partition of the table stops where it is.
     pub(super) fn halt_all(&mut self, table: Table, halt: Halt) {
         for (slot, name) in self.parts.shared.numbered_from(0).into_iter().take(self.partitions.len()) {
             if self.parts.decoder.table(&name.topic) == Some(table) {
@@ -54,7 +54,7 @@ impl Writer {
         self.meta.tables[table as usize].halt = Some(halt);
     }
 
-    /// Stops consuming a partition, with the reason for a person.
+    /// Stops consuming a partition, and gives the reason for a person.
     pub(super) fn hold(&mut self, slot: Slot, hold: Hold) {
         let partition = &mut self.partitions[slot.index()];
         if partition.hold.is_none() {
@@ -65,7 +65,8 @@ impl Writer {
         }
     }
 
-    /// Lets a partition continue from the store's next offset. Records that were polled before are void.
+    /// Lets a partition continue from the store's next offset. Records of the partition that were polled before the
+    /// release are dropped.
     pub(super) fn release(&mut self, slot: Slot) {
         let partition = &mut self.partitions[slot.index()];
         partition.hold = None;
@@ -76,7 +77,8 @@ impl Writer {
         self.orders.push(Order::Release { slot, from, rewind });
     }
 
-    /// Lets all partitions continue. A partition of a table that is still halted is held again by its next change.
+    /// Lets all held partitions continue. If the table of a partition is still halted, the next change holds the
+    /// partition again.
     pub(super) fn release_all(&mut self) {
         for (slot, _) in self.parts.shared.numbered_from(0).into_iter().take(self.partitions.len()) {
             let hold = self.partitions[slot.index()].hold.as_ref();
@@ -89,16 +91,16 @@ impl Writer {
     /// Lets a partition continue at another offset.
     pub(super) fn go_to(&mut self, slot: Slot, next: i64) {
         let row = &mut self.partitions[slot.index()].row;
-        // The record before the new offset was not read.
+        // nova has not read the record before the new offset, so its digest is unknown.
         (row.next, row.digest) = (next, 0);
-        // The breaker counts over the other partitions of the topic, too.
+        // The circuit breaker also counts the records of the topic's other partitions.
         let topic = Arc::clone(&self.partitions[slot.index()].name.topic);
         let of_topic = self.partitions.iter_mut().filter(|partition| partition.name.topic == topic);
         of_topic.for_each(|partition| partition.dead_in_a_row = 0);
         self.release(slot);
     }
 
-    /// Adds partitions that ingest or a seek has numbered since.
+    /// Adds the partitions that ingest or a seek has numbered since the last call.
     pub(super) fn catch_up(&mut self) {
         for (slot, name) in self.parts.shared.numbered_from(self.partitions.len()) {
             debug_assert_eq!(slot.index(), self.partitions.len(), "slots have no gaps");
@@ -107,7 +109,8 @@ impl Writer {
         }
     }
 
-    /// Continues after a stretch that a person gave up earlier, when a partition that is read again comes to it.
+    /// When nova reads the partition again and comes to a range that a person decided to skip earlier, it skips the
+    /// range.
     pub(super) fn honour_seek(&mut self, slot: Slot) {
         let partition = &self.partitions[slot.index()];
         let (name, row) = (&partition.name, &partition.row);
@@ -116,7 +119,8 @@ impl Writer {
         self.go_to(slot, to);
     }
 
-    /// Holds partitions of halted tables from the start, so that this is reported before their next record.
+    /// Holds the partitions of halted tables from the start on, so that nova reports the halts before the next record
+    /// of these tables comes.
     pub(super) fn hold_halted(&mut self) {
         for (slot, name) in self.parts.shared.numbered_from(0) {
             let table = self.parts.decoder.table(&name.topic);

@@ -1,5 +1,5 @@
-//! Judges a change or a dead letter against the stored rows. Nothing is changed here: the writer carries the judgement
-//! out, or only reports it.
+//! Judges a change or a dead letter against the stored rows. The functions of this file change nothing: the writer
+//! carries a judgement out, or only reports it.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ use super::error::WriterError;
 use super::place::place;
 use super::structures::Writer;
 
-/// The letter with this id, if a replay can have an effect on it.
+/// Returns the letter with this id, if a replay can have an effect on it.
 pub(super) fn replayable(id: u64, letter: Option<DeadLetter>) -> Result<DeadLetter, CommandError> {
     let letter = letter.ok_or(CommandError::NoSuchLetter(id))?;
     let kept = letter.value.as_ref().map_or(0, Vec::len);
@@ -38,7 +38,8 @@ pub(super) fn replayable(id: u64, letter: Option<DeadLetter>) -> Result<DeadLett
 }
 
 impl Writer {
-    /// The judgement about a change. The flag beside its place says whether it is a replayed dead letter.
+    /// Returns the judgement about a change. The flag beside the change's place says whether the change is a replayed
+    /// dead letter.
     pub(super) fn judgement(
         &self,
         change: Change,
@@ -55,8 +56,8 @@ impl Writer {
         Ok(self.rows.with(table, key, read, judged)??)
     }
 
-    /// Why an event of a dead letter is not replayed: it is no longer known whether it was applied. `force` has the
-    /// letters whose events ClickHouse has.
+    /// Returns the reason for which nova does not replay the event of a dead letter: nova no longer knows whether it
+    /// applied the event. `force` has the letters whose events are already in ClickHouse.
     pub(super) fn unknowable(
         &self,
         id: u64,
@@ -70,8 +71,8 @@ impl Writer {
         }
     }
 
-    /// The outcome of a truncate among the dead letters. The truncate's place in the log is lost, so it could delete
-    /// rows that came after it, and it is never applied.
+    /// Returns the outcome of a truncate that is a dead letter. nova never applies a dead truncate, because the
+    /// truncate's place in the log is lost, so it could delete rows that came after it.
     pub(super) fn dead_truncate(&self, id: u64, table: Table) -> Result<Outcome, CommandError> {
         match self.parts.settings.truncate {
             TruncatePolicy::Ignore => Ok(Outcome::Ignored),
@@ -79,8 +80,8 @@ impl Writer {
         }
     }
 
-    /// What a replay of only this letter would do now. Nothing of the letter is remembered, and the registry is not
-    /// asked for a schema, because the writer's thread must not wait for it.
+    /// Returns what a replay of this letter alone would do now. nova remembers nothing of the letter, and does not ask
+    /// the registry for a schema, because the writer's thread must not wait for the registry.
     pub(super) fn try_dead(
         &self,
         id: u64,
@@ -92,7 +93,7 @@ impl Writer {
             Err(error) => return Ok(Err(error)),
         };
         let record = dead::record(&letter);
-        // A record that is only tried must not move the clock.
+        // A record whose replay is only tried must not change the watermark.
         let mut time = self.time.clone();
         let arrival = time.record(record.timestamp_ms);
         let gone = |outcome, why: &str| Ok(Ok(Tried { outcome: Some(outcome), why: why.to_owned() }));

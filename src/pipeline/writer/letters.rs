@@ -1,4 +1,4 @@
-//! Dead letters: records that cannot be applied, with their reason, and the reports about them.
+//! Dead letters are records that nova cannot apply. This file stores dead letters with their reasons, and logs them.
 
 use std::sync::Arc;
 
@@ -13,22 +13,23 @@ use crate::pipeline::progress::{LastDead, Slot};
 use super::fate::Fate;
 use super::structures::Writer;
 
-/// The first conflicts of a partition, up to this number, all become dead letters. Of later ones every
-/// [`CONFLICT_SAMPLE_EVERY`]th does.
+/// The number of a partition's first conflicts that all become dead letters. Of the conflicts above this number, every
+/// [`CONFLICT_SAMPLE_EVERY`]th becomes a dead letter.
 const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
 const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
-/// The detail of a dead letter is cut at this length.
+/// The length in bytes at which nova cuts the detail of a dead letter.
 const DETAIL_MAX_BYTES: usize = 1_000;
 
 impl Writer {
-    /// Makes a record a dead letter, or holds its partition if there are too many.
+    /// Makes a record a dead letter, or holds the record's partition if there are too many dead letters.
     pub(super) fn dead(&mut self, slot: Slot, dead: Dead, record: &Record) -> Fate {
         if self.dead_letters >= self.parts.settings.dead_max_letters {
             self.hold(slot, Hold::DeadLetterQuota { waiting: self.dead_letters });
             return Fate::Held;
         }
         let name = self.partitions[slot.index()].name.clone();
-        // The count is over the whole topic, because a broken topic is broken in all its partitions at once.
+        // The breaker counts the records of the whole topic, because a broken topic is broken in all its partitions at
+        // once.
         let of_topic = self.partitions.iter().filter(|partition| partition.name.topic == name.topic);
         let in_a_row: u32 = of_topic.map(|partition| partition.dead_in_a_row).sum();
         if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row >= limit) {
@@ -42,7 +43,7 @@ impl Writer {
         self.bury(letter);
         let partition = &mut self.partitions[slot.index()];
         partition.dead_in_a_row += 1;
-        // There is one log line for each reason and not for each letter. There are few reasons.
+        // nova logs one line for each reason and not for each dead letter, and there are few reasons.
         if !partition.told.contains(&reason) {
             partition.told.push(reason);
             tracing::error!(partition = %partition.name, "a record was put aside: {last}");
@@ -65,9 +66,9 @@ impl Writer {
     }
 
     pub(super) fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
-        // A row that ClickHouse refused is in nova's own encoding, which has nothing private.
+        // A row that ClickHouse refused is in nova's own encoding, which has no private values.
         let masks = dead.stage != Stage::Warehouse;
-        // The bytes are cut after they are masked, because what a text that was cut means is not certain.
+        // nova masks the bytes before it cuts them, because it cannot be certain what a text means after it is cut.
         let cut = |bytes: &[u8]| bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)].to_vec();
         let kept = |part: Part<'_>, bytes: &bytes::Bytes| match masks {
             true => cut(&self.parts.decoder.masked(record, part, bytes)),
@@ -98,14 +99,14 @@ impl Writer {
         }
     }
 
-    /// Gives a dead letter its id and puts it into the present commit.
+    /// Gives a dead letter its id and puts the letter into the present commit.
     pub(super) fn bury(&mut self, letter: DeadLetter) {
         self.letters.push((self.meta.dead_next, letter));
         self.meta.dead_next += 1;
         self.dead_letters += 1;
     }
 
-    /// Notes that a letter was removed, because it was applied or a person discarded it.
+    /// Notes that a dead letter was removed, because it was applied or because a person discarded it.
     pub(super) fn unbury(&mut self, id: u64) {
         self.dead_letters -= 1;
         for partition in &mut self.partitions {

@@ -1,14 +1,15 @@
-//! Loads: during a first copy or a backlog nobody waits for a single record, so there are fewer and larger checkpoints.
+//! Handles loads. During a first copy or a backlog nobody waits for a single record, so nova writes fewer and larger
+//! checkpoints.
 
 use super::structures::Writer;
 
-/// A commit with fewer records is no part of a load.
+/// The minimum number of records of a commit that is part of a load.
 const LOAD_MIN_RECORDS: usize = 1_000;
-/// Records that arrived longer ago than this are a backlog.
+/// The age from which on a record is part of a backlog, milliseconds.
 const BACKLOG_MS: i64 = 60_000;
 
 impl Writer {
-    /// Writes the changes that a paused or finished load left in memory to the store.
+    /// Writes changes to the store that a load has left in memory when it paused or ended.
     pub(super) fn loaded(&mut self) {
         if std::mem::take(&mut self.loading) {
             self.checkpoint_if_due();
@@ -16,9 +17,9 @@ impl Writer {
     }
 }
 
-/// Whether a commit is part of a first copy or of a backlog: it is large, and most of its records are reads of a
-/// snapshot, or all arrived long ago. Then fewer checkpoints save more time than the longer recovery after a crash
-/// costs.
+/// Whether a commit is part of a first copy or of a backlog. A commit of a load is large, and most of its records are
+/// reads of a snapshot, or all its records arrived long ago. In a load, fewer checkpoints save more time than the
+/// longer recovery after a crash costs.
 pub(super) fn is_load((records, reads): (usize, usize), newest_arrival_ms: Option<i64>, now_ms: i64) -> bool {
     let backlog = newest_arrival_ms.is_some_and(|newest_ms| newest_ms < now_ms.saturating_sub(BACKLOG_MS));
     records >= LOAD_MIN_RECORDS && (backlog || reads > records / 2)

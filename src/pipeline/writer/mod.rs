@@ -1,11 +1,13 @@
-//! Thread 2 of the batch loop: the only owner of the write transaction.
+//! Thread 2 of the batch loop is the only owner of the write transaction.
 //!
-//! All messages that have arrived go into one commit. Only after it are memory, readers, the warehouse, waiting callers
-//! and the Kafka commit hint informed. The writer's own structures change before the commit. If a commit fails, the
-//! process ends, and recovery begins from the last commit.
+//! All messages that have arrived go into one commit. Only after the commit, the writer changes memory and informs
+//! readers, the warehouse, waiting callers and the Kafka consumer, which commits offsets as a hint. The writer's own
+//! data structures change before the commit. If a commit fails, the process ends, and recovery begins from the last
+//! commit.
 //!
-//! `structures` has the writer's state. `batch` takes records in, and passes each to `change`, `event`, `snapshot` or
-//! `letters`. `execute` carries out a `command`. `commit` makes everything durable and reports it.
+//! `structures` has the writer's state. `batch` takes records in, and passes each record to `change`, `event`,
+//! `snapshot` or `letters`. `execute` carries out a `command`. `commit` makes everything durable and reports the
+//! commit.
 
 mod batch;
 mod change;
@@ -50,27 +52,28 @@ pub use self::parts::{CommitFacts, OnCommit, Parts};
 pub use self::recover::{Recovery, RecoveryError, RecoveryReport};
 pub use self::structures::{MAX_PARTITION_SKEW_MS, Writer};
 
-/// How long the writer waits for work before it checks its own deadlines.
+/// How long the writer waits for a message before it checks its own deadlines.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
 /// A message to the writer.
 pub enum Message {
     Batch(Batch),
     Command(Command),
-    /// How a batch of the outbox will be delivered, or that ClickHouse has it.
+    /// Reports how a batch of the outbox will be delivered, or that ClickHouse has the batch.
     Delivered(Report),
-    /// Seals every batch of the outbox, full or not.
+    /// Seals every batch of the outbox, also batches that are not full.
     Seal,
-    /// Replies when all earlier messages are committed and visible.
+    /// Asks for a reply when all earlier messages are committed and visible.
     Barrier(crossbeam_channel::Sender<()>),
-    /// Completes a checkpoint, so that a start from here has no journal to apply, and then replies.
+    /// Asks the writer to complete a checkpoint and then to reply. A start after a complete checkpoint has no journal
+    /// to apply.
     Checkpoint(crossbeam_channel::Sender<()>),
-    /// The last message: completes a checkpoint and ends.
+    /// The last message: the writer completes a checkpoint and ends.
     Stop,
 }
 
 impl Writer {
-    /// Runs until [`Message::Stop`], or until every sender is gone.
+    /// Runs the writer until [`Message::Stop`] comes, or until every sender is gone.
     pub fn run(mut self, inbox: &Receiver<Message>) -> Result<(), WriterError> {
         let mut queue = Vec::new();
         loop {
@@ -78,7 +81,7 @@ impl Writer {
             match inbox.recv_timeout(wait) {
                 Ok(message) => {
                     queue.push(message);
-                    // Messages that are already waiting join the same commit.
+                    // Messages that already wait in the queue join the same commit.
                     queue.extend(inbox.try_iter().take(QUEUE_MAX_MESSAGES - 1));
                 }
                 Err(RecvTimeoutError::Timeout) if !self.seal_due() && !self.unfinished() => {
@@ -128,7 +131,7 @@ impl Writer {
         if work {
             self.sweep(&read, &write)?;
         }
-        // Collected rows are sealed before the end, so that they can be delivered without this process.
+        // The writer seals collected rows before it ends, so that they can be delivered without this process.
         seal |= stop;
         if work || (seal && self.outbox.is_some()) {
             if let Some(outbox) = &mut self.outbox {
@@ -143,7 +146,7 @@ impl Writer {
         } else {
             drop(write);
         }
-        // Everything is durable and visible, so the callers may be answered now.
+        // Everything is durable and visible now, so the callers may be answered.
         self.parts.shared.settled(facts.records);
         replies.into_iter().for_each(|reply| reply());
         self.checkpoint_if_due();
@@ -157,7 +160,7 @@ impl Writer {
         Ok(stop)
     }
 
-    /// Whether there is work without a message.
+    /// Whether the writer has work although no message came.
     fn unfinished(&self) -> bool {
         !self.sweeps.is_empty() || self.carrying()
     }

@@ -1,4 +1,4 @@
-//! Changes of a row's key: the values that the record under the new key does not repeat.
+//! Handles changes of a row's key: it finds the values that the record under the new key does not repeat.
 
 use nova_storage::ReadTxn;
 
@@ -8,12 +8,13 @@ use crate::pipeline::apply::renamed::{self, Image, Late};
 use super::error::WriterError;
 use super::structures::Writer;
 
-/// The most changes of a row's key that are followed to find the row that needs its values.
+/// The maximum number of changes of a row's key that nova follows to find the row that needs the values.
 const MOVES_MAX: usize = 8;
 
 impl Writer {
-    /// Handles the delete of a changed key. If the row under the new key came earlier, it takes the last values of the
-    /// old row. If it does not exist, the tombstone of the old row keeps the values.
+    /// Handles a delete that belongs to a change of a key. If the row under the new key came before the delete, it
+    /// takes the last values of the old row. If the row under the new key does not exist yet, the tombstone of the old
+    /// row keeps the values.
     pub(super) fn moved(
         &mut self,
         table: Table,
@@ -34,14 +35,15 @@ impl Writer {
                 self.write_row(table, heir, written, (Op::Update, None), None);
                 break;
             }
-            // The key was changed again, so the row that will come under the next key takes the values from there.
+            // The key was changed a second time, so the row that will come under the next key takes the values from the
+            // tombstone of this row.
             let through = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.through(stored));
             let Some(next) = self.rows.with(table, heir, read, through)?? else { break };
             if let Some(stored) = next.stored {
                 self.store_quietly(table, heir, stored);
             }
-            // If a key was changed there and back, the row will come again under this key. Without an LSN this may be
-            // the earlier change.
+            // If a key was changed and then changed back, the row will come again under its first key. Without an LSN,
+            // the tombstone may belong to an earlier change of the key.
             if next.to == from || lsn == 0 {
                 return Ok(());
             }
@@ -51,7 +53,7 @@ impl Writer {
         self.drop_image(table, (from, to), lsn, read)
     }
 
-    /// Handles a version that came late to a row whose key has changed since.
+    /// Handles a version of a row that came after the row's key had changed.
     pub(super) fn late(&mut self, table: Table, key: Id, late: Late, read: &ReadTxn) -> Result<(), WriterError> {
         self.store_quietly(table, key, late.stored);
         if late.to == key {
@@ -60,8 +62,8 @@ impl Writer {
         self.moved(table, (key, late.to), Some(Box::new(late.image)), read)
     }
 
-    /// Removes the image in the tombstone of `from`, because the row under the key `to` has its values. `lsn` is that
-    /// of the change.
+    /// Removes the image in the tombstone of `from`, because the row under the key `to` has the values of that image.
+    /// `lsn` is the LSN of the change of the key.
     pub(super) fn drop_image(
         &mut self,
         table: Table,

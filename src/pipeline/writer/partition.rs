@@ -1,4 +1,4 @@
-//! The writer's state of one partition.
+//! The state that the writer keeps of one partition.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::pipeline::halt::Hold;
 use crate::pipeline::progress::LastDead;
 use crate::source::local::{LOCAL_PARTITION, Settled};
 
-/// The writer's state of one partition.
+/// The state that the writer keeps of one partition.
 pub(super) struct Partition {
     pub name: TopicPartition,
     pub row: OffsetRow,
@@ -19,13 +19,13 @@ pub(super) struct Partition {
     pub hold: Option<Hold>,
     pub dead_in_a_row: u32,
     pub last_dead: Option<Arc<LastDead>>,
-    /// The reasons that were already logged.
+    /// The reasons of dead letters that were already logged for this partition.
     pub told: Vec<&'static str>,
     /// Whether the present commit changed the partition.
     pub touched: bool,
     pub redelivered: u64,
     pub unfilled: u64,
-    /// For the local log: the outcomes of the commit's records, for the waiting callers.
+    /// For the local log: the outcomes of the present commit's records, which callers wait for.
     pub settled: Vec<(i64, Settled)>,
 }
 

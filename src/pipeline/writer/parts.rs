@@ -1,4 +1,4 @@
-//! The parts that the writer gets from outside, and its reports about each commit.
+//! The objects that the writer gets from its caller, and its reports about each commit.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::warehouse::status::Status;
 #[derive(Clone, Debug, Default)]
 pub struct CommitFacts {
     pub commit_ms: f64,
-    /// The time from the beginning of the batch until readers see it.
+    /// The time from the beginning of the batch until readers see its effects, milliseconds.
     pub process_ms: f64,
-    /// The time from the commit until readers see it.
+    /// The time from the commit until readers see its effects, milliseconds.
     pub publish_ms: f64,
     pub records: usize,
     pub dead_letters: u64,
     pub dedup_keys: u64,
-    /// Bytes in memory: of the index of stored rows with the changed rows, and of the dedup set.
+    /// The number of bytes in memory of the rows (their index and the changed rows), and of the dedup set.
     pub rows_mem_bytes: usize,
     pub dedup_mem_bytes: usize,
-    /// The bytes of stored rows, and the number of sorted runs.
+    /// The number of bytes of stored rows, and the number of sorted runs.
     pub rows_bytes: u64,
     pub rows_runs: usize,
     pub toast_unfilled: u64,
-    /// The arrival of the oldest and of the newest record of the commit, epoch milliseconds.
+    /// The arrivals of the oldest and of the newest record in the commit, epoch milliseconds.
     pub oldest_arrival_ms: Option<i64>,
     pub newest_arrival_ms: Option<i64>,
 }
@@ -39,18 +39,18 @@ pub struct CommitFacts {
 /// A function that is called after each commit, on the writer's thread.
 pub type OnCommit = Box<dyn FnMut(&CommitFacts) + Send>;
 
-/// The parts that the writer gets from outside.
+/// The objects that the writer gets from its caller.
 pub struct Parts {
     pub store: Arc<Store>,
     pub state: Arc<RwLock<State>>,
     pub shared: Arc<Shared>,
     pub settings: Settings,
     pub clock: Clock,
-    /// Decodes replayed dead letters.
+    /// The decoder of replayed dead letters.
     pub decoder: Decoder,
     pub on_commit: Option<OnCommit>,
-    /// Set if client events come over the local log.
+    /// The acknowledgements of the local log, if client events come over the local log.
     pub local: Option<LocalAcks>,
-    /// Set if rows go to ClickHouse.
+    /// The state of the warehouse, if nova sends rows to ClickHouse.
     pub warehouse: Option<Arc<Status>>,
 }

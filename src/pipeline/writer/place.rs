@@ -1,13 +1,15 @@
-//! The place of a record in the form that its row remembers.
+//! The place of a record in the form in which the record's row remembers it.
 
 use crate::event::Record;
 use crate::pipeline::stored::Place;
 
 pub(super) fn place(record: &Record) -> Place {
-    // A row that came over Kafka has another kind of place. The offsets of the two cannot be compared.
+    // A row that came over Kafka has another kind of place than a row from PostgreSQL directly. The offset of a row
+    // that came over Kafka and the offset of a row from PostgreSQL directly cannot be compared.
     let partition = if record.origin.is_some() { REPLICATION_PLACE } else { record.partition };
     Place { partition: Some(partition), offset: record.offset }
 }
 
-/// The partition in the place of a row that came from PostgreSQL itself. No broker and no local log has this partition.
+/// The partition number in the place of a row that came from PostgreSQL directly. No topic of Kafka and no local log
+/// has a partition with the number -2.
 const REPLICATION_PLACE: i32 = -2;

@@ -1,4 +1,5 @@
-//! Recovery: it loads the checkpoint and applies the journal after it, so that memory is what it was (N13).
+//! Recovers a store: nova loads the checkpoint and applies the journal after it, so that memory is as it was at the
+//! last commit (rule N13).
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use super::slices::Clearing;
 use super::structures::Writer;
 use super::tapped;
 
-/// The figures of a recovery.
+/// The figures of a recovery, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     pub checkpoint_bytes: u64,
@@ -42,7 +43,7 @@ pub struct Recovery {
     pub report: RecoveryReport,
 }
 
-/// Why a store cannot be recovered.
+/// The reason for which a store cannot be recovered.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     #[error(transparent)]
@@ -66,7 +67,7 @@ pub enum RecoveryError {
 }
 
 impl Recovery {
-    /// Brings memory to the last commit. `told` is called with the name of each step when the step begins.
+    /// Brings memory to the state of the last commit. `told` is called with the name of each step when the step begins.
     pub fn open(
         parts: Parts,
         state_settings: StateSettings,
@@ -75,8 +76,8 @@ impl Recovery {
         Recovery::open_at(parts, state_settings, None, told)
     }
 
-    /// Like `open`. If the caller has the state of the store's checkpoint, it is not read again, unless the journal has
-    /// more.
+    /// Like `open`. If the caller already has the state of the store's checkpoint, nova does not read that state again,
+    /// unless the journal has changes after the checkpoint.
     pub fn open_at(
         parts: Parts,
         state_settings: StateSettings,
@@ -154,16 +155,16 @@ impl Recovery {
     }
 }
 
-/// The state of the last checkpoint.
+/// The state that the last checkpoint has.
 struct Loaded {
     state: State,
-    /// Whether the next checkpoint writes every chunk, because there is no checkpoint, or because chunks of an earlier
-    /// format must go.
+    /// Whether the next checkpoint writes every chunk, because the store has no checkpoint, or because chunks of an
+    /// earlier format must be removed.
     whole_next: bool,
 }
 
-/// Loads the state. `whole` is the generation of the last complete checkpoint. Everything of another generation is to
-/// be removed.
+/// Loads the state from the store. `whole` is the generation of the last complete checkpoint. Data of every other
+/// generation must be removed.
 fn load_state(
     read: &ReadTxn,
     settings: StateSettings,
@@ -173,7 +174,7 @@ fn load_state(
     let mut loader = None;
     let mut hand_on = |chunk| loader.get_or_insert_with(|| Loader::new(settings.clone())).chunk(chunk);
     let (mut newest, mut last) = (None::<(String, u32, Vec<u8>)>, 0);
-    // The generations of one chunk rise, so a chunk is handed on when the next one comes.
+    // The generation numbers of one chunk are in rising order, so the loader gets a chunk when the next chunk comes.
     read.scan(STATE_CHUNK, ("", 0u32, 0u64).., |(structure, number, generation), bytes| {
         if generation > whole {
             clearing.chunk(structure, number, generation);
@@ -207,7 +208,7 @@ fn load_state(
     Ok(Loaded { state, whole_next })
 }
 
-/// Whether the journal has anything after the part that the checkpoint covers.
+/// Whether the journal has changes after the part that the checkpoint covers.
 fn journal_after(read: &ReadTxn, covered: u64) -> Result<bool, ReadError> {
     let mut any = false;
     read.scan(JOURNAL, covered + 1.., |_, _| {
@@ -235,7 +236,7 @@ fn replay_journal(
     failed.map_or(Ok(()), Err)
 }
 
-/// Applies a step. `dated_ms` is the date that the previous step gave for this one.
+/// Applies a step of the journal. `dated_ms` is the time that the `Dated` step before this step gave.
 fn replay_step(
     step: Step<'_>,
     dated_ms: &mut Option<i64>,

@@ -1,4 +1,5 @@
-//! The work of a checkpoint in slices: the parts that must still be written, and the data that nobody reads any more.
+//! Divides the work of a checkpoint into slices. The work consists of the parts that must still be written, and of the
+//! data that nobody reads any more.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -9,35 +10,36 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use crate::pipeline::rows::{Rows, remove_segment};
 use crate::state::Frozen;
 
-/// The most chunks that one commit removes.
+/// The maximum number of chunks that one commit removes.
 const CLEARED_CHUNKS: usize = 256;
-/// The most segments of rows that one commit removes.
+/// The maximum number of segments of rows that one commit removes.
 const CLEARED_SEGMENTS: usize = 8;
-/// The most bytes of the journal that one commit removes. The blobs are read, and not written.
+/// The maximum number of bytes of the journal that one commit removes. To remove blobs of the journal, nova reads them
+/// but does not write them.
 const CLEARED_JOURNAL_BYTES: usize = 4 << 20;
 
-/// A checkpoint that has begun.
+/// A checkpoint that has begun and is not complete yet.
 pub(super) struct Checkpoint {
     pub generation: u64,
-    /// The last sequence of the journal before the checkpoint began.
+    /// The last sequence number of the journal before the checkpoint began.
     pub covered: u64,
     /// The value of [`crate::state::State::changes`] when the checkpoint began.
     pub changes: u64,
-    /// Whether the checkpoint has every chunk, so that chunks of earlier formats can be removed.
+    /// Whether the checkpoint writes every chunk, so that nova can remove chunks of earlier formats.
     pub whole: bool,
-    /// The number of snapshots that had ended when the checkpoint began.
+    /// The number of snapshots of tables that had ended when the checkpoint began.
     pub snapshots: u64,
-    /// The chunks that are not written yet.
+    /// The chunks that the checkpoint has not written yet.
     pub left: VecDeque<Frozen>,
-    /// The next piece of the first of these chunks.
+    /// The number of the next piece to write of the first chunk in `left`.
     pub piece: u32,
     pub written: Vec<(&'static str, u32)>,
     pub bytes: u64,
 }
 
 impl Checkpoint {
-    /// Writes pieces until they have `budget` bytes. Returns their bytes, which are less than `budget` only if no piece
-    /// is left.
+    /// Writes pieces of chunks until they have `budget` bytes. Returns the number of bytes written, which is less than
+    /// `budget` only if no piece is left.
     pub fn carry(&mut self, write: &WriteTxn, budget: u64) -> Result<u64, WriteError> {
         let (mut carried, mut out) = (0, Vec::new());
         while carried < budget
@@ -59,20 +61,20 @@ impl Checkpoint {
     }
 }
 
-/// The data that nobody reads any more.
+/// The data in the store that nobody reads any more.
 #[derive(Debug, Default)]
 pub(super) struct Clearing {
-    /// Chunks by structure, number, and range of generations.
+    /// The chunks to remove, by structure, number, and range of generations.
     pub chunks: Vec<(Cow<'static, str>, u32, (u64, u64))>,
-    /// The segments of rows.
+    /// The segments of rows to remove.
     pub segments: Vec<u64>,
-    /// Whether covered blobs of the journal may be left.
+    /// Whether the store may still have blobs of the journal that the checkpoint covers.
     pub journal: bool,
 }
 
 impl Clearing {
-    /// Finds what a crash left: segments of an unfinished run, and a covered journal. Chunks are added with
-    /// [`Clearing::chunk`].
+    /// Finds the data that a crash left: the segments of an unfinished run, and a part of the journal that the
+    /// checkpoint covers. The caller adds chunks with [`Clearing::chunk`].
     pub fn load(read: &ReadTxn, rows: &mut Rows, covered: u64) -> Result<Clearing, ReadError> {
         let mut journal = false;
         read.scan(JOURNAL, ..=covered, |_, _| {
@@ -82,7 +84,7 @@ impl Clearing {
         Ok(Clearing { chunks: Vec::new(), segments: rows.take_half_written(), journal })
     }
 
-    /// Adds a chunk of an incomplete checkpoint, or one that a later checkpoint replaced.
+    /// Adds a chunk to remove: a chunk of an incomplete checkpoint, or a chunk that a later checkpoint replaced.
     pub fn chunk(&mut self, structure: &str, number: u32, generation: u64) {
         self.chunks.push((Cow::Owned(structure.to_owned()), number, (generation, generation)));
     }

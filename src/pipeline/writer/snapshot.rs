@@ -1,5 +1,5 @@
-//! Snapshots that are read directly, in the writer's commits: the source's own position, the epoch that a snapshot
-//! raises, and the sweep of rows that it did not read.
+//! Handles snapshots that nova reads from PostgreSQL directly, in the writer's commits: the position that the source
+//! keeps, the epoch that a snapshot raises, and the sweep of the rows that the snapshot did not read.
 
 use nova_storage::codec::COOKIE_MAX_BYTES;
 use nova_storage::{ReadTxn, WriteTxn};
@@ -17,7 +17,8 @@ use super::place::place;
 use super::structures::Writer;
 
 impl Writer {
-    /// Takes a source's own position into the present commit, if everything before it was consumed.
+    /// Takes the position that a source keeps for itself into the present commit, if every record before the position
+    /// was consumed.
     pub(super) fn keep(&mut self, slot: Slot, rewind: u32, cookie: Cookie) {
         let partition = &mut self.partitions[slot.index()];
         if partition.rewind != rewind || partition.row.next < cookie.offset {
@@ -32,18 +33,19 @@ impl Writer {
         partition.touched = true;
     }
 
-    /// Changes a source's own position for a person. The partition then begins again from it.
+    /// Changes the position that a source keeps for itself, because a person asked for it. The partition begins again
+    /// from the changed position.
     pub(super) fn restart(&mut self, name: &TopicPartition, change: impl FnOnce(&[u8]) -> Vec<u8>) {
         let slot = self.parts.shared.slot(name);
         self.catch_up();
         let partition = &mut self.partitions[slot.index()];
         partition.cookie = change(&partition.cookie).into();
-        // The digest is of a record from an earlier reading.
+        // The digest belongs to a record that nova read before the restart.
         partition.row.digest = 0;
         self.release(slot);
     }
 
-    /// Notes that a snapshot begins or has ended.
+    /// Notes that a snapshot of tables begins or has ended.
     pub(super) fn snapshot(&mut self, mark: SnapshotMark, record: &Record) -> Result<Fate, WriterError> {
         match mark {
             SnapshotMark::Begin(tables) => {
@@ -65,8 +67,8 @@ impl Writer {
         Ok(Fate::Outcome(Outcome::Ignored))
     }
 
-    /// Raises the epoch, so that everything that is read from now on is newer than all earlier rows, whatever server
-    /// and log they come from.
+    /// Raises the epoch, so that every row that nova reads from now on is newer than all earlier rows, whatever server
+    /// and log the rows come from.
     fn begin_snapshot(&mut self, table: Table) -> Result<(), WriterError> {
         let had_rows = self.rows.any(table);
         self.sweeps.begin(table, had_rows);
@@ -75,7 +77,7 @@ impl Writer {
             meta.epoch = meta.epoch.checked_add(1).ok_or(WriterError::Epochs(table))?;
         }
         meta.truncated = None;
-        // A person's pause stays. Halts that the snapshot repairs are removed.
+        // If a person has paused the table, it stays paused. A halt that the snapshot repairs is removed.
         if matches!(meta.halt, Some(Halt::Truncate { .. } | Halt::LsnRegression(_) | Halt::Partitions(_))) {
             meta.halt = None;
         }

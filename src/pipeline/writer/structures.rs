@@ -1,4 +1,5 @@
-//! The writer's own structures and clocks. The numbers change before the commit to which they belong.
+//! The data structures and clocks of the writer. The values in the writer's data structures change before the commit to
+//! which they belong.
 
 use nova_storage::codec::DeadLetter;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
@@ -24,24 +25,24 @@ use super::tapped;
 /// How far the slowest partition may hold the dedup horizon behind the fastest partition.
 pub const MAX_PARTITION_SKEW_MS: i64 = 48 * 3_600_000;
 
-/// The writer with all its structures.
+/// The writer with all its data structures.
 pub struct Writer {
     pub(super) parts: Parts,
     pub(super) meta: Meta,
     pub(super) saved_meta: Meta,
     pub(super) rows: Rows,
     pub(super) dedup: Dedup,
-    /// Decides when records arrived.
+    /// Decides when records arrived, from their times and the clock.
     pub(super) time: Timekeeper,
-    /// The partitions by slot.
+    /// The partitions, by their slots.
     pub(super) partitions: Vec<Partition>,
     pub(super) journal: journal::Writer,
     pub(super) journal_next: u64,
-    /// The bytes of journal since the last checkpoint began.
+    /// The number of bytes of the journal since the last checkpoint began.
     pub(super) journal_bytes: u64,
     /// The number of reads of a snapshot in the present commit.
     pub(super) reads: usize,
-    /// Whether the last commit was part of a load, for which nobody waits; see `load`.
+    /// Whether the last commit was part of a load, in which nobody waits for a single record (see `load`).
     pub(super) loading: bool,
     pub(super) dead_letters: u64,
     pub(super) toast_unfilled: u64,
@@ -49,44 +50,46 @@ pub struct Writer {
     pub(super) saved_changes: u64,
     /// Whether the next checkpoint writes every chunk of the state.
     pub(super) whole_next: bool,
-    /// The running checkpoint.
+    /// The checkpoint that is being written.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) clearing: Clearing,
     /// The effects of the present commit.
     pub(super) effects: Vec<Effect>,
     pub(super) letters: Vec<(u64, DeadLetter)>,
-    /// The records of the present commit, for those who watch.
+    /// The records of the present commit, for the listeners of `tap`.
     pub(super) tapped: tapped::Commit,
     pub(super) outbox: Option<Outbox>,
-    /// Client events below these offsets already had their rows before a rebuild.
+    /// The offsets below which client events had their rows sent to ClickHouse before a rebuild.
     pub(super) emitted: Emitted,
-    /// The orders for ingest, sent after the present commit.
+    /// The orders for ingest, which the writer sends after the present commit.
     pub(super) orders: Vec<Order>,
-    /// The tables whose rows of an earlier epoch no longer exist in the source.
+    /// The sweeps, which know the tables whose rows of an earlier epoch no longer exist in the source.
     pub(super) sweeps: Sweeps,
-    /// Whether the present commit changed the sweeps.
+    /// Whether the present commit has changed the sweeps.
     pub(super) sweeps_changed: bool,
 }
 
 impl Writer {
-    /// The decoder for dead letters.
+    /// The decoder that decodes dead letters.
     pub fn decoder(&mut self) -> &mut Decoder {
         &mut self.parts.decoder
     }
 
-    /// A random number, made with the store. It is part of every deduplication token.
+    /// A random number that nova draws when it makes the store. The store's number is part of every deduplication
+    /// token.
     pub fn store_id(&self) -> u64 {
         self.meta.store_id
     }
 
-    /// Reads the clock for the next batch. The clock may have been set since, so no mark may stay ahead of it.
+    /// Reads the clock for the next batch. Somebody may have set the clock back since the last batch, so no mark may
+    /// stay ahead of the clock.
     pub(super) fn tick(&mut self) {
         self.time.tick(self.parts.clock.now_ms());
         self.dedup.heal_floor(self.times());
         self.meta.dedup_floor_ms = self.dedup.floor_ms();
     }
 
-    /// The clocks of the dedup horizon.
+    /// The clocks that decide about the dedup horizon.
     pub(super) fn times(&self) -> Times {
         Times {
             watermark_ms: self.watermark_ms(),
@@ -96,7 +99,7 @@ impl Writer {
         }
     }
 
-    /// The arrival time up to which every partition with events has been read, as far as the clock allows. A partition
+    /// The arrival time up to which nova has read every partition with events, as far as the clock allows. A partition
     /// that is far behind holds the dedup horizon, but by no more than [`MAX_PARTITION_SKEW_MS`].
     fn watermark_ms(&self) -> i64 {
         let latest_ms = self.time.mark_max_ms();
@@ -113,12 +116,12 @@ impl Writer {
         &self.meta.tables
     }
 
-    /// Sets the replies to callers of the local log. This function must be called before the threads start.
+    /// Sets the object that answers callers of the local log. The caller must set the object before the threads start.
     pub fn set_local(&mut self, local: LocalAcks) {
         self.parts.local = Some(local);
     }
 
-    /// Sets the function that is called after each commit. This function must be called before the threads start.
+    /// Sets the function that is called after each commit. The caller must set the function before the threads start.
     pub fn set_on_commit(&mut self, on_commit: OnCommit) {
         self.parts.on_commit = Some(on_commit);
     }

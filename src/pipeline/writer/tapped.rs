@@ -1,5 +1,6 @@
-//! The records of the present commit, for those who watch.
+//! Collects the records of the present commit for the listeners of `tap`.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,16 +13,24 @@ use crate::pipeline::meta::TableMeta;
 use crate::pipeline::stored::Version;
 use crate::pipeline::tap::{
     About, COMMIT_MAX_RECORDS, RAW_MAX_HEADERS, RAW_NAME_MAX_BYTES, RAW_PART_MAX_BYTES, RAW_VALUE_MAX_BYTES, Raw,
-    RawPart, Tap, Tapped, What, told,
+    RawPart, Tap, Tapped, What, concerned, describe,
 };
+use crate::state::State;
 
-/// The data for those who watch, sent after the commit.
+/// The maximum number of effects of one record that `tap` describes. A truncate has an effect for each row.
+const EFFECTS_MAX: usize = 8;
+
+/// The records for the listeners, which the writer sends after the commit.
 #[derive(Default)]
 pub(super) struct Commit {
     records: Vec<Tapped>,
-    /// The record itself for each entry, if somebody requested bytes.
+    /// For each entry of `records` the record itself, if a listener requested bytes.
     whole: Vec<Option<Record>>,
-    /// The number of further records.
+    /// For each entry, the range of its effects among the effects of the commit.
+    spans: Vec<Range<usize>>,
+    /// The index of the entry to which the next effect may belong.
+    next: usize,
+    /// The number of further records in the commit.
     more: u64,
 }
 
@@ -29,13 +38,13 @@ pub(super) struct Commit {
 pub(super) struct Watched {
     what: What,
     about: About,
-    /// The LSN of a change, if it has one.
+    /// The LSN of the record, if the record is a change and has an LSN.
     lsn: Option<u64>,
-    /// The index of its first effect.
+    /// The index of the record's first effect in the effects of the commit.
     before: usize,
 }
 
-/// The user and the post of a record.
+/// Returns the user and the post of a record.
 pub(super) fn watched(body: &Body, before: usize) -> Watched {
     let (mut about, mut lsn) = (About::default(), None);
     let what = match body {
@@ -61,7 +70,7 @@ pub(super) fn watched(body: &Body, before: usize) -> Watched {
     Watched { what, about, lsn, before }
 }
 
-/// The key of a user or post is itself the subject of a change.
+/// If a row of `users` or `posts` changes, its key is the user or the post that the record is about.
 fn of_key(table: Table, key: Id, about: &mut About) {
     match table {
         Table::Users => about.users.push(key),
@@ -71,7 +80,8 @@ fn of_key(table: Table, key: Id, about: &mut About) {
 }
 
 impl Commit {
-    /// Keeps a record. `effects` are those of the commit, and `raw` says whether somebody requested bytes.
+    /// Keeps a record for the listeners. `effects` are the effects of the whole commit, and `raw` says whether a
+    /// listener requested bytes.
     pub fn keep(
         &mut self,
         record: &Record,
@@ -86,7 +96,8 @@ impl Commit {
             return;
         }
         let Watched { what, mut about, lsn, before } = watched;
-        let effect = told(effects.get(before..).unwrap_or_default(), &mut about);
+        concerned(effects.get(before..).unwrap_or_default(), &mut about);
+        self.spans.push(before..effects.len());
         let version = match what {
             What::Change { table, .. } => {
                 let epoch = tables[table as usize].epoch;
@@ -94,7 +105,7 @@ impl Commit {
             }
             What::Event { .. } | What::Other(_) => None,
         };
-        // The bytes are shared with the record, and only its headers are copied.
+        // A clone of a record shares its bytes with the record, and copies only the headers.
         self.whole.push(raw.then(|| record.clone()));
         self.records.push(Tapped {
             topic: Arc::clone(&record.topic),
@@ -104,14 +115,45 @@ impl Commit {
             outcome,
             what,
             version,
-            effect,
+            effect: String::new(),
             about,
         });
     }
 
-    /// Sends the data to those who watch, after the commit.
+    /// Applies effects of the commit, the first of which has the index `first`, and notes what the effects of the
+    /// entries did. Entries and effects are in the same order.
+    pub fn apply(&mut self, state: &mut State, effects: &[Effect], first: usize, now_ms: i64) {
+        for (effect, place) in effects.iter().zip(first..) {
+            while self.spans.get(self.next).is_some_and(|span| span.end <= place) {
+                self.next += 1;
+            }
+            let span = self.spans.get(self.next).filter(|span| span.contains(&place));
+            match span.map(|span| (place - span.start, span.len())) {
+                Some((nth, _)) if nth < EFFECTS_MAX => {
+                    let applied = state.apply_told(effect, now_ms);
+                    self.note(describe(effect, &applied));
+                }
+                Some((EFFECTS_MAX, all)) => {
+                    state.apply(effect);
+                    self.note(Some(format!("and {} more", all - EFFECTS_MAX)));
+                }
+                _ => state.apply(effect),
+            }
+        }
+    }
+
+    /// Adds words about an effect of the present entry.
+    fn note(&mut self, words: Option<String>) {
+        let (Some(record), Some(words)) = (self.records.get_mut(self.next), words) else { return };
+        if !record.effect.is_empty() {
+            record.effect.push_str("; ");
+        }
+        record.effect.push_str(&words);
+    }
+
+    /// Sends the records to the listeners, after the commit.
     pub fn tell(&mut self, tap: &Tap, decoder: &Decoder, now: Instant) {
-        let Commit { records, whole, more } = self;
+        let Commit { records, whole, more, spans, next } = self;
         if records.is_empty() {
             return;
         }
@@ -119,12 +161,13 @@ impl Commit {
         tap.tell(records, *more, now, bytes_of);
         records.clear();
         whole.clear();
-        *more = 0;
+        spans.clear();
+        (*more, *next) = (0, 0);
     }
 }
 
-/// A record in the form of a dead letter, within a listener's limits. It is masked before it is cut, because what a
-/// text that was cut means is not certain.
+/// Returns the bytes of a record, masked as in a dead letter and within the limits of a listener. nova masks the bytes
+/// before it cuts them, because it cannot be certain what a text means after it is cut.
 fn raw(decoder: &Decoder, record: &Record) -> Raw {
     let masked = |part: Part<'_>, bytes: &Bytes, most: usize| RawPart {
         bytes: cut(&decoder.masked(record, part, bytes), most).to_vec(),
@@ -142,13 +185,13 @@ fn raw(decoder: &Decoder, record: &Record) -> Raw {
     }
 }
 
-/// At most `most` bytes, without a partial character at the end.
+/// Returns at most `most` bytes, without a partial UTF-8 character at the end.
 fn cut(bytes: &[u8], most: usize) -> &[u8] {
     if bytes.len() <= most {
         return bytes;
     }
     let continues = |at: &usize| bytes[*at] & 0b1100_0000 == 0b1000_0000;
-    // A character has at most 4 bytes.
+    // A UTF-8 character has at most 4 bytes.
     let end = (most.saturating_sub(3)..=most).rev().find(|at| !continues(at)).unwrap_or(most);
     &bytes[..end]
 }
@@ -188,8 +231,8 @@ mod tests {
                     assert_eq!(part.whole_bytes, value.len() as u64);
                     assert!(part.bytes.len() <= RAW_VALUE_MAX_BYTES);
                     let text = String::from_utf8(part.bytes).unwrap();
-                    // A member that only looks private, under another name, is shown for topics without private
-                    // columns.
+                    // If a topic has no private columns, nova shows the value of a member even if the value looks
+                    // private.
                     let found = text.split(&format!("\"{column}\"")).nth(1).unwrap_or_default();
                     let own = found.split("\"b\"").next().unwrap_or_default();
                     assert!(!own.contains("canary"), "{topic} {column} {before}");
@@ -205,7 +248,8 @@ mod tests {
         }
     }
 
-    /// The writings that only a reader of the whole text understands, each at every distance from the cut.
+    /// The test has the spellings that only a reader of the whole text understands, each at every distance from the
+    /// place of the cut.
     #[test]
     fn no_writing_of_a_private_member_is_shown_where_a_record_is_cut() {
         let decoder = Decoder::new(Topics::default(), Arc::new(NoSchemas));

@@ -1,4 +1,4 @@
-//! The effects of a truncate of a source table.
+//! Handles a truncate of a source table.
 
 use nova_storage::ReadTxn;
 
@@ -47,7 +47,8 @@ impl Writer {
         }
     }
 
-    /// Deletes every row of the table that is older than the truncate. `Err` means that the table must halt.
+    /// Deletes every row of the table that is older than the truncate. The function returns `Err` if the table must
+    /// halt.
     fn apply_truncate(
         &mut self,
         change: &Change,
@@ -57,7 +58,7 @@ impl Writer {
         let table = change.table;
         let meta = &self.meta.tables[table as usize];
         let epoch = meta.epoch;
-        // The truncate came again: the rows that it deletes are gone, and existing rows are newer.
+        // The truncate is a redelivery: the rows that it deletes are gone, and existing rows are newer.
         let known = |truncated: Truncated| {
             truncated.epoch == epoch
                 && change.lsn.is_some_and(|lsn| lsn <= truncated.lsn)
@@ -81,8 +82,8 @@ impl Writer {
             return Err(error.into());
         }
         if let Some(halt) = halt {
-            // It was decided before a rebuild. This happens once, because no truncate is a regression for a row of an
-            // earlier epoch.
+            // A person decided about this truncate before a rebuild. The recursion ends after one step, because no
+            // truncate is a regression for a row of an earlier epoch.
             return match decided && self.raise_epoch(table).is_some() {
                 true => self.apply_truncate(change, place, read),
                 false => Ok(Err(halt)),

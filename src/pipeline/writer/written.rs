@@ -1,4 +1,5 @@
-//! Writes a row: to the effects for memory, to ClickHouse, to the journal and to the rows.
+//! Writes a changed row to four places: to the effects for memory, to the rows for ClickHouse, to the journal and to
+//! the stored rows.
 
 use crate::arrival::Arrival;
 use crate::decode::facts;
@@ -11,7 +12,7 @@ use crate::warehouse::rows::RowChange;
 use super::structures::Writer;
 
 impl Writer {
-    /// `told` has the operation and the time of the source's commit from the record.
+    /// `told` has the operation of the record, and the time at which the source committed the change.
     pub(super) fn write_row(
         &mut self,
         table: Table,

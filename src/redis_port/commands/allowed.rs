@@ -1,4 +1,4 @@
-//! Who may use which command on which keys.
+//! Decides who may use which command on which keys.
 
 use crate::cache::CacheError;
 use crate::redis_port::client::Client;
@@ -8,8 +8,8 @@ use crate::redis_port::protocol::Args;
 
 use super::row::{Does, Keys, May, Spec};
 
-/// Whether a client may use this command on these keys. Users of the app have tokens, too, but the cache is for
-/// services.
+/// Decides whether a client may use a command on its keys. Users of the app also have tokens, but only services may use
+/// the cache.
 pub(super) fn allowed(spec: &Spec, client: &Client, args: Args<'_>, noted: bool) -> Done {
     if spec.may == May::Strangers {
         return Ok(());

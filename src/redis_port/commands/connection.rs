@@ -1,4 +1,4 @@
-//! Commands about the connection: the client's user, and its protocol.
+//! The commands about the connection: its user, its name and its protocol.
 
 use std::fmt::Write as _;
 
@@ -12,9 +12,10 @@ use super::row::{Call, Does, Keys, May, Spec, spec};
 use super::sub::Sub;
 
 const OTHER: (Group, Does, Keys) = (Group::Connection, Does::Other, Keys::None);
-/// The most bytes of a client's name, and of its library's name.
+/// The maximum number of bytes of a client's name, and of the name of its library.
 const CLIENT_TEXT_MAX_BYTES: usize = 256;
-/// The version of Redis that the commands and answers match. Clients decide by it what they send.
+/// The version of Redis whose commands and answers the port imitates. Clients decide by the version of the server which
+/// commands they send.
 pub(super) const REDIS_VERSION: &str = "7.2.0";
 
 pub(super) const SPECS: &[Spec] = &[
@@ -55,7 +56,7 @@ const CLIENT: &[Sub] = &[
 fn auth(call: &mut Call<'_>) -> Done {
     let token = match call.args.len() {
         2 => call.args.at(1),
-        // The token contains the user, so the name is ignored.
+        // The token identifies the user, so nova ignores the user name of AUTH.
         3 => call.args.at(2),
         _ => return Err(SYNTAX),
     };
@@ -102,7 +103,7 @@ fn hello(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// Answers AUTH, or HELLO with AUTH, once the token has been checked.
+/// Answers AUTH, or HELLO with AUTH, after nova has checked the token.
 pub(in crate::redis_port) fn identified(
     client: &mut Client,
     allowed: Result<(), String>,
@@ -144,7 +145,7 @@ fn greet(client: &mut Client, hello: &Hello, out: &mut Out) {
     out.array(0);
 }
 
-/// A name without spaces and line ends, as Redis requires.
+/// Checks that a name has no spaces and no line ends, as Redis requires.
 fn plain(text: &[u8], what: &str) -> Result<String, Fault> {
     let wrong = || Fault::Text(format!("ERR {what} cannot contain spaces, newlines or special characters."));
     if text.len() > CLIENT_TEXT_MAX_BYTES {
@@ -187,7 +188,7 @@ fn client(call: &mut Call<'_>) -> Done {
             let text = described(call.client, call.port.edge.clock.day_ms(), call.args, call.out);
             call.out.verbatim(&text);
         }
-        // The other subcommands decide whether the client may be evicted, or touches keys, which have no effect here.
+        // The remaining subcommands NO-EVICT and NO-TOUCH have no effect on nova's cache.
         _ if call.is(2, "on") || call.is(2, "off") => call.out.ok(),
         _ => return Err(SYNTAX),
     }
@@ -207,7 +208,8 @@ fn set_info(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// A line about this connection. Other connections are not listed.
+/// Returns the line of CLIENT INFO about this connection. The answer to CLIENT LIST is the same line, because nova does
+/// not list other connections.
 fn described(client: &Client, now_ms: i64, args: Args<'_>, out: &Out) -> String {
     let Client { id, address, name, library, library_version, since_ms, .. } = client;
     let age_s = (now_ms - since_ms).max(0) / 1_000;

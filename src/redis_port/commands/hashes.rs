@@ -79,7 +79,7 @@ fn hstrlen(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// Sets fields. Returns how many are new.
+/// Sets fields. Returns how many of the fields are new.
 fn put(call: &Call<'_>, name: &str) -> Result<i64, Fault> {
     if !call.args.len().is_multiple_of(2) {
         return Err(wrong_arity(name));

@@ -1,4 +1,4 @@
-//! Commands for keys of any type: existence, time to live, listing.
+//! The commands for keys of any type: existence, time to live, and scans.
 
 use crate::cache::{Cache as _, CacheError, Command, ExpireWhen, Key, glob};
 use crate::jobs::copies::TTL_MS;
@@ -9,9 +9,9 @@ use crate::redis_port::protocol;
 
 use super::row::{Call, Does, Keys, Spec, spec};
 
-/// The most keys with which one `KEYS` answers.
+/// The maximum number of keys in the answer to `KEYS`.
 const KEYS_MAX: usize = 10_000;
-/// The number of keys at which `SCAN` looks without a COUNT, and the highest number.
+/// The number of keys that `SCAN` looks at if it has no COUNT; `SCAN_MAX` is the highest COUNT.
 const SCAN_DEFAULT: usize = 10;
 const SCAN_MAX: usize = 10_000;
 
@@ -67,7 +67,8 @@ fn kind(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// The milliseconds that a key has left. A value that is made at the read has the full time of a copy.
+/// Returns the remaining time to live of a key in milliseconds. The remaining time of one of nova's own keys is always
+/// the full time to live of a copy, because nova makes the value at each read.
 fn left_ms(call: &Call<'_>) -> Result<i64, Fault> {
     match Own::of(call.args.at(1)) {
         Some(own) => Ok(if own.exists(&call.port.edge.serving) { TTL_MS } else { -2 }),
@@ -77,7 +78,7 @@ fn left_ms(call: &Call<'_>) -> Result<i64, Fault> {
 
 fn left(call: &mut Call<'_>, unit_ms: i64) -> Done {
     let left_ms = left_ms(call)?;
-    // The time is rounded to the nearest second, as in Redis.
+    // The answer to TTL is rounded to the nearest second, as in Redis.
     call.out.int(if left_ms < 0 { left_ms } else { (left_ms + unit_ms / 2) / unit_ms });
     Ok(())
 }
@@ -89,7 +90,7 @@ fn end(call: &mut Call<'_>, unit_ms: i64) -> Done {
     Ok(())
 }
 
-/// EXPIRE and its variants, with NX, XX, GT and LT.
+/// Runs EXPIRE, PEXPIRE, EXPIREAT and PEXPIREAT, with the options NX, XX, GT and LT.
 fn expire(call: &mut Call<'_>, unit_ms: i64, from_now: bool) -> Done {
     let mut when = ExpireWhen::default();
     for place in 3..call.args.len() {
@@ -117,7 +118,7 @@ fn expire(call: &mut Call<'_>, unit_ms: i64, from_now: bool) -> Done {
     call.answer_int(&Command::PExpireAt(key, at_ms, when))
 }
 
-/// The conditions that may narrow a scan.
+/// The options that limit a scan: a pattern, a count and a type.
 struct Narrowed<'a> {
     pattern: &'a [u8],
     count: usize,
@@ -144,7 +145,7 @@ fn narrowed<'a>(call: &Call<'a>) -> Result<Narrowed<'a>, Fault> {
     Ok(narrowed)
 }
 
-/// One page of keys: of windows first, then of the cache, then of users.
+/// Returns one page of key names: names of windows first, then names of the cache, then names of users.
 fn page(call: &Call<'_>, cursor: u64, narrowed: &Narrowed<'_>) -> Result<(u64, Vec<Vec<u8>>), Fault> {
     let Some(subject) = call.client.subject else { return Ok((0, Vec::new())) };
     let serving = &call.port.edge.serving;

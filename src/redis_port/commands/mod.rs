@@ -1,4 +1,5 @@
-//! The commands, who may use them, and what they do. A new command is a new row of a table.
+//! The commands of the Redis port, who may use them, and what they do. A new command is a new row of a table of
+//! commands.
 
 mod allowed;
 mod connection;
@@ -43,7 +44,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(tables.into_iter().flatten().collect())
 });
 
-/// Runs a command, and answers it unless another step comes first. `noted` says that an admin's read is in the audit.
+/// Runs a command and answers it, unless another step must come before the answer. `noted` says that the audit already
+/// contains the admin's read.
 pub(super) fn run(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> Then {
     if args.len() == 0 {
         return Then::Answered;
@@ -55,7 +57,7 @@ pub(super) fn run(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Ou
     answer(port, client, args, out, noted)
 }
 
-/// Like `run`, for a caller who holds the order lock.
+/// Does the same as `run`, for a caller that already holds the lock `order`.
 fn answer(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> Then {
     let begun = out.bytes.len();
     let (group, fault) = match dispatch(port, client, args, out, noted) {
@@ -89,7 +91,7 @@ fn dispatch(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, not
     (Some(spec.group), (spec.run)(&mut Call { port, client, args, out, all: &TABLE }))
 }
 
-/// Runs the commands that waited for EXEC, if it was sent, with no other client's command between them.
+/// Runs the commands that EXEC has taken from the queue. No other client's command runs between the commands of EXEC.
 fn execute(port: &Port, client: &mut Client, commands: Option<&[ArgsKept]>, out: &mut Out) {
     let Some(commands) = commands else { return };
     out.array(commands.len());

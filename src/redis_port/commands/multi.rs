@@ -1,5 +1,5 @@
-//! MULTI and EXEC: commands are kept until EXEC, and then run with no other client's command between them. There is no
-//! WATCH.
+//! The commands MULTI and EXEC. nova keeps a client's commands after MULTI until EXEC, and then runs them with no other
+//! client's command between them. nova does not support the command WATCH.
 
 use crate::redis_port::client::Client;
 use crate::redis_port::fault::{Fault, Then, unknown, wrong_arity};
@@ -10,7 +10,7 @@ use crate::redis_port::queue::Queue;
 use super::allowed::allowed;
 use super::row::{Call, Does, Keys, May, Spec, spec};
 
-/// The most commands of one client that wait for EXEC, and their most bytes.
+/// The maximum number of commands of one client that wait for EXEC; `QUEUED_MAX_BYTES` limits their bytes.
 const QUEUED_MAX: usize = 10_000;
 const QUEUED_MAX_BYTES: usize = 8 << 20;
 
@@ -26,7 +26,8 @@ pub(super) const SPECS: &[Spec] = &[
     spec("discard", 1, OTHER, |_| Err(Fault::Told("ERR DISCARD without MULTI"))),
 ];
 
-/// Takes a command of a client after MULTI. At EXEC it returns the waiting commands, which the caller runs.
+/// Adds a client's command after MULTI to its queue. The command EXEC returns the queue, and the caller runs its
+/// commands.
 pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsKept>>, Fault> {
     let args = call.args;
     let Some(spec) = call.all.find(args.at(0)) else { return Err(broken(call.client, unknown(args))) };
@@ -53,7 +54,7 @@ pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsK
     let users = match allowed(spec, call.client, args, false) {
         Ok(()) => Vec::new(),
         Err(Fault::Not(Then::Note { users, .. })) => users,
-        // As in Redis, problems of its keys are reported when the command runs.
+        // As in Redis, problems with a command's keys are reported when EXEC runs the command.
         Err(refused @ Fault::Told(text)) if text.starts_with("NO") => {
             return Err(broken(call.client, refused));
         }
@@ -73,7 +74,7 @@ pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsK
     Ok(None)
 }
 
-/// Marks the queue, so that EXEC runs none of the commands, and returns the error.
+/// Marks the client's queue, so that EXEC runs no command, and returns the error.
 fn broken(client: &mut Client, fault: Fault) -> Fault {
     if let Some(queue) = &mut client.queue {
         queue.broken = true;
@@ -81,7 +82,7 @@ fn broken(client: &mut Client, fault: Fault) -> Fault {
     fault
 }
 
-/// The commands that EXEC runs.
+/// Returns the commands that EXEC runs.
 fn exec(client: &mut Client, noted: bool) -> Result<Vec<ArgsKept>, Fault> {
     if let (Some(queue), Some(subject), false) = (&client.queue, client.subject, noted)
         && !queue.users.is_empty()

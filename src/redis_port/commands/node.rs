@@ -1,4 +1,4 @@
-//! Commands about the server: its figures, its commands, its size.
+//! The commands about the server: INFO, COMMAND, DBSIZE and others.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -103,7 +103,7 @@ fn command(call: &mut Call<'_>) -> Done {
     }
     match call.sub("command", COMMAND)? {
         "count" => call.out.int(all.rows.len() as i64),
-        // FILTERBY would follow, which is not supported.
+        // nova does not support the option FILTERBY of COMMAND LIST.
         "list" if call.args.len() > 2 => return Err(SYNTAX),
         "list" => {
             call.out.array(all.rows.len());
@@ -129,8 +129,8 @@ fn command(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// Writes a command as COMMAND INFO does: name, arity, flags, positions of keys, categories, hints, key specifications
-/// and subcommands.
+/// Writes the description of a command as COMMAND INFO does: name, arity, flags, positions of keys, categories, hints,
+/// key specifications and subcommands.
 fn entry(spec: Option<&Spec>, out: &mut crate::redis_port::reply::Out) {
     let Some(spec) = spec else { return out.null() };
     let flag = match spec.does {
@@ -157,7 +157,7 @@ fn entry(spec: Option<&Spec>, out: &mut crate::redis_port::reply::Out) {
     out.array(0);
 }
 
-/// Counts the keys of the cache, two keys of each user, and one of each window.
+/// Counts the keys of the cache, two own keys for each user, and one own key for each window.
 fn dbsize(call: &mut Call<'_>) -> Done {
     let serving = &call.port.edge.serving;
     let own = serving.trending.windows().len() + 2 * serving.state.read().users.len();
@@ -165,7 +165,7 @@ fn dbsize(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// Empties the cache. nova's own keys stay.
+/// Removes every key from the cache. nova's own keys stay.
 fn flush(call: &mut Call<'_>) -> Done {
     if call.args.len() > 2 || (call.args.len() == 2 && !call.is(1, "sync") && !call.is(1, "async")) {
         return Err(SYNTAX);

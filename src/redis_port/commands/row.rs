@@ -1,4 +1,5 @@
-//! The row of a command: its arguments and who may use it. Also the call with which the row's function runs.
+//! A row of the table of commands: the command's arguments and who may use it. The file also has `Call`, the value that
+//! the function of a row gets.
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -11,30 +12,30 @@ use crate::redis_port::port::Port;
 use crate::redis_port::protocol::{self, Args};
 use crate::redis_port::reply::Out;
 
-/// The most bytes of one answer.
+/// The maximum number of bytes of one answer.
 const ANSWER_MAX_BYTES: usize = 32 << 20;
-/// The most bytes of a command's name.
+/// The maximum number of bytes of a command's name.
 pub(super) const NAME_MAX_BYTES: usize = 32;
 
-/// The arguments that are keys.
+/// Says which arguments of a command are keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keys {
     None,
     First,
-    /// All arguments are keys.
+    /// All arguments after the command's name are keys.
     All,
-    /// Every other argument is a key.
+    /// The first argument and every second argument after it are keys.
     Pairs,
 }
 
-/// Who may use a command.
+/// Says who may use a command of the Redis port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum May {
-    /// Everybody may use it, also without authentication.
+    /// Everybody may use the command, even without authentication.
     Strangers,
-    /// Every authenticated client may use it, on the client's own keys.
+    /// Every authenticated client may use the command on the client's own keys.
     Users,
-    /// The roles service and admin may use it.
+    /// A client with the role service or admin may use the command.
     Services,
 }
 
@@ -49,13 +50,14 @@ pub(super) enum Does {
 /// A row of the table of commands.
 pub(super) struct Spec {
     pub(super) name: &'static str,
-    /// The number of arguments with the name. A negative number is the least number.
+    /// The number of the command's arguments, including its name. A negative arity means that `-arity` is the minimum
+    /// number of arguments.
     pub(super) arity: i32,
     pub(super) group: Group,
     pub(super) does: Does,
     pub(super) keys: Keys,
     pub(super) may: May,
-    /// Whether the command also answers for nova's own keys.
+    /// Whether the command also works on nova's own keys.
     pub(super) own: bool,
     pub(super) run: fn(&mut Call<'_>) -> Done,
 }
@@ -70,12 +72,12 @@ pub(super) const fn spec(
 }
 
 impl Spec {
-    /// Whether the command takes this many arguments, including its name.
+    /// Whether the command allows this number of arguments, including its name.
     pub(super) fn takes(&self, args: usize) -> bool {
         takes(self.arity, args)
     }
 
-    /// Marks that the command also answers for nova's own keys.
+    /// Marks that the command also works on nova's own keys.
     pub(super) const fn own(self) -> Spec {
         Spec { own: true, ..self }
     }
@@ -85,7 +87,7 @@ impl Spec {
     }
 }
 
-/// Whether an arity allows this many arguments.
+/// Whether an arity allows this number of arguments.
 pub(super) fn takes(arity: i32, args: usize) -> bool {
     let least = arity.unsigned_abs() as usize;
     if arity > 0 { args == least } else { args >= least }
@@ -103,7 +105,7 @@ impl Table {
         Table { rows, named }
     }
 
-    /// The command with a name in any letter case.
+    /// Returns the command with this name; letter case does not matter.
     pub(super) fn find(&self, name: &[u8]) -> Option<&'static Spec> {
         let mut lower = [0; NAME_MAX_BYTES];
         let lower = lower.get_mut(..name.len())?;
@@ -113,13 +115,13 @@ impl Table {
     }
 }
 
-/// A running command.
+/// A command that is running, and what it needs.
 pub(super) struct Call<'a> {
     pub(super) port: &'a Port,
     pub(super) client: &'a mut Client,
     pub(super) args: Args<'a>,
     pub(super) out: &'a mut Out,
-    /// The table of all commands.
+    /// The table of all commands of the Redis port.
     pub(super) all: &'a Table,
 }
 
@@ -136,7 +138,7 @@ impl<'a> Call<'a> {
         self.cache().one(command)
     }
 
-    /// The argument in the form that the cache keeps.
+    /// Returns a copy of the argument in the type that the cache stores.
     pub(super) fn owned(&self, place: usize) -> Bytes {
         Bytes::copy_from_slice(self.args.at(place))
     }
@@ -153,26 +155,26 @@ impl<'a> Call<'a> {
         float(self.args.at(place)).ok_or(NOT_A_FLOAT)
     }
 
-    /// Whether the argument is this word, in any letter case.
+    /// Whether the argument equals this word; letter case does not matter.
     pub(super) fn is(&self, place: usize, word: &str) -> bool {
         self.args.at(place).eq_ignore_ascii_case(word.as_bytes())
     }
 
-    /// Answers with a number from the cache.
+    /// Runs a command of the cache and writes its number as the answer.
     pub(super) fn answer_int(&mut self, command: &Command<'_>) -> Done {
         let value = self.do_in_cache(command)?.int()?;
         self.out.int(value);
         Ok(())
     }
 
-    /// Answers with a text from the cache, or with nothing.
+    /// Runs a command of the cache and writes its text, or null, as the answer.
     pub(super) fn answer_text(&mut self, command: &Command<'_>) -> Done {
         let text = self.do_in_cache(command)?.bytes()?;
         self.out.bulk_or_null(text);
         Ok(())
     }
 
-    /// Whether an answer may have this many bytes.
+    /// Refuses an answer that would have more than the allowed number of bytes.
     pub(super) fn fits(&self, bytes: usize) -> Done {
         if bytes <= ANSWER_MAX_BYTES {
             return Ok(());
@@ -181,12 +183,12 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Parses a score as Redis does: no space, and no words but `inf` and `infinity`.
+/// Parses a score as Redis does: without spaces, and without words except `inf` and `infinity`.
 pub(super) fn float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let word = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     let value: f64 = (plain || ["inf", "infinity"].contains(&word.as_str())).then(|| text.parse().ok())??;
-    // A number that is too large is no number for Redis either.
+    // As in Redis, a number that overflows is not a valid number.
     (!plain || value.is_finite()).then_some(value)
 }

@@ -47,7 +47,7 @@ pub(super) const SPECS: &[Spec] = &[
     }),
 ];
 
-/// Parses a bound. An empty text is 0, as for strtod(3), which Redis uses.
+/// Parses one end of a range of scores. An empty text means 0, because Redis uses strtod(3).
 fn bound(text: &[u8]) -> Result<Bound, Fault> {
     let score = |text: &[u8]| if text.is_empty() { Ok(0.0) } else { float(text).ok_or(BOUND) };
     match text.strip_prefix(b"(") {
@@ -98,7 +98,7 @@ fn zadd(call: &mut Call<'_>) -> Done {
     call.answer_int(&Command::ZAddWhen(key, when, members))
 }
 
-/// Runs ZADD with INCR, which is ZINCRBY.
+/// Runs ZADD with the option INCR, which does the same as ZINCRBY.
 fn increment(call: &mut Call<'_>, place: usize, conditions: bool) -> Done {
     if call.args.len() != place + 2 {
         return Err(Fault::Told("ERR INCR option supports a single increment-element pair"));
@@ -151,7 +151,7 @@ fn rank(call: &mut Call<'_>, reverse: bool) -> Done {
     Ok(())
 }
 
-/// The options that may follow a range.
+/// The options of ZRANGE and its variants that may follow the range.
 #[derive(Default)]
 struct Options {
     scores: bool,
@@ -218,7 +218,7 @@ fn scored(call: &mut Call<'_>, options: &Options, reverse: bool) -> Done {
     let (first, last) = (bound(call.args.at(2))?, bound(call.args.at(3))?);
     let (min, max) = if reverse { (last, first) } else { (first, last) };
     let (skip, take) = options.limit.unwrap_or((0, -1));
-    // As in Redis, a negative offset gives nothing, and a negative count means all.
+    // As in Redis, a negative offset of LIMIT selects no member, and a negative count selects all members.
     let take = if skip < 0 { 0 } else { usize::try_from(take).unwrap_or(usize::MAX) };
     let skip = usize::try_from(skip).unwrap_or(0);
     let found = call.do_in_cache(&Command::ZRangeByScore { key: call.key(), min, max, reverse, skip, take })?;
@@ -226,7 +226,7 @@ fn scored(call: &mut Call<'_>, options: &Options, reverse: bool) -> Done {
     Ok(())
 }
 
-/// Writes members, with their scores if they are wanted: flat in RESP2, in pairs in RESP3.
+/// Writes members as an answer, with their scores if the client wants scores: a flat list in RESP2, pairs in RESP3.
 fn write(call: &mut Call<'_>, found: &[(Bytes, f64)], scores: bool) {
     let out = &mut *call.out;
     out.array(found.len() * if scores && !out.resp3 { 2 } else { 1 });

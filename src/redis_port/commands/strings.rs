@@ -50,7 +50,7 @@ pub(super) const SPECS: &[Spec] = &[
     }),
 ];
 
-/// The value of a key. The value of one of nova's own keys is made now.
+/// Returns the value of a key. nova makes the value of one of its own keys when a client reads the key.
 fn value(call: &mut Call<'_>, name: &[u8]) -> Result<Option<Bytes>, Fault> {
     match Own::of(name) {
         Some(own) => Ok(own.value(call.port, call.client)?.map(Bytes::from)),
@@ -68,7 +68,7 @@ fn mget(call: &mut Call<'_>) -> Done {
     let (mut values, mut bytes) = (Vec::with_capacity(call.args.len()), 0);
     for name in call.args.from(1) {
         let text = match value(call, name) {
-            // A key of another type reads as absent.
+            // MGET answers null for a key of another type.
             Err(Fault::Cache(CacheError::WrongType)) => None,
             text => text?,
         };
@@ -91,7 +91,7 @@ fn strlen(call: &mut Call<'_>) -> Done {
     call.answer_int(&Command::StrLen(key))
 }
 
-/// Runs GETRANGE. Both ends are included, and negative ends count from the end.
+/// Runs GETRANGE. The range includes both ends, and negative ends count from the end of the text.
 fn range(call: &mut Call<'_>) -> Done {
     let (start, end) = (call.int(2)?, call.int(3)?);
     let text = value(call, call.args.at(1))?.unwrap_or_default();
@@ -104,17 +104,17 @@ fn range(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// A time to live in the arguments of SET or GETEX.
+/// A time to live among the arguments of SET or GETEX.
 #[derive(Clone, Copy)]
 struct Timed {
     seconds: bool,
-    /// Whether it is a point in time, and not a time span from now.
+    /// Whether the time is a point in time, and not a span that begins now.
     at: bool,
-    /// The index of its number.
+    /// The index of the argument that contains the number of the time to live.
     place: usize,
 }
 
-/// The time to live that begins at an index, if there is one.
+/// Returns the time to live that begins at an argument, if one begins there.
 fn timed(call: &Call<'_>, place: usize) -> Result<Option<Timed>, Fault> {
     let (seconds, at) = match () {
         () if call.is(place, "EX") => (true, false),
@@ -129,7 +129,7 @@ fn timed(call: &Call<'_>, place: usize) -> Result<Option<Timed>, Fault> {
     Ok(Some(Timed { seconds, at, place: place + 1 }))
 }
 
-/// The meaning of a time to live.
+/// Converts a time to live among the arguments to an expiry of the cache.
 fn expiry(call: &Call<'_>, timed: Timed) -> Result<Expiry, Fault> {
     let number = protocol::number(call.args.at(timed.place)).ok_or(NOT_AN_INTEGER)?;
     let millis = if timed.seconds { number.checked_mul(1_000) } else { Some(number) };
@@ -197,7 +197,7 @@ fn getex(call: &mut Call<'_>) -> Done {
     };
     match wanted {
         Ok(wanted) => call.answer_text(&Command::GetEx(key, wanted)),
-        // As in Redis, a wrong time is an error only if the key exists.
+        // As in Redis, GETEX with an invalid time fails only if the key exists.
         Err(fault) => match call.do_in_cache(&Command::Get(key))? {
             Reply::Nil => {
                 call.out.null();

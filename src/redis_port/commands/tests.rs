@@ -9,7 +9,7 @@ fn each_command_is_found_by_its_name_in_whatever_case() {
         assert_eq!(spec.name, spec.name.to_ascii_lowercase());
         let upper = spec.name.to_ascii_uppercase();
         assert_eq!(TABLE.find(upper.as_bytes()).map(|found| found.name), Some(spec.name));
-        // A command with keys has a place for them, and only reads answer for nova's own keys.
+        // A command with keys must have an argument for a key, and only commands that read may work on nova's own keys.
         assert!(spec.keys == Keys::None || spec.arity.unsigned_abs() >= 2, "{}", spec.name);
         assert!(!spec.own || spec.does == Does::Read, "{}", spec.name);
         assert!(spec.keys != Keys::None || spec.does == Does::Other, "{}", spec.name);

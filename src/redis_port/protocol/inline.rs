@@ -1,9 +1,9 @@
-//! Splits a line into words, quoted as in Redis's `sdssplitargs` (src/sds.c).
+//! Splits a line into words with the quotes of Redis's `sdssplitargs` (src/sds.c).
 
-/// Appends the words of `line` to `out`, and their positions to `places`. `None` if a quote has no end, or if something
-/// follows a quote without a space.
+/// Appends the words of `line` to `out`, and their positions to `places`. Returns `None` if a quote has no end, or if a
+/// closing quote is followed by something other than a space.
 pub(super) fn split(line: &[u8], out: &mut Vec<u8>, places: &mut Vec<(u32, u32)>) -> Option<()> {
-    // For Redis a line is a C string.
+    // Redis treats a line as a C string, so the line ends at its first NUL byte.
     let mut rest = line.split(|byte| *byte == 0).next().unwrap_or_default();
     loop {
         rest = rest.trim_ascii_start();
@@ -16,7 +16,7 @@ pub(super) fn split(line: &[u8], out: &mut Vec<u8>, places: &mut Vec<(u32, u32)>
     }
 }
 
-/// Appends one word. Returns the rest of the line.
+/// Appends one word of the line to `out`. Returns the rest of the line after the word.
 fn word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     while let Some((byte, after)) = rest.split_first() {
         match byte {
@@ -30,7 +30,7 @@ fn word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// After a closing quote there must be a space or nothing.
+/// A closing quote must be followed by a space or by the end of the line.
 fn ended(rest: &[u8]) -> Option<&[u8]> {
     rest.first().is_none_or(u8::is_ascii_whitespace).then_some(rest)
 }

@@ -12,7 +12,8 @@ fn encoded(args: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// All commands in a stream that comes in pieces of these lengths, and the defect at its end.
+/// Parses all commands of a stream that arrives in pieces of the given lengths. Returns the commands of the stream and
+/// the syntax error at its end.
 fn parsed(stream: &[u8], pieces: &[usize]) -> (Vec<Vec<Vec<u8>>>, Option<Malformed>) {
     let (mut parser, mut read, mut all, mut rest) = (Parser::default(), Vec::new(), Vec::new(), stream);
     let mut pieces = pieces.iter().copied().chain(std::iter::repeat(stream.len().max(1)));

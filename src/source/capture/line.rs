@@ -31,12 +31,12 @@ struct Line<'a> {
     key_b64: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     value_b64: Option<Cow<'a, str>>,
-    /// A flat list: name, value, name, value, …
+    /// The headers of the record as a flat list of names and values in turn.
     #[serde(borrow, default)]
     headers: Vec<Option<Cow<'a, str>>>,
 }
 
-/// Parses a line. `Err` says what is wrong with the line.
+/// Parses one line of a capture to a record. The `Err` of the result says what is wrong with the line.
 pub(in crate::source) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Record, String> {
     let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| told(bytes, &error))?;
     if line.offset < 0 || line.offset == i64::MAX {
@@ -89,7 +89,7 @@ fn told(bytes: &[u8], error: &serde_json::Error) -> String {
             return format!("{name}: expected {expected}");
         }
     }
-    // The caller counts lines and adds the line's number.
+    // serde parses one line at a time, so the line number in its message is always 1 and is removed.
     let words = error.to_string();
     let place = format!(" at line 1 column {}", error.column());
     match words.strip_suffix(&place) {

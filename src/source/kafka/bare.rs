@@ -1,4 +1,5 @@
-//! A plain consumer of librdkafka with its default settings, for comparison. It ignores the content of messages.
+//! A plain consumer of librdkafka with its default settings, as a baseline for comparison. The plain consumer ignores
+//! the content of messages.
 
 use std::time::Duration;
 
@@ -10,15 +11,15 @@ use crate::clock::monotonic_now;
 
 use super::settings::KafkaSettings;
 
-/// If a broker sends nothing for this long, there are no more messages.
+/// How long the broker sends no message until the consumer assumes that the topic has no more messages.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// The result of reading.
+/// What a plain consumer has read, and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
-    /// The time from the assignment to the last message.
+    /// The time from the assignment of the partitions to the last message.
     pub took: Duration,
-    /// The bytes of keys and values.
+    /// The total size of the keys and values in bytes.
     pub bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The consumer and the state of its partitions, which polling and upkeep use.
+//! The Kafka consumer and the state of its partitions, which polling and upkeep use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use super::status::KafkaStatus;
 use super::stops::Stops;
 use super::watch::Watch;
 
-/// How often the store's offsets are committed to the broker.
+/// How often the store's offsets are committed to the Kafka broker.
 pub(super) const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
-/// The reaction that an error needs.
+/// What nova must do after an error of the Kafka consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// Records of some partition cannot be read, so the partitions must be examined.
+    /// Records of some partition cannot be read, so nova must examine the partitions.
     Examine,
-    /// A position is outside of the log, so every partition must begin again at the store's offset.
+    /// The consumer's position is outside of the log, so every partition must begin again at the store's offset.
     Renew,
 }
 
@@ -45,21 +45,22 @@ pub struct KafkaSource {
     pub(super) trouble: Option<Trouble>,
     pub(super) renew_at: Instant,
     pub(super) note_at: Instant,
-    /// Positions, and the number of records that had been handed over when they were noted.
+    /// The positions of the consumer, and the number of records that had been handed over when the positions were
+    /// noted.
     pub(super) noted: Option<(u64, BTreeMap<TopicPartition, i64>)>,
     pub(super) commit_at: Instant,
-    /// Whether everything is paused because the store takes no more for now.
+    /// Whether all partitions are paused because the store takes no more records for now.
     pub(super) idle: bool,
     /// The partitions that ingest has paused.
     pub(super) paused: Vec<TopicPartition>,
-    /// When each error was last logged. librdkafka has few codes.
+    /// When each error was last logged: librdkafka has few error codes, so the list stays short.
     pub(super) complained: Vec<(RDKafkaErrorCode, Instant)>,
-    /// The last topic name, shared by records of the topic.
+    /// The topic name of the last record, which the following records of the topic share.
     pub(super) topic: Arc<str>,
 }
 
 impl KafkaSource {
-    /// Makes the source, which joins the group with the first poll that reaches a broker.
+    /// Makes the source, which joins the consumer group in the first poll that reaches a broker.
     pub fn new(
         settings: &KafkaSettings,
         topics: &[String],

@@ -1,5 +1,5 @@
-//! The callbacks of librdkafka: assigned partitions begin at the store's offsets, and revoked ones are drained and then
-//! fenced.
+//! The callbacks of librdkafka: assigned partitions begin at the store's offsets, and revoked partitions are drained
+//! and then fenced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,29 +21,30 @@ use super::group::{self, Owner};
 use super::identity::Identities;
 use super::status::{Assignment, KafkaStatus, figures};
 
-/// How long a revocation waits for the commit of records that were handed over.
+/// How long a revocation of partitions waits for the commit of records that were handed over.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Inner {
-    /// The assigned partitions, and whether their log is another one than the store knows.
+    /// The assigned partitions, and for each whether the store has read another log than the partition has now.
     assigned: BTreeMap<TopicPartition, bool>,
-    /// Partitions assigned since this was last read. Partitions that ingest holds must be paused again.
+    /// The partitions that were assigned since `fresh` was last read. A partition that ingest holds must be paused
+    /// again after its assignment.
     fresh: Vec<TopicPartition>,
     revoked: Vec<TopicPartition>,
     faults: Vec<Fault>,
-    /// The number of existing partitions of each topic, and the changes that were not reported yet.
+    /// The number of existing partitions of each topic, and the changes of these numbers that were not reported yet.
     counts: BTreeMap<Arc<str>, u32>,
     counted: Vec<PartitionCount>,
-    /// The number of assignments so far.
+    /// The number of assignments of partitions to this consumer so far.
     assignments: u64,
 }
 
-/// The callbacks of librdkafka and their state.
+/// The context of the Kafka consumer: the callbacks of librdkafka, and their state.
 pub(super) struct Context {
     topics: Vec<String>,
-    /// The store whose offsets are committed.
+    /// The store whose offsets this consumer commits.
     owner: Owner,
     progress: Arc<dyn Progress>,
     status: Arc<KafkaStatus>,
@@ -57,7 +58,8 @@ impl Context {
         Context { topics, owner, progress, status, identities, inner: Mutex::default() }
     }
 
-    /// The context of the next client: nothing is assigned yet, and changes that were not reported yet are kept.
+    /// Returns the context for the next client: no partition is assigned yet, and changes that were not reported are
+    /// kept.
     pub fn successor(&self) -> Context {
         let mut inner = self.inner.lock();
         let (faults, counted) = (std::mem::take(&mut inner.faults), std::mem::take(&mut inner.counted));
@@ -84,7 +86,7 @@ impl Context {
         std::mem::take(&mut self.inner.lock().fresh)
     }
 
-    /// The number of assignments so far, and the topics of which some partitions are not assigned.
+    /// Returns the number of assignments so far, and the topics of which some partitions are not assigned.
     pub fn lacking(&self) -> (u64, Vec<String>) {
         let inner = self.inner.lock();
         let assigned = |topic: &str| inner.assigned.keys().filter(|name| *name.topic == *topic).count();
@@ -104,38 +106,40 @@ impl Context {
         std::mem::take(&mut self.inner.lock().faults)
     }
 
-    /// The store's next offsets with the owner's mark, in the form for a commit. A partition that was never read is
-    /// left out.
+    /// Returns the store's next offsets with the owner's mark, in the form that a commit to Kafka needs. A partition
+    /// that the store never read is left out.
     pub fn offsets(&self, partitions: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for name in partitions {
             if let Some(next) = self.progress.next_offset(name) {
                 let mut entry = list.add_partition(&name.topic, name.partition);
                 entry.set_metadata(self.owner.mark());
-                // Only an invalid offset would be refused.
+                // librdkafka would refuse only an invalid offset.
                 let _ = entry.set_offset(Offset::Offset(next));
             }
         }
         list
     }
 
-    /// Where a partition continues. If possible it is one record before the store's next offset: if that record is the
-    /// committed one, the log is the same.
+    /// Returns the offset at which a partition continues. If possible, reading begins one record before the store's
+    /// next offset: if the record there is the record that the store has committed, the log is the one that the store
+    /// has read.
     fn start(&self, consumer: &BaseConsumer<Context>, name: &TopicPartition) -> Result<Offset, String> {
         let Some(next) = self.progress.next_offset(name) else { return Ok(Offset::Beginning) };
         let proof = self.progress.knows_last(name);
         match consumer.fetch_watermarks(&name.topic, name.partition, WATERMARKS_TIMEOUT) {
             Ok((low, high)) => judge(name, next, proof, low, high),
             Err(error) => {
-                // If there is no such offset, the broker refuses it, and everything is examined again.
+                // If the log does not have the requested offset, the broker refuses the request, and nova examines
+                // every partition again.
                 tracing::warn!(partition = %name, "the bounds of the log are not known: {error}");
                 Ok(Offset::Offset(if proof { next - 1 } else { next }))
             }
         }
     }
 
-    /// The topics that were deleted and made again since the last call. Their partitions that were read before are
-    /// held, whether they are assigned or not, because they have another log now.
+    /// Holds the partitions of topics that were deleted and made again since the last call, and returns the topics. A
+    /// partition that was read before is held even if it is not assigned, because it has a new log now.
     pub fn hold_made_again(&self) -> BTreeSet<Arc<str>> {
         let topics = self.identities.take_made_again();
         for topic in &topics {
@@ -143,7 +147,7 @@ impl Context {
             let partitions = inner.counts.get(topic).copied().unwrap_or(0) as i32;
             for partition in (0..partitions).map(|partition| TopicPartition::new(Arc::clone(topic), partition)) {
                 if let Some(next) = self.progress.next_offset(&partition).filter(|next| *next > 0) {
-                    // A log begins at 0.
+                    // The log of a topic that was made again begins at offset 0.
                     let way_out = way_out(&partition, 0);
                     let reason = format!(
                         "log-recreated: the topic of {partition} was deleted and made again while it was read, the store had \
@@ -156,7 +160,7 @@ impl Context {
         topics
     }
 
-    /// Notes that a person decided where the partition continues.
+    /// Notes that a person has decided where the partition continues.
     pub fn accept(&self, name: &TopicPartition) {
         if let Some(faulty) = self.inner.lock().assigned.get_mut(name) {
             *faulty = false;
@@ -195,8 +199,8 @@ impl Context {
         Ok(())
     }
 
-    /// Counts the partitions of every topic. If the broker does not answer, an assigned partition proves the partitions
-    /// with lower numbers.
+    /// Counts the partitions of every topic. If the broker does not answer, an assigned partition proves that the
+    /// partitions with lower numbers exist.
     fn count(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
         if let Err(error) = self.count_again(consumer) {
             tracing::debug!("the partitions could not be counted: {error}");
@@ -208,7 +212,7 @@ impl Context {
         }
     }
 
-    /// Counts the partitions between assignments.
+    /// Counts the partitions of every topic between two assignments.
     pub fn count_again(&self, consumer: &BaseConsumer<Context>) -> Result<(), KafkaError> {
         group::partitions(consumer, &self.topics)?.into_iter().for_each(|count| self.counted(count));
         Ok(())
@@ -226,7 +230,7 @@ impl Context {
         if !self.progress.drain(DRAIN_TIMEOUT) {
             tracing::warn!("partitions were revoked before everything read of them was committed");
         }
-        // A lost partition already belongs to another member, so nothing is committed after a loss.
+        // A lost partition already belongs to another member of the group, so nothing is committed after a loss.
         if !consumer.assignment_lost() {
             let offsets = self.offsets(&names);
             if offsets.count() > 0
@@ -253,7 +257,8 @@ fn way_out(name: &TopicPartition, low: i64) -> String {
     )
 }
 
-/// Compares the bounds of a log with the store's next offset. `proof` says whether the record before it is known.
+/// Compares the bounds of a log with the store's next offset. `proof` says whether nova knows the record before the
+/// store's next offset.
 fn judge(name: &TopicPartition, next: i64, proof: bool, low: i64, high: i64) -> Result<Offset, String> {
     let way_out = way_out(name, low);
     if high < next {
@@ -279,11 +284,12 @@ fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if matches!(level, RDKafkaLogLevel::Debug) {
-            // These lines are the only reason for this debug level.
+            // nova sets the debug level of librdkafka only to see the lines about changed topic ids.
             return self.identities.heard(message);
         }
         match level {
-            // For librdkafka an unreachable broker is an error every second. The source reports it less often.
+            // librdkafka logs an error every second while a broker is unreachable. The source reports the unreachable
+            // broker less often.
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!(facility, "librdkafka: {message}");
             }
@@ -300,7 +306,7 @@ impl ClientContext for Context {
         let existing = self.inner.lock().counts.values().map(|count| *count as usize).sum();
         let seen = assigned.iter().filter_map(|name| {
             let partition = statistics.topics.get(&*name.topic)?.partitions.get(&name.partition)?;
-            // After the last stable offset there are records of open transactions, which no consumer gets yet.
+            // The records after the last stable offset belong to open transactions, so no consumer gets them yet.
             let high = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
             Some((name.clone(), (partition.lo_offset, high), self.progress.next_offset(name)))
         });

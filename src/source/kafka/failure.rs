@@ -1,4 +1,4 @@
-//! The errors of librdkafka in the words of the source.
+//! The errors of librdkafka in the words of nova's source.
 
 use rdkafka::error::KafkaError;
 

@@ -1,5 +1,5 @@
-//! The owner of a consumer group. Every commit of offsets has the mark of its store, so that a second node with another
-//! store is refused before it takes half of the records.
+//! Finds out which store owns a consumer group. Every commit of offsets carries the id of the store, so that a second
+//! node with another store is refused before it takes half of the records.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,22 +11,23 @@ use rdkafka::error::KafkaError;
 
 use crate::source::PartitionCount;
 
-/// The limit for one request. A source that waits for its first broker can be stopped between requests.
+/// The longest wait for the answer to one request to Kafka. The wait for an answer of Kafka is short, because a source
+/// that waits for its first broker can be stopped only between requests.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// The text before the store's id in the metadata of a commit.
 const MARK: &str = "nova ";
 
-/// A store, named by the id that was made with it.
+/// A store, identified by the id that was drawn when the store was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner(pub u64);
 
 impl Owner {
-    /// The metadata of the store's commits.
+    /// Returns the metadata for commits of this store.
     pub(super) fn mark(self) -> String {
         format!("{MARK}{self}")
     }
 
-    /// The store in the metadata. `None` if nova did not write the metadata.
+    /// Returns the store that the metadata of a commit names. Returns `None` if nova did not write the metadata.
     fn of(metadata: &str) -> Option<Owner> {
         u64::from_str_radix(metadata.strip_prefix(MARK)?, 16).ok().map(Owner)
     }
@@ -38,8 +39,9 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The number of partitions of each of these topics. Missing topics are left out. One request covers all topics of the
-/// cluster: if asked for a missing topic, librdkafka waits until the timeout, and nothing is polled in this time.
+/// Returns the number of partitions of each given topic. Missing topics are left out of the result. One request covers
+/// all topics of the cluster, because librdkafka answers a request for a missing topic only after the timeout, and
+/// nothing is polled in the meantime.
 pub(super) fn partitions<C: ConsumerContext>(
     consumer: &impl Consumer<C>,
     topics: &[String],
@@ -51,7 +53,7 @@ pub(super) fn partitions<C: ConsumerContext>(
     Ok(counts.map(|(topic, partitions)| PartitionCount { topic: topic.into(), partitions }).collect())
 }
 
-/// The stores whose offsets for these topics are in the consumer's group.
+/// Returns the stores whose offsets for the given topics are committed in the consumer group.
 pub(super) fn owners<C: ConsumerContext>(
     consumer: &impl Consumer<C>,
     topics: &[String],
@@ -67,7 +69,7 @@ pub(super) fn owners<C: ConsumerContext>(
     Ok(committed.elements().iter().filter_map(|entry| Owner::of(entry.metadata())).collect())
 }
 
-/// Whether the group has no other member.
+/// Whether the consumer group has at most one member.
 pub(super) fn alone<C: ConsumerContext>(consumer: &impl Consumer<C>, group: &str) -> Result<bool, KafkaError> {
     let told = consumer.fetch_group_list(Some(group), TIMEOUT)?;
     Ok(told.groups().iter().all(|group| group.members().len() <= 1))

@@ -1,15 +1,16 @@
-//! Detects topics that were made again. Kafka gives every topic an id (KIP-516), and a topic that is deleted and made
-//! again has another id. librdkafka does not give the ids to callers. It only logs when a name has another id, and
-//! continues at the old offset of the new log. The line comes before it fetches anything of the new log.
+//! Detects topics that were deleted and made again. Kafka gives every topic an id (KIP-516), and a topic that is
+//! deleted and made again has a new id. librdkafka only logs that the id of a topic has changed, and continues at the
+//! old offset of the new log. librdkafka writes this log line before it fetches anything of the new log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The debug context of librdkafka whose log has these lines.
+/// The debug context of librdkafka in which the changes of topic ids are logged.
 pub(super) const DEBUG: &str = "metadata";
-/// The id that means none, from a broker before 2.8, or for a topic that was not looked at yet.
+/// The id that librdkafka logs for a topic without a known id: the broker is older than 2.8, or the topic was not
+/// looked at yet.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 #[derive(Debug, Default)]
@@ -18,14 +19,14 @@ struct Inner {
     made_again: BTreeSet<Arc<str>>,
 }
 
-/// The ids of the known topics. The identities outlive the client.
+/// The ids of the known topics. The ids are kept when the Kafka client is replaced.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     inner: Mutex<Inner>,
 }
 
 impl Identities {
-    /// Reads a line of librdkafka's log.
+    /// Reads a line of librdkafka's log, and notes the topic if its id has changed.
     pub fn heard(&self, line: &str) {
         let Some((topic, id)) = change(line) else { return };
         let mut inner = self.inner.lock();
@@ -37,13 +38,14 @@ impl Identities {
         }
     }
 
-    /// The topics that were made again since the last call.
+    /// Returns the topics that were made again since the last call.
     pub fn take_made_again(&self) -> BTreeSet<Arc<str>> {
         std::mem::take(&mut self.inner.lock().made_again)
     }
 }
 
-/// Parses `[thrd:main]: Topic NAME changed id from OLD to NEW`. Returns the topic and its new id.
+/// Parses `[thrd:main]: Topic NAME changed id from OLD to NEW`. Returns the topic of the log line and the topic's new
+/// id.
 fn change(line: &str) -> Option<(&str, &str)> {
     let (topic, ids) = line.split_once(" changed id from ")?;
     let (_, topic) = topic.rsplit_once("Topic ")?;
@@ -68,7 +70,7 @@ mod tests {
         let gone = "[thrd:main]: Topic cdc.posts changed id from kCYiPzqbRSaqtHOmCFMV0Q to AAAAAAAAAAAAAAAAAAAAAA";
         assert_eq!(heard(&[first, first]), Vec::<String>::new());
         assert_eq!(heard(&[first, again]), ["cdc.posts"]);
-        // Between two of these log lines the client has forgotten the topic.
+        // librdkafka has forgotten the topic between the log lines `first` and `again`.
         assert_eq!(heard(&[first, gone, again, again]), ["cdc.posts"]);
         assert_eq!(heard(&["Topic a Leader 1 Epoch 0", " changed id from  to ", ""]), Vec::<String>::new());
     }

@@ -1,8 +1,9 @@
-//! Joins the group, and joins it again if the broker assigned too few partitions.
+//! Joins the consumer group, and joins it again if the broker assigned too few partitions.
 //!
 //! A static member that comes back (after a kill, or after an outage of the broker) gets its former partitions at once,
-//! without new topics and partitions (KIP-345). Only the group's leader learns of later ones. So the partitions are
-//! counted at intervals, and joining with another subscription makes the broker assign again.
+//! but no topics and partitions that are new since then (KIP-345). Kafka tells only the leader of the group about new
+//! partitions. nova counts the partitions at intervals, and joins with another subscription to make the broker assign
+//! all partitions again.
 
 use std::time::{Duration, Instant};
 
@@ -17,35 +18,37 @@ use super::failure::failed;
 use super::group;
 use super::settings::KafkaSettings;
 
-/// How often the partitions are counted.
+/// How often nova counts the partitions of the topics.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
-/// How long partitions may be missing before the group is joined again. A rebalance takes moments.
+/// How long assigned partitions may be missing before nova joins the group again. A normal rebalance takes less time
+/// than the allowed lack of partitions.
 const LACK_MAX: Duration = Duration::from_secs(3);
 const REJOIN_EVERY: Duration = Duration::from_secs(30);
-/// A request that a broker did not answer in time is repeated after this time.
+/// How long nova waits before it repeats a request that a broker did not answer in time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Outside,
-    /// The subscription has every topic. The time is since when partitions are missing.
+    /// The member subscribes to every topic. `lacking_since` is the time since which partitions are missing.
     Member {
         lacking_since: Option<Instant>,
     },
-    /// The subscription lacks the topics with missing partitions, until the number of assignments exceeds this.
+    /// The subscription leaves out the topics with missing partitions, until there have been more assignments than
+    /// `assignments`.
     Narrowed {
         assignments: u64,
     },
 }
 
-/// The membership in the group.
+/// The membership in the Kafka consumer group.
 pub(super) struct Membership {
     settings: KafkaSettings,
     topics: Vec<String>,
     state: State,
     count_at: Instant,
     rejoin_at: Instant,
-    /// The number of assignments at the last check.
+    /// The number of assignments when the partitions were last checked.
     assignments: u64,
 }
 
@@ -62,7 +65,8 @@ impl Membership {
         }
     }
 
-    /// Takes the steps that are due. `Ok(Err(…))` is an error of the client, and the step is repeated.
+    /// Takes the steps of the membership that are due. The result `Ok(Err(…))` is an error of the Kafka client, after
+    /// which the next call repeats the step.
     pub fn keep(
         &mut self,
         consumer: &BaseConsumer<Context>,
@@ -80,7 +84,7 @@ impl Membership {
         }
         let (assignments, lacking) = consumer.context().lacking();
         if assignments != self.assignments {
-            // The partitions were also counted at the assignment, unless the broker was too busy to answer.
+            // The callback of the assignment also counts the partitions, unless the broker was too busy to answer.
             (self.assignments, self.count_at) = (assignments, self.count_at.min(now + RETRY_AFTER));
         }
         match self.state {
@@ -107,8 +111,8 @@ impl Membership {
         Ok(Ok(()))
     }
 
-    /// Joins the group. It refuses if another store commits to the group and this one never did, because as a member it
-    /// would take a part of the records.
+    /// Joins the consumer group. The call refuses to join if only another store has committed to the group, because as
+    /// a member nova would take a part of the other store's records.
     fn join(&mut self, consumer: &BaseConsumer<Context>) -> Result<Result<(), KafkaError>, SourceError> {
         let KafkaSettings { group_id: group, owner, take_over, .. } = &self.settings;
         let owners = match group::owners(consumer, &self.topics) {

@@ -1,4 +1,4 @@
-//! Polling: messages of the consumer become records, and the store's offsets are committed to the broker.
+//! Polls the consumer, turns its messages into records, and commits the store's offsets to the broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use super::consumer::{COMMIT_EVERY, KafkaSource, Trouble};
 use super::failure::failed;
 use super::stops;
 
-/// The shortest interval of log lines for the same error of the client.
+/// The shortest interval between two log lines for one error of the client.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
 impl KafkaSource {
-    /// Takes one message, or another report of the client.
+    /// Takes one message or one error from the client.
     fn take(&mut self, wait: Duration, out: &mut Vec<Record>) -> Result<Option<usize>, SourceError> {
-        // The message borrows the consumer, but the record made from it does not.
+        // The message borrows the consumer, but the record that is made from the message does not.
         let taken = match self.consumer.poll(wait) {
             None => None,
             Some(Err(error)) => Some(Err(error)),
@@ -91,10 +91,10 @@ impl KafkaSource {
         }
     }
 
-    /// Pauses and drops what an assignment or a revocation changed: polled records of partitions that no longer belong
-    /// to this node may be given to another member.
+    /// Pauses newly assigned partitions that are held, and drops polled records of revoked partitions, because another
+    /// member may get the dropped records.
     fn fence(&mut self, from: usize, out: &mut Vec<Record>) {
-        // An assignment begins without pauses, so partitions that ingest holds must be paused again.
+        // A newly assigned partition is not paused, so partitions that ingest holds must be paused again.
         let fresh = self.consumer.context().take_fresh();
         let stands = |name: &TopicPartition| self.paused.contains(name) || self.stops.all().contains_key(name);
         let held: Vec<_> = fresh.into_iter().filter(|name| self.idle || stands(name)).collect();
@@ -149,7 +149,7 @@ impl Source for KafkaSource {
             self.consumer.pause(&KafkaSource::list(&assigned)).map_err(failed)?;
             self.idle = true;
         }
-        // The consumer is polled even now, because otherwise the group would reassign its partitions.
+        // The consumer is polled even while it is paused, because otherwise the group would reassign its partitions.
         let mut none = Vec::new();
         self.take(Duration::ZERO, &mut none)?;
         for record in none {
@@ -167,7 +167,7 @@ impl Source for KafkaSource {
             self.paused.push(partition.clone());
         }
         let list = KafkaSource::list(std::slice::from_ref(partition));
-        // If the partition is no longer assigned, no records of it come anyway.
+        // An error is ignored, because a partition that is no longer assigned delivers no records.
         let _ = self.consumer.pause(&list);
         Ok(())
     }
@@ -186,7 +186,7 @@ impl Source for KafkaSource {
     }
 }
 
-/// Makes a record of a message. `topic` is the last topic name, which adjacent records share.
+/// Makes a record from a Kafka message. `topic` is the topic name of the last record, which adjacent records share.
 fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>) -> Record {
     if **topic != *message.topic() {
         *topic = message.topic().into();

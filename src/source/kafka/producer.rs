@@ -1,4 +1,4 @@
-//! Writes client events to Kafka: all in-sync replicas acknowledge them, or they are not accepted.
+//! Writes client events to Kafka: nova accepts an event only after all in-sync replicas have acknowledged it.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use crate::event::Id;
 
 use super::settings::KafkaSettings;
 
-/// The most messages and kilobytes that may wait for their acknowledgement.
+/// The most messages and kilobytes that may wait for their acknowledgement by Kafka.
 const QUEUE_MAX_MESSAGES: u32 = 100_000;
 const QUEUE_MAX_KBYTES: u32 = 64 << 10;
-/// How long a message may wait. The time is shorter than a client waits for its answer.
+/// How long a message may wait for its acknowledgement by Kafka. A message waits at most for a shorter time than a
+/// client waits for its HTTP answer.
 const DELIVERY_TIMEOUT_MS: u32 = 4_000;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why events were not accepted. Events that were written before the failure are recognised by their ids when they come
-/// again.
+/// Why events were not written to Kafka. If a client sends the events again after a failure, nova recognises the
+/// already written events by their ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     #[error("the producer's queue is full")]
@@ -37,7 +38,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Makes a producer. No broker needs to be reachable yet.
+    /// Makes a producer for the topic. Making a producer succeeds even if no broker is reachable yet.
     pub fn new(settings: &KafkaSettings, topic: &str) -> Result<Producer, KafkaError> {
         let mut config = settings.client();
         config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "2");
@@ -47,7 +48,7 @@ impl Producer {
         Ok(Producer { inner: config.create()?, topic: topic.to_owned() })
     }
 
-    /// Writes events that arrived at `timestamp_ms`. Events of one user stay in order.
+    /// Writes events to Kafka that arrived at `timestamp_ms`. Events of one user stay in order.
     pub async fn append(&self, events: Vec<(Id, Bytes)>, timestamp_ms: i64) -> Result<(), ProduceError> {
         let mut acknowledgements = Vec::with_capacity(events.len());
         for (user, value) in &events {
@@ -64,12 +65,12 @@ impl Producer {
         Ok(())
     }
 
-    /// The number of events that were sent and not yet acknowledged.
+    /// The number of events that were sent and that Kafka has not yet acknowledged.
     pub fn waiting(&self) -> usize {
         usize::try_from(self.inner.in_flight_count()).unwrap_or(0)
     }
 
-    /// Waits until the sent events are acknowledged.
+    /// Waits until Kafka has acknowledged the sent events.
     pub fn flush(&self) {
         if let Err(error) = self.inner.flush(FLUSH_TIMEOUT) {
             tracing::warn!("Kafka: messages were not acknowledged before the end: {error}");

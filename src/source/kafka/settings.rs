@@ -7,21 +7,21 @@ use rdkafka::producer::BaseProducer;
 use super::group::Owner;
 use super::identity;
 
-/// The most kilobytes of messages that librdkafka fetches ahead.
+/// The largest amount of messages that librdkafka fetches ahead, in kilobytes.
 const FETCH_AHEAD_MAX_KBYTES: u32 = 32 << 10;
 
-/// The brokers, the credentials and the security of connections.
+/// The Kafka brokers, the consumer group, and the security of the connections.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KafkaSettings {
-    /// The brokers as `host:port`, separated by commas.
+    /// The addresses of the brokers as `host:port`, separated by commas.
     pub brokers: String,
     pub group_id: String,
-    /// The id for static membership: a restart takes its partitions back at once, and a copy of the store elsewhere is
-    /// fenced.
+    /// The id for static membership (`group.instance.id`): after a restart nova gets its partitions back at once, and a
+    /// copy of the store elsewhere is fenced.
     pub instance_id: Option<String>,
-    /// The store that commits to the group.
+    /// The store that commits its offsets to the group.
     pub owner: Owner,
-    /// Whether nova takes over a group to which another store committed.
+    /// Whether nova takes over a consumer group to which another store has committed.
     pub take_over: bool,
     /// The settings of SASL and TLS, in librdkafka's names and values.
     pub security: Vec<(&'static str, String)>,
@@ -35,12 +35,12 @@ impl std::fmt::Debug for KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// Whether librdkafka accepts the settings. No broker is asked.
+    /// Checks whether librdkafka accepts the settings. The check makes no connection to a broker.
     pub fn check(&self) -> Result<(), KafkaError> {
         self.client().create::<BaseProducer>().map(drop)
     }
 
-    /// The settings that consumer, producer and admin client share.
+    /// Returns the settings that the Kafka consumer, producer and admin client share.
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", "nova");
@@ -58,13 +58,14 @@ impl KafkaSettings {
         if let Some(instance_id) = &self.instance_id {
             config.set("group.instance.id", instance_id);
         }
-        // nova always decides where reading continues, because a silent jump would lose records.
+        // nova itself decides where reading continues, because a silent jump of librdkafka to another offset would lose
+        // records.
         config.set("auto.offset.reset", "error").set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false").set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", "30000").set("statistics.interval.ms", "1000");
         config.set("queued.max.messages.kbytes", FETCH_AHEAD_MAX_KBYTES.to_string());
-        // Damage on the network or on the broker's disk must be an error. librdkafka checks for it only with this
-        // setting.
+        // Damage on the network or on the broker's disk must be an error, and librdkafka checks for damage only with
+        // `check.crcs`.
         config.set("check.crcs", "true");
         config.set("debug", identity::DEBUG).set_log_level(RDKafkaLogLevel::Debug);
         config

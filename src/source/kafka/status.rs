@@ -1,4 +1,4 @@
-//! The state of the brokers, for readiness and metrics.
+//! The state of the Kafka brokers, for readiness and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -11,84 +11,89 @@ use crate::event::TopicPartition;
 
 use super::stops::Stop;
 
-/// The most brokers with figures of their own. In a larger cluster they are those with the smallest ids.
+/// The largest number of brokers for which nova reports figures. In a larger cluster nova reports the brokers with the
+/// smallest ids.
 pub const BROKERS_MAX: usize = 32;
 
-/// The state of an assigned partition's log.
+/// The state of the log of an assigned partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
-    /// The first offset, and the one after the last readable record (records of an open transaction are not readable).
-    /// −1 or less if it is unknown.
+    /// The first offset of the log (`low`), and the offset after the last readable record (`high`; records of an open
+    /// transaction are not readable). A value of −1 or less means that the offset is unknown.
     pub low: i64,
     pub high: i64,
-    /// Up to this offset no record is unread. After the last record there may be offsets that no consumer gets (the
-    /// marker at the end of a transaction, the records of an aborted one). −1 if it is unknown.
+    /// All records of the partition before `read_to` have been read. The last record may be followed by offsets that no
+    /// consumer gets (the marker at the end of a transaction, the records of an aborted transaction). The value −1
+    /// means that the offset is unknown.
     pub read_to: i64,
-    /// The last time at which everything had been read, epoch milliseconds. Unread records came after it.
+    /// The last time at which every record of the log had been read, in epoch milliseconds. All unread records of the
+    /// partition arrived after `caught_up_ms`.
     pub caught_up_ms: Option<i64>,
-    /// When this process first saw the partition, epoch milliseconds.
+    /// When this process first saw the partition, in epoch milliseconds.
     pub seen_ms: i64,
 }
 
 impl Watermarks {
-    /// The number of unread records, and the possible age of the oldest of them, milliseconds. `next` is the next
-    /// offset to read. `arrival_ms` is the arrival of the record before it, or 0 if there is none.
+    /// Returns the number of unread records, and the largest possible age of the oldest unread record in milliseconds.
+    /// `next` is the next offset to read. `arrival_ms` is the arrival of the record before `next`, or 0 if there is no
+    /// such record.
     pub fn lag(&self, next: i64, arrival_ms: i64, now_ms: i64) -> (i64, i64) {
         let behind = (self.high - next.max(self.read_to)).max(0);
-        // The age of the first record of a log is unknown before it is read.
+        // The age of a log's first record is unknown before the record is read.
         let read_ms = if arrival_ms > 0 { arrival_ms } else { self.seen_ms };
         let since_ms = self.caught_up_ms.map_or(read_ms, |caught_up_ms| caught_up_ms.max(arrival_ms));
         (behind, if behind > 0 { (now_ms - since_ms).max(0) } else { 0 })
     }
 
-    /// The number of records between the next one that retention deletes and the next one to read. At 0 the next
-    /// records are lost.
+    /// Returns the number of records between the record that retention deletes next and the next record to read. If the
+    /// headroom is 0, retention deletes records that were not read.
     pub fn headroom(&self, next: i64) -> i64 {
         next.max(self.read_to) - self.low.max(0)
     }
 }
 
-/// How many of the existing partitions this node reads.
+/// How many of the existing partitions of the topics this node reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     pub assigned: usize,
-    /// The number of partitions of the topics, or 0 before they were counted.
+    /// The number of existing partitions of the topics, or 0 before the first count.
     pub existing: usize,
 }
 
-/// The figures of one broker.
+/// The figures of one Kafka broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BrokerFigures {
     pub up: bool,
-    /// The round-trip times of requests within the last interval, seconds.
+    /// The percentiles of the round-trip time of requests within the last interval, in seconds.
     pub rtt_p50_seconds: f64,
     pub rtt_p99_seconds: f64,
-    /// The longest throttling of an answer by the broker within the last interval, seconds.
+    /// The longest time in seconds for which the broker throttled an answer within the last interval.
     pub throttle_seconds: f64,
-    /// The number of requests that failed or timed out.
+    /// The number of requests to the broker that failed or timed out.
     pub errors: u64,
     pub disconnects: u64,
 }
 
-/// The exported part of the consumer's statistics.
+/// The part of the consumer's statistics that nova exports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// Whether any broker is connected.
+    /// Whether at least one broker is connected.
     pub up: bool,
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub received_messages: u64,
     pub rebalances: u64,
-    /// The bytes that were fetched ahead of ingest.
+    /// The number of bytes that librdkafka has fetched ahead of ingest.
     pub ahead_bytes: u64,
-    /// The figures by broker id.
+    /// The figures of each broker, by the broker's id.
     pub brokers: BTreeMap<i32, BrokerFigures>,
 }
 
-/// The states of a broker in which librdkafka sends requests to it (`rd_kafka_broker_state_names`).
+/// The states of a broker in which librdkafka sends requests to the broker (`rd_kafka_broker_state_names`).
 const CONNECTED: [&str; 3] = ["UP", "UPDATE", "REAUTH"];
-/// The number of reports, one a second, during which a connected broker may be reconnecting. A broker closes
-/// connections that were idle for ten minutes, and a busy machine loses some.
+/// The number of statistics reports (one a second) for which a broker without a connection still counts as connected,
+/// because it may be reconnecting. A broker closes connections that were idle for ten minutes, and connections break on
+/// a busy machine.
 const RECONNECT_LOOKS_MAX: u32 = 5;
 
 /// Reads the exported figures from librdkafka's statistics.
@@ -133,7 +138,8 @@ struct Told {
     stalled: BTreeMap<TopicPartition, String>,
     assignment: Assignment,
     figures: Figures,
-    /// The number of reports until a broker counts as gone. The number is 0 before a broker was ever connected.
+    /// The number of statistics reports that are left until the broker counts as gone. `up_looks` is 0 before any
+    /// broker was connected.
     up_looks: u32,
 }
 
@@ -141,11 +147,11 @@ struct Told {
 #[derive(Debug, Default)]
 pub struct KafkaStatus {
     told: Mutex<Told>,
-    /// The number of commits of the store's offsets to the broker.
+    /// The number of times that the store's offsets were committed to the broker.
     pub commits: AtomicU64,
 }
 
-/// A partition, the bounds of its log, and the store's next offset.
+/// A partition, the first and last offset of its log, and the store's next offset.
 type Seen = (TopicPartition, (i64, i64), Option<i64>);
 
 impl KafkaStatus {
@@ -167,7 +173,7 @@ impl KafkaStatus {
         (told.assignment, told.figures) = (assignment, figures);
     }
 
-    /// Sets the offsets up to which no record is unread, for the partitions where they are known.
+    /// Sets the offset before which all records have been read, for each partition where this offset is known.
     pub(super) fn set_read_to(&self, read_to: BTreeMap<TopicPartition, i64>) {
         let mut told = self.told.lock();
         for (name, marks) in &mut told.watermarks {
@@ -184,17 +190,17 @@ impl KafkaStatus {
         self.told.lock().stalled = stalled;
     }
 
-    /// The partitions that an error of the consumer stopped.
+    /// Returns the partitions that an error of the consumer stopped.
     pub fn stopped(&self) -> BTreeMap<TopicPartition, Stop> {
         self.told.lock().stopped.clone()
     }
 
-    /// The partitions that have unread records and deliver none, with a description for a person.
+    /// Returns the partitions that have unread records and deliver none, each with a description for a person.
     pub fn stalled(&self) -> BTreeMap<TopicPartition, String> {
         self.told.lock().stalled.clone()
     }
 
-    /// The state of every assigned partition's log.
+    /// Returns the state of the log of every assigned partition.
     pub fn watermarks(&self) -> BTreeMap<TopicPartition, Watermarks> {
         self.told.lock().watermarks.clone()
     }
@@ -207,12 +213,12 @@ impl KafkaStatus {
         self.told.lock().figures.clone()
     }
 
-    /// The number of partitions that this node reads.
+    /// Returns the number of partitions that this node reads.
     pub fn assigned(&self) -> usize {
         self.assignment().assigned
     }
 
-    /// Whether a broker is connected, or was a moment ago.
+    /// Whether a Kafka broker is connected, or was connected a few seconds ago.
     pub fn up(&self) -> bool {
         self.told.lock().up_looks > 0
     }
@@ -245,19 +251,20 @@ mod tests {
             status.told(seen, Assignment::default(), Figures::default(), now_ms);
             status.watermarks()[&name]
         };
-        // The partition never caught up, so the lag is as old as the last record that was read.
+        // The partition never caught up, so the age of its lag is the age of the last record that was read.
         assert_eq!(tell(10, Some(4), 100_000).lag(4, 70_000, 100_000), (6, 30_000));
         assert_eq!(tell(10, Some(10), 101_000).lag(10, 90_000, 101_500), (0, 0));
-        // After an hour of silence one record comes. It is new, whatever the age of the previous record is.
+        // One record arrives after an hour of silence. The lag begins at the arrival of the new record, and not at the
+        // arrival of the record before it.
         tell(10, Some(10), 3_701_000);
         assert_eq!(tell(11, Some(10), 3_702_000).lag(10, 90_000, 3_702_000), (1, 1_000));
-        // The bounds are unknown so far.
+        // The bounds of the log are still unknown.
         let none = Watermarks { low: -1001, high: -1001, read_to: -1, caught_up_ms: None, seen_ms: 0 };
         assert_eq!((none.lag(5, 0, 9), none.headroom(5)), ((0, 0), 5));
     }
 
-    /// At the first start with existing topics nothing was read. This must not count as a lag of half a century, for
-    /// which feeds are refused.
+    /// At the first start with existing topics, no record has been read. An unread log must not count as a lag of half
+    /// a century, because nova refuses to serve feeds at a large lag.
     #[test]
     fn a_log_of_which_nothing_was_read_is_as_old_as_it_is_known() {
         let status = KafkaStatus::default();
@@ -285,7 +292,7 @@ mod tests {
         tell(11, Some(10), 300_000);
         tell(13, Some(10), 301_000);
         assert_eq!(lag(10, 301_500), (2, 1_500), "what is unread came after the last look");
-        // After a seek it is no longer known.
+        // After a seek, the offset before which everything was read is no longer known.
         status.set_read_to(BTreeMap::new());
         assert_eq!(lag(4, 301_500).0, 9);
     }

@@ -1,8 +1,9 @@
-//! Partitions that an error of the consumer stopped.
+//! Stops partitions whose records the consumer cannot read.
 //!
-//! librdkafka's errors name no partition, and after some errors it continues after the batch that it could not read. So
-//! after an error each partition is examined with a separate client. A partition whose next record cannot be read stops
-//! there, reports the reason, and is tried again until the record can be read, or a person decides where to continue.
+//! librdkafka's errors name no partition, and after some errors librdkafka skips the batch that it could not read. nova
+//! examines each partition with a separate client after an error that names no partition. A partition whose next record
+//! cannot be read stops at that record and reports the reason. nova tries the record again until it can be read, or
+//! until a person decides where to continue.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,12 +17,12 @@ use crate::event::TopicPartition;
 
 use super::settings::KafkaSettings;
 
-/// How long an examination may take: a fetch, and often new connections of the client.
+/// How long the examination of a partition may take: it makes a fetch, and often new connections.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often one of the stopped partitions is examined again.
+/// How often nova examines one of the stopped partitions again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a partition has stopped, and where.
+/// Why a partition has stopped, and at which offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
     pub offset: i64,
@@ -34,7 +35,7 @@ impl Stop {
         format!("{:?}", self.cause)
     }
 
-    /// The way out, and whether continuing after the offset is one.
+    /// Returns the remedy for the cause, and whether it helps to continue after the offset.
     fn way_out(&self) -> (&'static str, bool) {
         match self.cause {
             Code::BadMessage | Code::InvalidMessage | Code::BadCompression | Code::NotImplemented => {
@@ -48,7 +49,7 @@ impl Stop {
         }
     }
 
-    /// The reason in words for a person.
+    /// Returns the reason for the stop in words for a person.
     pub fn reason(&self, name: &TopicPartition) -> String {
         let Stop { offset, cause } = self;
         let ((way_out, behind), topic, partition) = (self.way_out(), &name.topic, name.partition);
@@ -64,8 +65,8 @@ impl Stop {
     }
 }
 
-/// Whether an error may be about the records of a partition. Other errors are about the group or a connection, and
-/// librdkafka recovers from them.
+/// Whether an error of librdkafka may be about the records of a partition. All other errors are about the group or a
+/// connection, and librdkafka recovers from them.
 pub(super) fn may_stop(code: Code) -> bool {
     let others = [
         Code::AllBrokersDown,
@@ -96,11 +97,12 @@ pub(super) fn may_stop(code: Code) -> bool {
     !others.contains(&code)
 }
 
-/// The stopped partitions.
+/// The partitions that nova has stopped.
 pub(super) struct Stops {
     settings: KafkaSettings,
     stopped: BTreeMap<TopicPartition, Stop>,
-    /// The client for examinations. It exists while a partition is stopped.
+    /// The client with which stopped partitions are examined. The examining client exists only while a partition is
+    /// stopped.
     client: Option<BaseConsumer>,
     retry_at: Instant,
     /// The partition that was examined last.
@@ -116,7 +118,8 @@ impl Stops {
         &self.stopped
     }
 
-    /// Forgets a stopped partition, because a person decided where it continues, or it belongs to another member.
+    /// Forgets a stopped partition, because a person has decided where it continues, or because it belongs to another
+    /// member.
     pub fn forget(&mut self, name: &TopicPartition) -> bool {
         let forgotten = self.stopped.remove(name).is_some();
         if self.stopped.is_empty() {
@@ -125,7 +128,7 @@ impl Stops {
         forgotten
     }
 
-    /// Examines partitions at their next offsets. Partitions that cannot be read are stopped and returned.
+    /// Examines each of the partitions at its next offset. The partitions that cannot be read are stopped and returned.
     pub fn examine(
         &mut self,
         next: &[(TopicPartition, Offset)],
@@ -147,7 +150,8 @@ impl Stops {
         Ok(found)
     }
 
-    /// Examines one of the stopped partitions at intervals. If it can be read, it is returned with its offset.
+    /// Examines one of the stopped partitions if an examination is due. If the examined partition can be read, it is
+    /// returned with its offset.
     pub fn retry(&mut self, now: Instant) -> Result<Option<(TopicPartition, i64)>, KafkaError> {
         if self.stopped.is_empty() || now < self.retry_at {
             return Ok(None);
@@ -173,8 +177,8 @@ impl Stops {
         }
     }
 
-    /// Reads one record. Returns true if that was possible or there was no record, false if nobody answered, or the
-    /// error.
+    /// Reads one record of the partition at the given offset. Returns true if a record was read or the log has no more
+    /// records, false if no broker answered, or the error.
     fn look(&mut self, name: &TopicPartition, offset: Offset) -> Result<Result<bool, Code>, KafkaError> {
         let client = match self.client.take() {
             Some(client) => client,
@@ -200,7 +204,7 @@ impl Stops {
     }
 }
 
-/// A consumer that joins no group, commits nothing, and reports the end of a partition.
+/// Makes a consumer that joins no group, commits nothing, and reports the end of a partition.
 fn client(settings: &KafkaSettings) -> Result<BaseConsumer, KafkaError> {
     let mut config = settings.client();
     config.set("group.id", &settings.group_id).set("enable.auto.commit", "false");
@@ -222,7 +226,7 @@ mod tests {
             for part in [&name.to_string(), "offset 41", &cause.to_string()] {
                 assert!(reason.contains(part), "{part} is not in {reason}");
             }
-            // If a topic may not be read, no other offset of it would help.
+            // If nova may not read a topic, no other offset of the topic would help.
             let may_not = cause == Code::TopicAuthorizationFailed;
             assert_eq!(reason.contains("nova cdc seek cdc.posts 2 42,"), !may_not, "{reason}");
         }

@@ -1,4 +1,5 @@
-//! The topics that nova needs. The topics are made or checked at the start, and checked by `nova check`.
+//! Makes or checks the topics that nova needs. `nova serve` makes or checks the topics at its start, and `nova check`
+//! only checks them.
 
 use std::time::Duration;
 
@@ -10,18 +11,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::group::{self, Owner};
 use super::settings::KafkaSettings;
 
-/// The number of partitions of an events topic that nova makes.
+/// The number of partitions of an events topic that nova makes itself.
 const EVENTS_PARTITIONS: i32 = 6;
-/// A topic with a shorter retention than this leaves no time for repairs.
+/// The shortest retention of a topic that leaves time for repairs.
 const RETENTION_MIN_MS: i64 = 24 * 3_600_000;
-/// How far a producer's clock may be ahead. The time is Kafka's own bound since 4.0 (KIP-1030).
+/// How far a producer's clock may be ahead of the broker's clock. An hour is Kafka's own bound since Kafka 4.0
+/// (KIP-1030).
 const AHEAD_MAX_MS: i64 = 3_600_000;
-/// A lower bound than this refuses records of producers whose clocks merely differ, and records that waited for a
-/// broker.
+/// The lowest useful bound on timestamps: a lower bound refuses records of producers whose clocks merely differ, and
+/// records that waited for a broker.
 const TIMESTAMP_BOUND_MIN_MS: i64 = 5 * 60_000;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A problem of a topic, and the way out.
+/// A problem of a Kafka topic, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicFinding {
     pub code: &'static str,
@@ -33,7 +35,7 @@ fn finding(code: &'static str, detail: String, remedy: impl Into<String>) -> Top
     TopicFinding { code, detail, remedy: remedy.into() }
 }
 
-/// Makes the events topic if it is missing. Returns true if it was made.
+/// Makes the events topic if the topic is missing. Returns true if the topic was missing and was made.
 pub async fn create_events(settings: &KafkaSettings, events: &str) -> Result<bool, KafkaError> {
     let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
     let topic = NewTopic::new(events, EVENTS_PARTITIONS, TopicReplication::Fixed(-1));
@@ -47,7 +49,7 @@ pub async fn create_events(settings: &KafkaSettings, events: &str) -> Result<boo
     }
 }
 
-/// Deletes a topic.
+/// Deletes a Kafka topic.
 pub async fn delete(settings: &KafkaSettings, topic: &str) -> Result<(), KafkaError> {
     let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
@@ -57,7 +59,8 @@ pub async fn delete(settings: &KafkaSettings, topic: &str) -> Result<(), KafkaEr
     }
 }
 
-/// The findings about the owner of the configured consumer group: this store, if its id is known, or others.
+/// Returns the findings about the stores that have committed to the consumer group, apart from the own store if its id
+/// is known.
 pub fn group_findings(
     settings: &KafkaSettings,
     topics: &[String],
@@ -96,7 +99,7 @@ pub async fn findings(
     }
     found.extend(metadata.topics().iter().filter_map(|topic| of_partition(topic.name(), tables)));
     if !exists(events) {
-        // `nova serve` makes a missing topic.
+        // `nova serve` makes a missing events topic itself.
         return Ok(found);
     }
     let codecs = codecs()?;
@@ -122,8 +125,8 @@ pub async fn findings(
     Ok(found)
 }
 
-/// The finding for a topic of a partition of a partitioned table. The connector writes it if the publication shows
-/// partitions.
+/// Returns a finding if the topic belongs to a partition of a partitioned table. The connector writes to the topic of a
+/// partition if the publication lacks `publish_via_partition_root`.
 fn of_partition(topic: &str, tables: &[String]) -> Option<TopicFinding> {
     let part = |table: &&String| {
         let rest = topic.strip_prefix(table.as_str()).and_then(|rest| rest.strip_prefix('_'));
@@ -136,8 +139,8 @@ fn of_partition(topic: &str, tables: &[String]) -> Option<TopicFinding> {
     Some(finding("table-partitioned", detail, remedy))
 }
 
-/// The findings about a topic's retention. `horizon_ms` is how long the ids of its events are remembered, if it has
-/// events.
+/// Returns the findings about a topic's retention. `horizon_ms` is how long nova remembers the ids of the topic's
+/// events, and `None` if the topic has no events.
 fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>) -> Vec<TopicFinding> {
     let mut found = Vec::new();
     if policy.contains("compact") {
@@ -164,13 +167,14 @@ fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>
     found
 }
 
-/// The findings about the clock behind a record's timestamp. `value` reads the topic's configuration. `events` says
-/// that the topic has client events, whose timestamps are their arrival.
+/// Returns the findings about the clock that sets a record's timestamp. `value` reads a setting of the topic's
+/// configuration. `events` says whether the topic has client events, whose timestamps are their arrival times.
 fn timestamps(name: &str, events: bool, value: &impl Fn(&str) -> String) -> Vec<TopicFinding> {
     if value("message.timestamp.type") == "LogAppendTime" {
         return Vec::new();
     }
-    // Brokers before 3.6 have one bound for both directions, and brokers before 4.0 set neither.
+    // Brokers before Kafka 3.6 have one bound for both directions, and brokers before Kafka 4.0 have no bound by
+    // default.
     let bound = |key: &str| value(key).parse().or_else(|_| value("message.timestamp.difference.max.ms").parse());
     let [before_ms, after_ms] = ["before", "after"].map(|side| {
         let bound = bound(&format!("message.timestamp.{side}.max.ms"));
@@ -199,12 +203,12 @@ fn timestamps(name: &str, events: bool, value: &impl Fn(&str) -> String) -> Vec<
     found
 }
 
-/// The codecs that this build can read.
+/// Returns the compression codecs that this build can read.
 fn codecs() -> Result<String, KafkaError> {
     rdkafka::ClientConfig::new().create_native_config()?.get("builtin.features")
 }
 
-/// The finding if the broker uses a codec for the topic that this build cannot read.
+/// Returns a finding if the broker compresses the topic with a codec that this build cannot read.
 fn unreadable(name: &str, compression: &str, codecs: &str) -> Option<TopicFinding> {
     let known = matches!(compression, "" | "producer" | "uncompressed" | "none");
     let known = known || codecs.split(',').any(|codec| codec == compression);
@@ -213,7 +217,7 @@ fn unreadable(name: &str, compression: &str, codecs: &str) -> Option<TopicFindin
     (!known).then(|| finding("codec-missing", detail, remedy))
 }
 
-/// The finding if a topic has one copy although there could be more.
+/// Returns a finding if a topic has one replica although the cluster has more brokers.
 fn unreplicated(name: &str, copies: usize, brokers: usize) -> Option<TopicFinding> {
     let detail =
         format!("{name}: one copy of each record, on {brokers} brokers: a lost disk loses what was acknowledged");
@@ -264,7 +268,8 @@ mod tests {
         };
         let (after, before) = ("message.timestamp.after.max.ms", "message.timestamp.before.max.ms");
         let unbounded = "9223372036854775807";
-        // These times are the defaults of Kafka 4, and those of earlier versions.
+        // The first of the tested configurations has the defaults of Kafka 4, and the next configurations have the
+        // defaults of earlier versions.
         assert_eq!(codes(true, &[(after, "3600000"), (before, unbounded)]), Vec::<&str>::new());
         assert_eq!(codes(true, &[(after, unbounded), (before, unbounded)]), ["timestamps-open"]);
         assert_eq!(codes(true, &[("message.timestamp.difference.max.ms", unbounded)]), ["timestamps-open"]);

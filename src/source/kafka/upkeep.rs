@@ -1,4 +1,4 @@
-//! Keeps partitions moving: positions are noted, partitions are examined after errors, and a new client is used if
+//! Keeps partitions moving: the source notes positions, examines partitions after errors, and makes a new client if
 //! librdkafka cannot recover.
 
 use std::collections::BTreeMap;
@@ -16,14 +16,14 @@ use super::failure::failed;
 use super::membership::Membership;
 
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the positions are noted.
+/// How often the positions of the consumer are noted.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// The shortest time between two new clients.
+/// The shortest time between two replacements of the Kafka client.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// The part of the source that keeps partitions moving.
 impl KafkaSource {
-    /// The assigned partitions from which records come.
+    /// Returns the assigned partitions from which records come.
     pub(super) fn reading(&self) -> Vec<TopicPartition> {
         let faulty = self.consumer.context().faulty();
         let stands = |name: &TopicPartition| {
@@ -32,8 +32,8 @@ impl KafkaSource {
         self.consumer.context().assigned().into_iter().filter(|name| !stands(name)).collect()
     }
 
-    /// The next offsets of these partitions, as far as the client knows them. After a seek they are unknown until the
-    /// first record.
+    /// Returns the next offsets of the partitions, as far as the client knows the offsets. After a seek, the position
+    /// of a partition is unknown until the first record comes.
     fn positions(&self, names: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
         let Ok(told) = self.consumer.position() else { return BTreeMap::new() };
         let entries = told.elements();
@@ -44,7 +44,8 @@ impl KafkaSource {
         known.filter(|(name, _)| names.contains(name)).collect()
     }
 
-    /// Does the work before a poll. All records of earlier polls are handed over, or their partition is paused.
+    /// Does the work that is due before a poll. Before a poll, each record of an earlier poll has been handed over, or
+    /// its partition is paused.
     pub(super) fn look_after(&mut self, now: Instant) -> Result<(), SourceError> {
         self.watch.polled(now);
         if let Some((handed_over, read_to)) =
@@ -79,7 +80,8 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Does the work after a poll: reacts to errors, and drops records of unknown logs.
+    /// Does the work that is due after a poll: reacts to errors, and drops records of logs that the store does not
+    /// know.
     pub(super) fn repair(&mut self, from: usize, out: &mut Vec<Record>) -> Result<(), SourceError> {
         let made_again = self.consumer.context().hold_made_again();
         if !made_again.is_empty() {
@@ -88,7 +90,8 @@ impl KafkaSource {
                 index += 1;
                 index <= from || !made_again.contains(&record.topic)
             });
-            // librdkafka's knowledge of the old topic (above all its leader's epoch) would stop the new one.
+            // librdkafka's knowledge of the deleted topic (above all the epoch of its leader) would stop the reading of
+            // the new topic.
             return self.renew();
         }
         match self.trouble.take() {
@@ -102,8 +105,8 @@ impl KafkaSource {
         }
     }
 
-    /// Reacts to an error: stops the partitions whose next record cannot be read, and continues the others after the
-    /// last record that was taken, because librdkafka may have skipped something.
+    /// Reacts to an error: stops the partitions whose next record cannot be read, and continues all other partitions
+    /// after their last records, because librdkafka may have skipped records.
     fn examine(&mut self) -> Result<(), SourceError> {
         let names = self.reading();
         let known = self.positions(&names);
@@ -123,7 +126,7 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Begins with a new client. Each partition is examined again.
+    /// Replaces the Kafka client with a new one. nova examines each partition again with the new client.
     fn renew(&mut self) -> Result<(), SourceError> {
         tracing::warn!("Kafka: the client is begun again");
         let now = monotonic_now();
@@ -135,7 +138,7 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Reads a partition from an offset on, whatever had stopped it.
+    /// Reads a partition from the given offset, whatever had stopped the partition.
     pub(super) fn go_on(&mut self, partition: &TopicPartition, from: i64) {
         self.paused.retain(|name| name != partition);
         self.consumer.context().accept(partition);
@@ -153,7 +156,8 @@ impl KafkaSource {
 
     fn seek_to(&mut self, partition: &TopicPartition, from: Offset) {
         let sought = self.consumer.seek(&partition.topic, partition.partition, from, SEEK_TIMEOUT);
-        // The partition is not assigned now. When it is, the store decides where it begins.
+        // An error for a partition that is not assigned now is ignored. When the partition is assigned, the store
+        // decides where it begins.
         if let Err(error) = sought
             && self.consumer.context().assigned().contains(partition)
         {

@@ -1,7 +1,7 @@
-//! Checks whether each partition moves. librdkafka repeats some failed requests for ever without an error, and its
-//! knowledge of a log's end comes from the same requests. So the end of each log is requested in another way, a few
-//! partitions a second. A partition that stands before its end although the source is polled is reported, and a new
-//! client is used.
+//! Checks whether each partition moves. librdkafka repeats some failed requests for ever without an error, and it
+//! learns the end of a log from the same requests. nova requests the end of each log separately from librdkafka's own
+//! requests, for a few partitions a second. If a partition has unread records but its position does not move although
+//! the source is polled, nova reports the partition and makes a new client.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,28 +12,29 @@ use crate::event::TopicPartition;
 
 use super::context::Context;
 
-/// How often some of the ends are requested.
+/// How often nova requests the ends of some logs.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// The number of turns in which all partitions are covered.
+/// The number of requests after which nova has asked for the ends of all partitions.
 const TURNS: usize = 10;
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
-/// After a longer pause between two polls the times of all partitions begin again, because the consumer did not cause
-/// the pause.
+/// The longest pause between two polls for which the waiting times of partitions continue; after a longer pause they
+/// begin again, because the consumer did not cause the pause.
 const POLL_GAP_MAX: Duration = Duration::from_secs(1);
-/// A partition that stands before its end for this long is reported.
+/// How long a partition with unread records may stand still before nova reports it.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
-/// After this time a new client is used. A large batch may take long.
+/// How long a partition with unread records may stand still before nova makes a new client. nova waits long before it
+/// makes a new client, because a large batch may take long.
 const RENEW_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     position: i64,
-    /// The end of the log at the last request, or −1 before.
+    /// The end of the log at the last request, or −1 if the end was not requested yet.
     end: i64,
     since: Instant,
 }
 
-/// The movement of all partitions.
+/// The positions of all partitions, which show whether a partition moves.
 #[derive(Debug)]
 pub(super) struct Watch {
     seen: BTreeMap<TopicPartition, Seen>,
@@ -49,7 +50,7 @@ impl Watch {
         Watch { seen: BTreeMap::new(), polled_at: now, ask_at: now, renewed_at: now, last: None }
     }
 
-    /// Notes a poll. It is called before each poll.
+    /// Notes when the source is polled. The source notes the time before each poll.
     pub fn polled(&mut self, now: Instant) {
         if now.saturating_duration_since(self.polled_at) > POLL_GAP_MAX {
             self.seen.values_mut().for_each(|seen| seen.since = now);
@@ -57,7 +58,7 @@ impl Watch {
         self.polled_at = now;
     }
 
-    /// Notes the next offsets of partitions. Paused ones are not among them.
+    /// Notes the next offsets of partitions. The positions must not contain paused partitions.
     pub fn moved(&mut self, positions: &BTreeMap<TopicPartition, i64>, now: Instant) {
         self.seen.retain(|name, _| positions.contains_key(name));
         for (name, position) in positions {
@@ -69,7 +70,7 @@ impl Watch {
         }
     }
 
-    /// Requests some ends when it is time.
+    /// Requests the ends of some logs if a request is due.
     pub fn ask(&mut self, consumer: &BaseConsumer<Context>, now: Instant) {
         if now < self.ask_at {
             return;
@@ -81,7 +82,7 @@ impl Watch {
             let Some((name, seen)) = later.next() else { return };
             self.last = Some(name.clone());
             match consumer.fetch_watermarks(&name.topic, name.partition, ASK_TIMEOUT) {
-                // Retention has deleted everything, so the next record to read is at the end.
+                // If the log is empty because retention has deleted every record, no record is unread.
                 Ok((low, end)) => seen.end = if low < end { end } else { -1 },
                 // An unreachable broker is reported elsewhere, and must not cost a timeout for each of its partitions.
                 Err(_) => return,
@@ -89,7 +90,7 @@ impl Watch {
         }
     }
 
-    /// The partitions that stand before their end.
+    /// Returns the partitions that have unread records and do not move, each with a description.
     pub fn stalled(&self, now: Instant) -> BTreeMap<TopicPartition, String> {
         let stands = self.seen.iter().filter(|(_, seen)| seen.stands(now) >= STALLED_AFTER);
         let reason = |(name, seen): (&TopicPartition, &Seen)| {
@@ -104,7 +105,7 @@ impl Watch {
         stands.map(reason).collect()
     }
 
-    /// Whether it is time for a new client.
+    /// Whether it is time to make a new Kafka client.
     pub fn renew(&mut self, now: Instant) -> bool {
         let due = self.seen.values().any(|seen| seen.stands(now) >= RENEW_AFTER)
             && now.saturating_duration_since(self.renewed_at) >= RENEW_AFTER;
@@ -130,7 +131,7 @@ mod tests {
         begun + Duration::from_secs(seconds)
     }
 
-    /// A partition at offset 5, polled every half second for some seconds, with the end `end`.
+    /// A partition at offset 5 that is polled every half second for some seconds, and whose log ends at `end`.
     fn watched(begun: Instant, seconds: u64, end: i64, position: impl Fn(u64) -> i64) -> Watch {
         let mut watch = Watch::new(begun);
         let name = TopicPartition::new("cdc.posts", 0);
@@ -153,11 +154,11 @@ mod tests {
         for mut moves in [watched(begun, 70, 5, |_| 5), watched(begun, 70, 1_000, |half| 5 + (half / 10) as i64)] {
             assert!(moves.stalled(after(70, begun)).is_empty() && !moves.renew(after(70, begun)));
         }
-        // Nobody polled, which is not Kafka's fault.
+        // If the source was not polled, the standstill of the partition is not Kafka's fault.
         let mut late = watched(begun, 9, 9, |_| 5);
         late.polled(after(600, begun));
         assert!(late.stalled(after(601, begun)).is_empty());
-        // The partition is paused, or belongs to another member.
+        // A partition that is paused or belongs to another member is not among the positions.
         stands.moved(&BTreeMap::new(), after(70, begun));
         assert!(stands.stalled(after(80, begun)).is_empty());
     }

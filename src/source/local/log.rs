@@ -1,4 +1,5 @@
-//! The stored log: records are kept for some days under the offset of the first record, one entry for each commit.
+//! The local log in the store: records are kept for some days, with one entry for each commit, whose key is the offset
+//! of its first record.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::event::Record;
 
 const LOG_VERSION: u8 = 1;
 
-/// Writes the records of one commit into the log.
+/// Writes the records of one commit into the local log.
 pub fn put_log<'a>(write: &WriteTxn, records: impl Iterator<Item = &'a Record>) -> Result<(), WriteError> {
     let (mut out, mut first) = (vec![LOG_VERSION], None);
     for record in records {
@@ -28,7 +29,7 @@ fn put_record(out: &mut Vec<u8>, arrival_ms: i64, value: &[u8]) {
     out.put_bytes(value);
 }
 
-/// The pairs of arrival and value in an entry of the log.
+/// Reads the pairs of arrival time and value in an entry of the local log.
 fn read_log(bytes: &[u8]) -> Result<Vec<(i64, &[u8])>, CodecError> {
     let (mut reader, _) = Reader::versioned("local log", bytes, LOG_VERSION)?;
     let mut out = Vec::new();
@@ -38,8 +39,9 @@ fn read_log(bytes: &[u8]) -> Result<Vec<(i64, &[u8])>, CodecError> {
     Ok(out)
 }
 
-/// Removes entries whose records all arrived before the time to keep. It also removes entries with an arrival after
-/// `latest_ms` that come before such an entry, because the clock was ahead then.
+/// Removes the entries of the local log whose records all arrived before `keep_after_ms`. An entry with an arrival
+/// after `latest_ms` is also removed if it precedes an old entry, because the clock was ahead when the entry was
+/// written.
 pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms: i64) -> Result<(), PruneError> {
     let (mut old, mut ahead, mut failed) = (Vec::new(), Vec::new(), None);
     read.scan(LOCAL_LOG, ("", i64::MIN).., |(topic, offset), bytes| match read_log(bytes) {
@@ -52,7 +54,7 @@ pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms
             ahead.push((topic.to_owned(), offset));
             true
         }
-        // Arrivals rise, so the entries that follow are younger.
+        // Arrival times rise, so all entries that follow are younger.
         Ok(_) => false,
         Err(error) => {
             failed = Some(error);
@@ -68,7 +70,7 @@ pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms
     Ok(())
 }
 
-/// Why the log could not be pruned.
+/// Why the local log could not be pruned.
 #[derive(Debug, thiserror::Error)]
 pub enum PruneError {
     #[error(transparent)]

@@ -1,6 +1,6 @@
-//! Finds problems around a publication: of the tables as they are in the database, published or not, and of the
-//! encoding of texts. These problems would otherwise lose rows silently. The module is pure. Every check of the server
-//! uses it, so a node that streams reports these problems, too.
+//! Finds problems around a publication: of the tables in the database (published or not), and of the encoding of texts.
+//! Each problem that this module finds would otherwise lose rows silently. The module does no input or output. Every
+//! check of the PostgreSQL server uses this module, so a node that streams also reports its problems.
 
 use crate::event::{Table, Tables};
 
@@ -8,8 +8,8 @@ use super::finding::{Code, Finding};
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{CHILDREN_MAX, Place, Published, Seen};
 
-/// A table in the form for a publication: in its place, or in the schema that has most of the tables. Without a check
-/// of the database it is where the search path finds it.
+/// Returns a table in the form that a publication needs: in the schema where the table is, or in the schema that has
+/// most of the tables. If the database was not checked, the table is named as the search path finds it.
 pub fn listed(seen: &Seen, table: Table) -> Listed {
     let near = seen.tables.iter().find(|one| !one.is_leaf).map(|one| one.namespace.as_str());
     let near = near.or_else(|| most(&seen.around.tables));
@@ -23,7 +23,7 @@ pub fn listed(seen: &Seen, table: Table) -> Listed {
     }
 }
 
-/// Whether one of the listed tables is partitioned.
+/// Whether at least one of the listed tables is partitioned.
 pub fn is_partitioned(seen: &Seen, listed: &[Listed]) -> bool {
     let is_listed = |place: &Place| {
         let here = |one: &Listed| one.table == place.table && one.schema.as_deref() == Some(&*place.namespace);
@@ -32,19 +32,20 @@ pub fn is_partitioned(seen: &Seen, listed: &[Listed]) -> bool {
     seen.around.tables.iter().any(|place| place.partitioned && is_listed(place))
 }
 
-/// The schema with the most tables. If several places are equal, the result is the first.
+/// Returns the schema with the most tables. If several schemas have the same number of tables, the result is the first
+/// of them.
 fn most(places: &[Place]) -> Option<&str> {
     let count = |name: &str| places.iter().filter(|one| one.namespace == name).count();
     let names = places.iter().map(|one| one.namespace.as_str());
     names.reduce(|most, name| if count(name) > count(most) { name } else { most })
 }
 
-/// The table's name with its schema.
+/// Returns the table's name with its schema.
 fn name_of(place: &Place) -> String {
     format!("{}.{}", quoted(&place.namespace), place.table)
 }
 
-/// The problems of published tables.
+/// Returns the problems of the published tables.
 pub fn findings(seen: &Seen, publication: &str) -> Vec<Finding> {
     let mut found: Vec<_> = encoding(&seen.around.encoding).into_iter().collect();
     for (place, published) in published_places(seen) {
@@ -62,7 +63,8 @@ fn published_places(seen: &Seen) -> impl Iterator<Item = (&Place, &Published)> {
     })
 }
 
-/// Why PostgreSQL would refuse a copy of these tables. Then no copy is begun.
+/// Returns the reason why PostgreSQL would refuse a copy of the given tables. nova does not begin a copy that
+/// PostgreSQL would refuse.
 pub fn uncopyable(seen: &Seen, tables: Tables) -> Option<Finding> {
     let mut places = published_places(seen).filter(|(place, _)| tables.contains(place.table));
     places.find_map(|(place, _)| hidden(seen, place))
@@ -83,7 +85,8 @@ fn encoding(name: &str) -> Option<Finding> {
     Some(Finding::new(Code::Encoding, detail, remedy))
 }
 
-/// The finding for tables that inherit: their rows are in no copy, and come in the stream under another name.
+/// Returns the finding for a table that other tables inherit from: their rows are in no copy, and come in the stream
+/// under another table's name.
 pub fn inherited(place: &Place) -> Option<Finding> {
     let first = place.children.first()?;
     let mut names = place.children[..place.children.len().min(CHILDREN_MAX)].join(", ");
@@ -100,8 +103,8 @@ pub fn inherited(place: &Place) -> Option<Finding> {
     Some(Finding::new(Code::Inheritance, detail, remedy))
 }
 
-/// The finding for row-level security: PostgreSQL refuses to copy a table with policies that apply to the role. The
-/// stream ignores policies.
+/// Returns the finding for row-level security: PostgreSQL refuses to copy a table with policies that apply to the role.
+/// The replication stream ignores policies of row-level security.
 pub fn hides_rows(role: &str, name: &str) -> Finding {
     let role = if role.is_empty() { "nova" } else { role };
     let detail =
@@ -113,8 +116,8 @@ pub fn hides_rows(role: &str, name: &str) -> Finding {
     Finding::new(Code::RowSecurity, detail, remedy)
 }
 
-/// The finding for columns that nova would follow, that exist, and that are not sent. `fitness` reports the columns
-/// that nova must have.
+/// Returns the finding for columns that exist in the table and that nova would follow, but that are not published. The
+/// module `fitness` reports unpublished columns that nova must have.
 fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str) -> Option<Finding> {
     let sent = |name: &str| published.columns.iter().any(|(known, _)| known == name);
     let there = |name: &str| place.columns.iter().any(|known| known == name);
@@ -132,7 +135,7 @@ fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str
     let mut columns: Vec<String> = listed.columns.clone().unwrap_or_else(sent);
     columns.extend(lacks.iter().map(|name| (*name).to_owned()));
     let listed = Listed { columns: Some(columns), ..listed };
-    // Only a listed table can have a list of columns.
+    // A publication can have a list of columns only for a table that it names.
     let remedy = match how {
         Through::ItsName => format!("{}; then nova cdc resnapshot {table}", again(publication, &listed, published)),
         _ => format!("Publish {name} ({names})"),
@@ -140,8 +143,8 @@ fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str
     Some(Finding::new(Code::ColumnsLeftOut, detail, remedy))
 }
 
-/// The statements that remove a table from the publication and add it with other columns. The filter of the table
-/// stays.
+/// Returns the statements that remove a table from the publication and add it again with other columns. The row filter
+/// of the table stays the same.
 pub fn again(publication: &str, listed: &Listed, published: &Published) -> String {
     let filter = published.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE ({filter})"));
     let put_back = publication::add(publication, std::slice::from_ref(listed));

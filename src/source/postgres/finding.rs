@@ -1,14 +1,15 @@
-//! Everything that may be wrong with a server, a slot or a publication, in one table of codes. `/health/ready`,
-//! `/metrics`, `nova check` and `nova postgres status` report them, and `docs/postgres.md` has a row for each.
+//! Everything that may be wrong with a PostgreSQL server, a slot or a publication, in one table of codes.
+//! `/health/ready`, `/metrics`, `nova check` and `nova postgres status` report the findings, and `docs/postgres.md` has
+//! a row for each code.
 
 use crate::event::Tables;
 
 /// The effect of a finding on nova.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// nova does not read while the problem lasts, and is not ready.
+    /// nova does not read, and is not ready, while the problem lasts.
     Stops,
-    /// nova reads on, and somebody should look at the problem.
+    /// nova continues to read, and somebody should look at the problem.
     Warns,
 }
 
@@ -72,13 +73,13 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
     (Code::Standby, "pg-standby", Effect::Stops),
     (Code::WalLevel, "pg-wal-level", Effect::Stops),
     (Code::NoReplicationRight, "pg-no-replication-right", Effect::Stops),
-    // It stops nova if rows must be copied.
+    // `pg-no-table-right` stops nova if rows must be copied.
     (Code::NoTableRight, "pg-no-table-right", Effect::Warns),
-    // It stops nova if a slot must be made.
+    // `pg-slots-full` stops nova if a slot must be made.
     (Code::SlotsFull, "pg-slots-full", Effect::Warns),
     (Code::SendersFull, "pg-senders-full", Effect::Warns),
     (Code::PublicationMissing, "pg-publication-missing", Effect::Stops),
-    // It stops nova if the server cannot find the publication.
+    // `pg-publication-younger` stops nova if the server cannot find the publication.
     (Code::PublicationYounger, "pg-publication-younger", Effect::Warns),
     (Code::PublicationLeaf, "pg-publication-leaf", Effect::Stops),
     (Code::PublicationEmpty, "pg-publication-empty", Effect::Stops),
@@ -96,7 +97,7 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
     (Code::GeneratedIdentity, "pg-generated-identity", Effect::Warns),
     (Code::IdentityWithoutKey, "pg-identity-without-key", Effect::Warns),
     (Code::Inheritance, "pg-inheritance", Effect::Stops),
-    // It stops nova if rows must be copied.
+    // `pg-row-security` stops nova if rows must be copied.
     (Code::RowSecurity, "pg-row-security", Effect::Warns),
     (Code::Encoding, "pg-encoding", Effect::Warns),
     (Code::SlotLost, "pg-slot-lost", Effect::Stops),
@@ -108,7 +109,7 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
     (Code::Behind, "pg-behind", Effect::Stops),
     (Code::Position, "pg-position", Effect::Stops),
     (Code::HeldWal, "pg-held-wal", Effect::Stops),
-    // It stops nova if a snapshot uses it up.
+    // `pg-keep-size` stops nova if a snapshot uses up `max_slot_wal_keep_size`.
     (Code::KeepSize, "pg-keep-size", Effect::Warns),
     (Code::IdleTimeout, "pg-idle-timeout", Effect::Warns),
     (Code::NoFailover, "pg-no-failover", Effect::Warns),
@@ -117,12 +118,12 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
 ];
 
 impl Code {
-    /// The stable name, as it is printed.
+    /// The stable name of the code, as nova prints it.
     pub const fn name(self) -> &'static str {
         TABLE[self as usize].1
     }
 
-    /// The effect when the server is checked.
+    /// The effect of the code when nova checks the server.
     pub const fn effect(self) -> Effect {
         TABLE[self as usize].2
     }
@@ -134,24 +135,25 @@ impl std::fmt::Display for Code {
     }
 }
 
-/// A problem: a code, and the way out.
+/// A problem: its code, a description, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub code: Code,
     pub detail: String,
     pub remedy: String,
-    /// The tables that must be read again. [`Tables::ALL`] means all tables with a new slot. The set is empty if that
-    /// repairs nothing, or if only a person may decide it.
+    /// The tables that nova must read again in order to repair the problem. [`Tables::ALL`] means that nova reads all
+    /// tables with a new slot. The set is empty if reading tables again does not repair the problem, or if only a
+    /// person may decide to read them.
     pub repair: Tables,
 }
 
 impl Finding {
-    /// A finding that reading tables again does not repair.
+    /// Makes a finding that reading tables again does not repair.
     pub fn new(code: Code, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding { code, detail: detail.into(), remedy: remedy.into(), repair: Tables::NONE }
     }
 
-    /// A finding that reading these tables again repairs.
+    /// Adds the tables that nova must read again to repair the problem.
     pub fn repaired_by(self, repair: Tables) -> Finding {
         Finding { repair, ..self }
     }

@@ -1,5 +1,6 @@
-//! Finds problems of the server or the publication that do not depend on the store. The findings disappear when their
-//! causes are corrected. The module is pure, and the follower, `nova check` and `nova postgres` use it.
+//! Finds problems of the PostgreSQL server or of the publication that do not depend on the store. Each finding
+//! disappears when its cause is corrected. The module does no input or output; the follower, `nova check` and `nova
+//! postgres` use it.
 
 use crate::event::{Table, Tables};
 
@@ -9,10 +10,11 @@ use super::hazards;
 use super::publication::{self, Through, create, through};
 use super::slot::Seen;
 
-/// The oldest version of PostgreSQL that nova follows, because column lists of publications exist since then.
+/// The oldest version of PostgreSQL that nova follows, because it is the first version with column lists of
+/// publications.
 pub const VERSION_MIN: u32 = 15_00_00;
 
-/// All findings. Findings that stop nova come first.
+/// All findings. Returns the findings; those that stop nova come first.
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     let mut found = of_server(seen);
     found.extend(of_publication(seen, slot, publication));
@@ -22,7 +24,7 @@ pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     found
 }
 
-/// The first finding that keeps nova from reading.
+/// Returns the first finding that keeps nova from reading.
 pub fn unfit(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
     findings(seen, slot, publication).into_iter().find(|finding| finding.code.effect() == Effect::Stops)
 }
@@ -49,7 +51,7 @@ fn of_server(seen: &Seen) -> Vec<Finding> {
     found
 }
 
-/// The finding that a right is missing, with who can give it.
+/// Returns the finding that the role lacks the right to replicate, with the statement that grants the right.
 pub fn no_replication_right(role: &str) -> Finding {
     let role = if role.is_empty() { "nova" } else { role };
     let name = publication::quoted(role);
@@ -76,8 +78,8 @@ fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
         [("insert", row.inserts), ("update", row.updates), ("delete", row.deletes), ("truncate", row.truncates)];
     let silent: Vec<_> = kinds.iter().filter(|(_, publishes)| !publishes).map(|(name, _)| *name).collect();
     if !silent.is_empty() {
-        // Without truncates only the rows of an emptied table stay here. Without the other operations everything is
-        // wrong.
+        // If the publication lacks only truncates, only the rows of emptied tables are wrong in nova. If the
+        // publication lacks another operation, the rows of every table become wrong.
         let (code, words) = match silent[..] {
             ["truncate"] => (Code::PublicationNoTruncate, ": a TRUNCATE leaves every row of the table here"),
             _ => (Code::PublicationNoDeletes, ""),
@@ -89,7 +91,7 @@ fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     found
 }
 
-/// The finding for tables that the publication lacks.
+/// Returns the finding for tables that are not in the publication.
 fn lacking(seen: &Seen, publication: &str) -> Option<Finding> {
     let lacks: Tables = Table::ALL.into_iter().filter(|table| seen.published(*table).is_none()).collect();
     if lacks.is_empty() {
@@ -116,7 +118,7 @@ fn lacking(seen: &Seen, publication: &str) -> Option<Finding> {
     })
 }
 
-/// The statement names the tables as the search path finds them, because the database was not checked for their place.
+/// The statement names each table without its schema, because the schemas of the tables in the database are not known.
 const ELSEWHERE: &str = ". Where they are in another schema, or partitioned, nova postgres setup --url URL --schema NAME prints \
                          the statement that fits";
 
@@ -126,8 +128,8 @@ fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
     let statement = create(publication, &listed, around::is_partitioned(seen, &listed));
     let elsewhere = if listed.iter().all(|one| one.schema.is_none()) { ELSEWHERE } else { "" };
     let remedy = match seen.slot {
-        // PostgreSQL looks a publication up as of the slot's position in the log, which may be before the publication
-        // was made.
+        // PostgreSQL looks a publication up as of the slot's position in the log, which may be older than the
+        // publication.
         Some(_) => format!(
             "Make it: {statement}; then a slot that is younger than it: nova cdc resnapshot (it drops the slot \
              {slot}){elsewhere}"
@@ -137,7 +139,7 @@ fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
     Finding::new(Code::PublicationMissing, detail, remedy)
 }
 
-/// The finding for a table whose published columns lack some that nova needs.
+/// Returns the finding for a table whose published columns lack some columns that nova needs.
 fn uncovered(seen: &Seen, table: Table, publication: &str) -> Option<Finding> {
     let published = seen.published(table)?;
     let lacks = |name: &str| !published.columns.iter().any(|(known, _)| known == name);
@@ -156,7 +158,7 @@ fn uncovered(seen: &Seen, table: Table, publication: &str) -> Option<Finding> {
              again); nova needs {table} ({})",
             columns.join(", ")
         ),
-        // There is no list of columns: the table itself lacks them, or PostgreSQL computes them.
+        // The publication has no list of columns, so the table itself lacks the columns, or PostgreSQL computes them.
         _ => {
             format!("The table needs columns of its own with these names: nova needs {table} ({})", columns.join(", "))
         }

@@ -1,6 +1,7 @@
-//! Follows a slot: it compares the server with the store's position, reads a snapshot if one is needed, streams, and
-//! acknowledges only what the store has committed. It is one task on the session's thread, and shares the link with
-//! ingest. All input and output, including time, goes through [`Server`].
+//! Follows a replication slot: the follower compares the server with the store's position, reads a snapshot if one is
+//! needed, streams, and acknowledges only what the store has committed. The follower is one task on the session's
+//! thread, and shares the link with ingest. All input and output of the follower, including time, goes through
+//! [`Server`].
 
 mod snapshot;
 mod streaming;
@@ -8,6 +9,7 @@ mod streaming;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::event::{Table, Tables, TopicPartition};
 use crate::source::{Cookie, Fault, Progress};
 
@@ -20,34 +22,36 @@ use super::server::{Clock as _, Failure, Server};
 use super::slot::{Seen, Verdict, judge};
 use super::status::{PostgresStatus, State};
 
-/// How often the slot and the publication are checked.
+/// How often the follower checks the slot and the publication.
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The pause after the first failure. Each further failure doubles it, up to [`RETRY_MAX`].
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(10);
-/// How often the follower checks for an awaited commit.
+/// The pauses after failures of sessions in a row.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(200), last: Duration::from_secs(5) };
+/// How long a session must last so that it ends a row of failures.
+const LONG_SESSION: Duration = Duration::from_secs(10);
+/// How often the follower checks whether an awaited commit is done.
 const COMMIT_LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What is followed, and the settings.
+/// The slot and the publication to follow, and the settings for following them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowSettings {
     pub slot: String,
     pub publication: String,
-    /// Whether all tables are read again without a person's order if the slot is lost, at most three times an hour.
+    /// Whether nova reads all tables again without a person's order if the slot is lost, at most three times an hour.
     pub resnapshot: bool,
-    /// The slot is given up if the server keeps more than this for it, MiB. 0 means no limit.
+    /// The largest amount of log, in MiB, that the server may keep for the slot before nova gives the slot up. 0 means
+    /// no limit.
     pub max_held_wal_mib: u32,
 }
 
-/// Why a session ended.
+/// Why a session with the PostgreSQL server ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Ingest requested another beginning, or the process ends.
+    /// Ingest has ordered the session to begin reading at another position, or the process ends.
     Void,
     Failed(Failure),
-    /// A problem at the server must be corrected.
+    /// A problem of the server must be corrected before nova can read.
     Unfit(Finding),
-    /// A person must decide.
+    /// A person must decide how nova continues.
     Stopped(Finding),
 }
 
@@ -61,7 +65,7 @@ impl From<Failure> for Ended {
     }
 }
 
-/// The follower of a slot.
+/// The follower of a replication slot.
 pub struct Follower<S: Server> {
     server: S,
     clock: S::Clock,
@@ -70,11 +74,12 @@ pub struct Follower<S: Server> {
     partition: TopicPartition,
     settings: FollowSettings,
     status: Arc<PostgresStatus>,
-    /// The newest position that was handed over. `None` means that the store's position applies.
+    /// The newest position that was handed over to ingest. `None` means that the store's position applies, because
+    /// nothing was handed over yet.
     last: Option<Position>,
-    /// The position from which the present session began.
+    /// The position from which the present session began to read.
     begun: Option<Position>,
-    /// The offset after the last record that was handed over in this generation.
+    /// The offset after the last record that was handed over in the present generation of the link.
     handed_over: i64,
     generation: u64,
 }
@@ -103,22 +108,24 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Runs until ingest closes the link.
+    /// Runs sessions with the server until ingest closes the link.
     pub async fn run(mut self) {
-        let mut retry = RETRY_MIN;
+        let mut failures = 0u32;
         while !self.link.is_closing() {
             self.obey();
             let began = self.clock.elapsed();
             let wait = match self.session().await {
                 Err(Ended::Void) | Ok(()) => continue,
                 Err(Ended::Failed(failure)) => {
-                    // A failure after a long session does not belong to a series of failures.
-                    retry = if self.clock.elapsed() - began > RETRY_MAX { RETRY_MIN } else { retry };
-                    tracing::warn!("postgres: {failure}; tried again in {} ms", retry.as_millis());
+                    // A failure after a long session does not belong to an earlier series of failures, so the pause is
+                    // short again.
+                    failures = if self.clock.elapsed() - began > LONG_SESSION { 0 } else { failures };
+                    let wait = RETRY.wait(failures);
+                    tracing::warn!("postgres: {failure}; tried again in {} ms", wait.as_millis());
                     PostgresStatus::count(&self.status.reconnects, 1);
                     self.status.set(State::Away(failure.finding()));
-                    retry = (retry * 2).min(RETRY_MAX);
-                    retry / 2
+                    failures = failures.saturating_add(1);
+                    wait
                 }
                 Err(Ended::Unfit(finding)) => {
                     tracing::warn!("postgres: {finding}");
@@ -139,7 +146,7 @@ impl<S: Server> Follower<S> {
         self.link.close();
     }
 
-    /// Takes ingest's order, if there is one.
+    /// Takes an order of ingest from the link, if ingest has given one.
     fn obey(&mut self) {
         let (generation, order) = self.link.begin();
         self.generation = generation;
@@ -152,7 +159,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Waits for a person, and checks at intervals how much the server keeps for the slot.
+    /// Waits until a person acts, and checks at intervals how much log the server keeps for the slot.
     async fn stand(&mut self) {
         while self.link.is_current(self.generation) {
             if let Ok(seen) = self.server.look().await {
@@ -169,7 +176,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Waits until the link has a request, or for this long.
+    /// Waits until the link has a request, or for at most the time `wait`.
     async fn pause(&self, wait: Duration) {
         let slept = self.clock.sleep(wait);
         tokio::pin!(slept);
@@ -182,7 +189,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Runs one connection to the server, from the first check to its end.
+    /// Runs one session with the server, from its first check to its end.
     async fn session(&mut self) -> Result<(), Ended> {
         let seen = self.server.look().await?;
         self.saw(&seen);
@@ -200,7 +207,7 @@ impl<S: Server> Follower<S> {
             Verdict::GoOn { wanted } => {
                 let mut position = Position { timeline: seen.timeline, ..position.unwrap_or_default() };
                 position.learn(seen.shapes(), seen.partitions_behind(position.partitions));
-                // A wanted table that is not published is read once it is published.
+                // A table that a person has ordered to be read is read as soon as it is published.
                 match seen.published_of(wanted).is_empty() {
                     true => (position, seen),
                     false => self.snapshot(position, &seen, wanted).await?,
@@ -208,8 +215,8 @@ impl<S: Server> Follower<S> {
             }
         };
         match self.stream(position, &seen).await {
-            // Only the stream shows whether the log is the one that was read, and whether a table was replaced for a
-            // time.
+            // Only the stream shows whether the server has the log that was read, and whether another table has had a
+            // table's name for a time.
             Err(Ended::Stopped(finding)) if matches!(finding.code, Code::Behind | Code::PublicationChanged) => {
                 let position = self.position()?;
                 let (position, seen) = self.repair(position, &seen, finding).await?;
@@ -219,7 +226,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Does what the setting says if nova cannot continue from the position.
+    /// Reads the tables again if nova cannot continue from the position and the settings allow it.
     async fn repair(
         &mut self,
         position: Option<Position>,
@@ -237,7 +244,7 @@ impl<S: Server> Follower<S> {
         self.snapshot(position, seen, finding.repair).await
     }
 
-    /// The newest position that was handed over, or else the store's.
+    /// Returns the newest position that was handed over, or the store's position if nothing was handed over.
     fn position(&self) -> Result<Option<Position>, Ended> {
         if self.last.is_some() {
             return Ok(self.last.clone());
@@ -247,17 +254,18 @@ impl<S: Server> Follower<S> {
             let detail = format!("the store's position: {error}");
             Ended::Stopped(Finding::new(Code::Position, detail, "Or read all tables again: nova cdc resnapshot"))
         })?;
-        // Records that were consumed after it come again with the same numbers.
+        // Records after the position that were already consumed come again with the same numbers.
         Ok(Some(position))
     }
 
-    /// The store's position, or 0 before the end of a first snapshot, of which nothing may be acknowledged.
+    /// Returns the LSN of the store's position, or 0 before the end of a first snapshot, because nothing of a first
+    /// snapshot may be acknowledged.
     fn committed_lsn(&self) -> u64 {
         let position = self.progress.cookie(&self.partition).and_then(|cookie| Position::decode(&cookie).ok());
         position.filter(|position| position.phase == Phase::Stream).map_or(0, |position| position.end_lsn)
     }
 
-    /// The offset of the next record that neither the store nor ingest has.
+    /// Returns the offset of the next record that neither the store nor ingest has.
     fn next_offset(&self) -> i64 {
         self.progress.next_offset(&self.partition).unwrap_or(0).max(self.handed_over)
     }
@@ -277,7 +285,7 @@ impl<S: Server> Follower<S> {
     fn saw(&self, seen: &Seen) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
         let mut found = fitness::findings(seen, &self.settings.slot, &self.settings.publication);
-        // A position that cannot be read is reported elsewhere.
+        // A position that cannot be decoded is reported elsewhere.
         let position = self.position().ok().flatten();
         found.extend(position.and_then(|position| redefined(&position, seen)));
         let mut new = Vec::new();
@@ -293,12 +301,12 @@ impl<S: Server> Follower<S> {
         new.iter().for_each(|finding| tracing::warn!("postgres: {finding}"));
     }
 
-    /// A position in the form that a batch of records carries.
+    /// Returns a position in the form that a batch of records carries.
     fn cookie(&self, position: &Position) -> Cookie {
         Cookie { partition: self.partition.clone(), offset: position.offset, bytes: position.encode().into() }
     }
 
-    /// Hands a chunk over when there is room, and remembers the position.
+    /// Hands a chunk of records over as soon as the link has room, and remembers the position.
     async fn hand_over(&mut self, chunk: Chunk, position: Option<&Position>) -> Result<(), Ended> {
         while !self.link.has_room() {
             self.still_wanted()?;
@@ -321,7 +329,7 @@ impl<S: Server> Follower<S> {
         if self.link.is_current(self.generation) { Ok(()) } else { Err(Ended::Void) }
     }
 
-    /// Puts a position into the store, and waits for the commit.
+    /// Puts a position into the store, and waits until it is committed.
     async fn commit(&mut self, position: &Position) -> Result<(), Ended> {
         let cookie = self.cookie(position);
         let bytes = Arc::clone(&cookie.bytes);
@@ -335,10 +343,10 @@ impl<S: Server> Follower<S> {
     }
 }
 
-/// The finding that the server keeps more of the log for the slot than allowed. The server's disk is more important, so
-/// nova gives the slot up.
+/// Returns the finding that the server keeps more of the log for the slot than the settings allow. The server's free
+/// disk space is more important than the slot, so nova gives the slot up.
 fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
-    /// The finding is a warning from this part of the limit on, percent.
+    /// The percentage of the limit from which on the finding is a warning.
     const WARN_PERCENT: u64 = 80;
     let limit_mib = u64::from(settings.max_held_wal_mib);
     let held_mib = seen.slot.as_ref()?.held_bytes(seen.flush_lsn) >> 20;
@@ -356,12 +364,13 @@ fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
     Some(Finding::new(Code::HeldWal, detail, remedy).repaired_by(Tables::ALL))
 }
 
-/// `pg_class.oid` of each followed table, in the order of [`Table::ALL`]. It is 0 if the table is not published.
+/// Returns the `pg_class.oid` of each followed table, in the order of [`Table::ALL`]. The oid is 0 if the table is not
+/// published.
 fn oids(seen: &Seen) -> [u32; Table::ALL.len()] {
     Table::ALL.map(|table| seen.published(table).map_or(0, |published| published.oid))
 }
 
-/// The schema of each followed table, in the order of [`Table::ALL`].
+/// Returns the schema of each followed table, in the order of [`Table::ALL`].
 fn namespaces(seen: &Seen) -> [Option<String>; Table::ALL.len()] {
     Table::ALL.map(|table| seen.published(table).map(|published| published.namespace.clone()))
 }

@@ -1,5 +1,5 @@
-//! Finds problems that do not stop nova but will do harm: a disk that fills, a slot that is lost when nova stands
-//! still, an UPDATE of the application that PostgreSQL refuses.
+//! Finds problems that do not stop nova but will do harm: a disk that fills, a slot that is lost while nova does not
+//! run, an UPDATE of the application that PostgreSQL refuses.
 
 use crate::event::Table;
 
@@ -8,16 +8,16 @@ use super::finding::{Code, Finding};
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{Published, Seen};
 
-/// One bulk load uses up a `max_slot_wal_keep_size` below this, MiB.
+/// The lowest useful `max_slot_wal_keep_size` in MiB: one bulk load uses up a lower one.
 const KEEP_MIN_MIB: i64 = 1_024;
-/// A transaction that is open for longer than this delays the slot's restart position and the beginning of a snapshot,
-/// seconds.
+/// The longest time (in seconds) for which a transaction may be open: a longer one delays the slot's restart position
+/// and the beginning of a snapshot.
 const OLD_TRANSACTION_S: i64 = 300;
-/// Spilled bytes are a problem from this many times `logical_decoding_work_mem` on.
+/// The multiple of `logical_decoding_work_mem` from which on spilled bytes are a problem.
 const SPILLED_TIMES: i64 = 4;
-/// For each major version, the first minor versions without defects in logical decoding that lose changes (PostgreSQL's
-/// release notes of 2025-05-08, "Fix data loss in logical replication") or exhaust memory (2025-08-14, "Fix
-/// re-distribution of invalidation messages").
+/// For each major version, the two minor versions in which PostgreSQL repaired logical decoding: the first ends a loss
+/// of changes (release notes of 2025-05-08, "Fix data loss in logical replication"), the second ends an exhaustion of
+/// memory (2025-08-14, "Fix re-distribution of invalidation messages").
 const MINOR_MIN: [(u32, u32, u32); 3] = [(15, 13, 14), (16, 9, 10), (17, 5, 6)];
 
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
@@ -45,7 +45,7 @@ fn minor_version(seen: &Seen) -> Option<Finding> {
     Some(Finding::new(Code::MinorVersion, detail, format!("Update the server to {major}.{no_bloat} or later")))
 }
 
-/// The finding that the server has no room for what nova will need next: a new slot, or a session.
+/// Returns the finding that the server has no room for what nova will need next: a new slot, or a session.
 pub fn no_room(seen: &Seen) -> Option<Finding> {
     let slot_is_read = seen.slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
     if seen.slot.is_none() && seen.limits.slots.is_full() {
@@ -68,7 +68,8 @@ pub fn senders_full() -> Finding {
     Finding::new(Code::SendersFull, detail, remedy)
 }
 
-/// The finding for a young publication: PostgreSQL looks it up as of the slot's position in the log.
+/// Returns the finding for a publication that is younger than the slot's position, at which PostgreSQL looks the
+/// publication up.
 pub fn younger(publication: &str) -> Finding {
     let detail = format!(
         "the publication {publication} was made or altered after changes that the slot still has to read; where it did not \
@@ -140,8 +141,8 @@ fn of_slot(seen: &Seen, slot: &str) -> Vec<Finding> {
     found
 }
 
-/// The findings for a table: PostgreSQL refuses the application's own UPDATE and DELETE, or more data leaves the server
-/// than nova keeps.
+/// Returns the findings for a table: PostgreSQL refuses the application's own UPDATE and DELETE, or the server sends
+/// more data than nova keeps.
 fn of_table(published: &Published, seen: &Seen, publication: &str) -> Vec<Finding> {
     let mut found: Vec<_> = no_identity(published, seen, publication).into_iter().collect();
     let name = format!("{}.{}", quoted(&published.namespace), quoted(&published.name));
@@ -181,7 +182,7 @@ fn of_table(published: &Published, seen: &Seen, publication: &str) -> Vec<Findin
     found
 }
 
-/// The finding that nothing identifies a row of the table for PostgreSQL.
+/// Returns the finding that the table has no replica identity, so that PostgreSQL cannot identify its rows.
 fn no_identity(published: &Published, seen: &Seen, publication: &str) -> Option<Finding> {
     let has_identity = match published.replica_identity {
         'n' => false,
@@ -196,7 +197,7 @@ fn no_identity(published: &Published, seen: &Seen, publication: &str) -> Option<
     let detail = format!("{name} has no replica identity: PostgreSQL refuses the application's UPDATE and DELETE");
     let out = match seen.publication.as_ref().map(|row| through(row, published)) {
         None | Some(Through::ItsName) => format!(", or take it out: ALTER PUBLICATION {publication} DROP TABLE {name}"),
-        // A single table cannot be removed from such a publication.
+        // A single table cannot be removed from a publication of a schema or of all tables.
         Some(_) => String::new(),
     };
     let remedy = match published.replica_identity {
@@ -206,7 +207,7 @@ fn no_identity(published: &Published, seen: &Seen, publication: &str) -> Option<
     Some(Finding::new(Code::NoReplicaIdentity, detail, remedy))
 }
 
-/// The statement for a table without a primary key that PostgreSQL accepts as an identity.
+/// Returns a statement that gives a table a primary key that PostgreSQL accepts as replica identity.
 pub fn primary_key(name: &str) -> String {
     format!(
         "ALTER TABLE {name} ADD PRIMARY KEY (id) (a key that is DEFERRABLE, or whose index is not valid, is none here: first \
@@ -214,7 +215,8 @@ pub fn primary_key(name: &str) -> String {
     )
 }
 
-/// The finding that the sent part of a deleted row, or of a row that gets another key, does not identify the row.
+/// Returns the finding that the server sends too little of a deleted row, or of a row that gets another key, to
+/// identify the row.
 fn keyless(published: &Published, name: &str) -> Option<Finding> {
     let columns: Vec<_> = published.identity_columns.iter().map(|column| column.name.as_str()).collect();
     if columns.is_empty() || columns.contains(&"id") {
@@ -259,8 +261,8 @@ fn private(published: &Published, seen: &Seen, publication: &str) -> Option<Find
     Some(Finding::new(Code::PrivateColumns, detail, remedy))
 }
 
-/// The way out for a publication of schemas, or of all tables: it cannot have lists of columns, and no table can be
-/// removed from it.
+/// Returns the remedy for a publication of schemas or of all tables, which cannot have lists of columns, and from which
+/// no table can be removed.
 pub fn of_its_own(seen: &Seen, publication: &str, how: Through) -> String {
     let own = publication::beside(publication);
     let tables = Table::ALL.into_iter().filter_map(|table| seen.published(table));
@@ -274,7 +276,7 @@ pub fn of_its_own(seen: &Seen, publication: &str, how: Through) -> String {
     )
 }
 
-/// The finding for columns that the role may not read, if rows must be copied.
+/// Returns the finding for columns that the role may not read although rows must be copied.
 pub fn unreadable(published: &Published, role: &str) -> Option<Finding> {
     if published.unreadable.is_empty() {
         return None;

@@ -1,5 +1,5 @@
 //! The bounded queue between the session's thread and ingest, and the messages in both directions. The session waits
-//! for room without blocking its runtime. Ingest waits for records on its own thread.
+//! for room in the queue without blocking its runtime. Ingest waits for records on its own thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::source::{Cookie, Fault};
 pub const QUEUE_MAX_BYTES: usize = 16 << 20;
 /// The most records that may wait for ingest.
 pub const QUEUE_MAX_RECORDS: usize = 32_768;
-/// The bytes of a record besides its value.
+/// The size of a record without its value, in bytes.
 const RECORD_OVERHEAD_BYTES: usize = size_of::<Record>();
 
-/// The records that the session hands over at once.
+/// The records that the session hands over to ingest together.
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub records: Vec<Record>,
-    /// The newest position, which is valid after the records.
+    /// The newest position of the stream, which is valid after the records of the chunk.
     pub cookie: Option<Cookie>,
 }
 
@@ -35,12 +35,12 @@ impl Chunk {
     }
 }
 
-/// Where the session must begin to read.
+/// Where ingest orders the session to begin reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The session begins at the store's position.
     Restart,
-    /// The session begins where it began last, with the first record at this offset.
+    /// The session begins at the position where it began last, and gives the first record the offset `next`.
     Renumber { next: i64 },
 }
 
@@ -49,9 +49,9 @@ struct Inner {
     chunks: VecDeque<Chunk>,
     records: usize,
     bytes: usize,
-    /// Whether ingest takes no records of the partition for now.
+    /// Whether ingest currently takes no records of the partition.
     paused: bool,
-    /// The number of the generation. Chunks of an earlier one are void.
+    /// The number of the present generation of chunks. Chunks of an earlier generation are void.
     generation: u64,
     order: Option<Order>,
     faults: Vec<Fault>,
@@ -66,19 +66,20 @@ struct Inner {
 pub struct Link {
     inner: Mutex<Inner>,
     filled: Condvar,
-    /// Wakes the session when there is room, an order, or the end.
+    /// Wakes the session when the queue has room, when ingest has given an order, or when the session must end.
     pub woken: Notify,
 }
 
-/// The methods of the session's side.
+/// The methods of the link that the session calls.
 impl Link {
-    /// The number of the current generation, and its order if the session has not seen it yet.
+    /// Returns the number of the current generation, and the order that began it if the session has not seen this order
+    /// yet.
     pub fn begin(&self) -> (u64, Option<Order>) {
         let mut inner = self.inner.lock();
         (inner.generation, inner.order.take())
     }
 
-    /// Whether records of this generation are still wanted.
+    /// Whether ingest still takes records of the given generation.
     pub fn is_current(&self, generation: u64) -> bool {
         let inner = self.inner.lock();
         inner.generation == generation && !inner.closing
@@ -89,8 +90,8 @@ impl Link {
         !inner.paused && inner.bytes < QUEUE_MAX_BYTES && inner.records < QUEUE_MAX_RECORDS
     }
 
-    /// Hands a chunk over. A chunk of an earlier generation is dropped. The caller has checked for room; one more chunk
-    /// than the limits always fits.
+    /// Hands a chunk over to ingest. A chunk of an earlier generation is dropped. The caller has checked that the queue
+    /// has room, so the queue always accepts one more chunk than its limits allow.
     pub fn push(&self, generation: u64, chunk: Chunk) {
         let mut inner = self.inner.lock();
         if inner.generation != generation {
@@ -127,13 +128,13 @@ impl Link {
     }
 }
 
-/// The methods of ingest's side.
+/// The methods of the link that ingest calls.
 impl Link {
     pub fn ring_at(&self, bell: &Arc<Bell>) {
         self.inner.lock().bell = Some(Arc::clone(bell));
     }
 
-    /// The next chunk. It waits for one for no longer than this.
+    /// Returns the next chunk of records from the queue. The call waits for a chunk for at most the time `wait`.
     pub fn pop(&self, wait: Duration) -> Option<Chunk> {
         let mut inner = self.inner.lock();
         if inner.chunks.is_empty() && !wait.is_zero() && inner.faults.is_empty() {
@@ -157,7 +158,7 @@ impl Link {
         self.inner.lock().paused = true;
     }
 
-    /// Makes the waiting chunks void, and lets the session begin again.
+    /// Makes the waiting chunks void, and orders the session to begin again.
     pub fn restart(&self, order: Order) {
         let mut inner = self.inner.lock();
         let (generation, bell) = (inner.generation + 1, inner.bell.take());
@@ -171,7 +172,7 @@ impl Link {
         self.inner.lock().closed
     }
 
-    /// Asks the session to end, and waits for that. Returns false if it takes longer than this.
+    /// Asks the session to end, and waits until it has ended. Returns false if the end takes longer than `most`.
     pub fn end(&self, most: Duration) -> bool {
         let mut inner = self.inner.lock();
         inner.closing = true;
@@ -181,7 +182,7 @@ impl Link {
     }
 }
 
-/// The only partition of a slot: `pg.{slot}` 0.
+/// Returns the only partition of a slot: `pg.{slot}` 0.
 pub fn partition(slot: &str) -> TopicPartition {
     TopicPartition::new(format!("pg.{slot}"), 0)
 }

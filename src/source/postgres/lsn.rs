@@ -1,19 +1,19 @@
-//! Positions in PostgreSQL's log, as the server prints them.
+//! Reads and writes positions in PostgreSQL's log (LSNs) as the server prints them.
 
-/// An LSN as PostgreSQL prints it.
+/// Returns an LSN as PostgreSQL prints it.
 pub fn lsn_text(lsn: u64) -> String {
     format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
 }
 
-/// The LSN in a text.
+/// Returns the LSN that a text contains.
 pub fn parse_lsn(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     let part = |digits: &str| u32::from_str_radix(digits, 16).ok().map(u64::from);
     Some(part(high)? << 32 | part(low)?)
 }
 
-/// The LSN at which `timeline` ended according to a history of timelines, or at which an earlier one ended that it
-/// continues ("Timelines" in PostgreSQL's manual: lines of number, LSN, reason).
+/// Returns the LSN at which `timeline` ended according to a timeline history file, or at which an earlier timeline
+/// ended that `timeline` continues ("Timelines" in PostgreSQL's manual: the lines have a number, an LSN and a reason).
 pub fn branch_of(history: &str, timeline: u32) -> Option<u64> {
     history.lines().find_map(|line| {
         let mut words = line.split_whitespace();

@@ -1,8 +1,9 @@
 //! PostgreSQL as a direct source: the logical replication stream of one slot becomes the only partition `pg.{slot}` 0.
-//! The session (`session`) has its own thread and runtime. There the follower (`follower`) compares (`slot`), reads a
-//! snapshot, streams and acknowledges over a `server`, which `net` implements. It hands numbered records (`numbering`)
-//! over a bounded `link`, and ingest polls this source like any other. The `position` is committed together with the
-//! effects of the records before it, and nothing after the store's position is ever acknowledged.
+//! The session with the server (`session`) has its own thread and runtime. On this thread the follower (`follower`)
+//! compares (`slot`), reads a snapshot, streams and acknowledges over a `server`, which `net` implements. The follower
+//! hands numbered records (`numbering`) over a bounded `link`, and ingest polls this source like any other source. nova
+//! commits the `position` together with the effects of the records before it, and never acknowledges a change that is
+//! after the store's position.
 
 pub mod around;
 pub mod finding;
@@ -32,7 +33,7 @@ use super::{Cookie, Fault, PollLimits, Polled, Source, SourceError};
 
 use self::link::{Link, Order};
 
-/// The source of a slot's records.
+/// A source that delivers the records of a slot.
 pub struct PostgresSource {
     link: Arc<Link>,
     partition: TopicPartition,
@@ -40,7 +41,7 @@ pub struct PostgresSource {
 }
 
 impl PostgresSource {
-    /// Makes a source of the records that a session puts into the link.
+    /// Makes a source for the records that a session puts into the link.
     pub fn new(link: Arc<Link>, slot: &str) -> PostgresSource {
         PostgresSource { link, partition: link::partition(slot), cookie: None }
     }
@@ -71,7 +72,8 @@ impl Source for PostgresSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
-        // Records that the store already has come again from the last position on, and are dropped by their offset.
+        // The session delivers records from the last position on again, and nova drops those that the store already has
+        // by their offset.
         if *partition == self.partition {
             self.cookie = None;
             self.link.restart(Order::Restart);

@@ -1,5 +1,5 @@
-//! A real server: SQL and COPY over `tokio-postgres`, the replication stream over `pgwire-replication`. It runs on the
-//! session's thread and in its runtime.
+//! Talks to a real PostgreSQL server: SQL and COPY over `tokio-postgres`, the replication stream over
+//! `pgwire-replication`. All connections to PostgreSQL run on the session's thread and in its runtime.
 
 mod answer;
 mod catalogue;
@@ -34,28 +34,28 @@ use self::target::{CONNECT_MAX, Target, session_options, targets};
 pub use self::target::{role_of, split_ssl_mode, unknown_parameter, verifier};
 use self::tls::{Tls, replication_tls};
 
-/// How often the server is asked who keeps a slot from being made.
+/// How often nova asks the server which transactions keep it from making a slot.
 const BLOCKED_EVERY: Duration = Duration::from_secs(5);
-/// The longest message of the stream, which is a change of one row.
+/// The longest message of the replication stream, in bytes; a message is a change of one row.
 const MESSAGE_MAX_BYTES: usize = 64 << 20;
-/// How often the store's position is reported to the server.
+/// How often the store's position is reported to the PostgreSQL server.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
-/// The most events that wait between the connection and the follower.
+/// The most events that wait between the replication connection and the follower.
 const EVENTS_MAX: usize = 8_192;
 
-/// A connection to a real server.
+/// A connection of nova to a real PostgreSQL server.
 pub struct NetServer {
     settings: ConnectSettings,
     target: Option<Target>,
     sql: Option<Client>,
-    /// The connection that holds an open snapshot.
+    /// The connection whose transaction holds an open snapshot.
     reading: Option<Client>,
-    /// The session that keeps a temporary slot, which lasts as long as the session.
+    /// The session that keeps a temporary slot, because the slot lasts only as long as this session.
     keeper: Option<ReplicationClient>,
     version: u32,
 }
 
-/// Whether the settings can be used, as far as that can be checked without a server.
+/// Checks whether the settings can be used, as far as nova can check that without a server.
 pub fn check(settings: &ConnectSettings) -> Result<(), Failure> {
     Tls::new(settings.ssl_mode, settings.ca_file.as_deref())?;
     targets(settings).map(drop)
@@ -103,17 +103,19 @@ impl NetServer {
             .with_application_name("nova")
             .with_max_message_size(MESSAGE_MAX_BYTES)
             .with_status_interval(STATUS_EVERY)
-            // The server asks for a status after a timeout. A wake-up of our own would prevent that.
+            // The server asks for a status after a silence, which reveals a dead connection. A periodic wake-up of the
+            // library would send a status before the server asks for one.
             .with_wakeup_interval(Duration::from_secs(3_600))
             .with_buffer_size(EVENTS_MAX))
     }
 
-    /// Opens a replication session to the same server as the SQL connection, before it streams.
+    /// Opens a replication session to the server of the SQL connection, before the session streams.
     async fn gated(&self, config: ReplicationConfig, seen_system_id: u64) -> Result<ReplicationClient, Failure> {
         let connected = tokio::time::timeout(CONNECT_MAX, async {
             let mut client = ReplicationClient::connect_gated(config).await?;
             let identity = client.identify_system().await?;
-            // Each decoded transaction counts as one of the session's, too.
+            // Without `NO_TRANSACTION_TIMEOUT`, the role's `transaction_timeout` would also end a replication session
+            // while it decodes a transaction.
             client.simple_query(&format!("SELECT {NO_TRANSACTION_TIMEOUT}")).await?;
             Ok::<_, PgWireError>((client, identity))
         });
@@ -128,7 +130,8 @@ impl NetServer {
         Ok(client)
     }
 
-    /// Whether a replication session can be opened. A pooler or a rule of `pg_hba.conf` may allow SQL alone.
+    /// Checks whether a replication session can be opened. A pooler or a rule of `pg_hba.conf` may allow only SQL
+    /// sessions.
     pub async fn try_replication(&mut self) -> Result<(), Failure> {
         let system_id = self.system_id().await?;
         self.gated(self.replication()?, system_id).await.map(drop)
@@ -158,7 +161,8 @@ impl NetServer {
     }
 }
 
-/// The name of the slot for a snapshot of some tables. It has at most 63 bytes.
+/// Returns the name of the temporary slot for a snapshot of some tables. The name has at most 63 bytes, which is
+/// PostgreSQL's limit.
 fn temporary_slot(slot: &str) -> String {
     const SUFFIX: &str = "_tables";
     let kept = slot.len().min(63 - SUFFIX.len());
@@ -227,7 +231,8 @@ impl Server for NetServer {
         let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
         let at_us = within(reading.query_one(sql, &[])).await?.get(0);
         self.reading = Some(reading);
-        // The snapshot lives in the transaction that took it. Only a temporary slot needs its session.
+        // The snapshot lives in the SQL transaction that took it. Only a temporary slot needs the replication session
+        // that made it.
         self.keeper = temporary.then_some(client);
         Ok(Made { consistent_lsn, at_us })
     }
@@ -238,7 +243,7 @@ impl Server for NetServer {
     }
 
     async fn end_snapshot(&mut self) {
-        // Both connections end here.
+        // The assignment drops the connection with the snapshot and the session with the temporary slot.
         (self.reading, self.keeper) = (None, None);
     }
 
@@ -255,7 +260,7 @@ impl Server for NetServer {
     }
 }
 
-/// The clocks of the machine.
+/// The wall clock and the monotonic clock of the machine.
 #[derive(Clone)]
 pub struct SystemClock(Instant, WallClock);
 

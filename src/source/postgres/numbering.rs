@@ -1,6 +1,7 @@
-//! Numbers the events of a replication stream: they become records with dense offsets. The module is pure. Every change
-//! of a followed table, every commit and every logical message takes one offset. An update that changes a key takes
-//! two, and a truncate one for each table. A change that a copy of its table already contains takes no number.
+//! Numbers the events of a replication stream: the events become records with offsets that have no gaps. The module
+//! does no input or output. Every change of a followed table, every commit and every logical message takes one offset.
+//! An update that changes a key takes two offsets, and a truncate takes one offset for each table. A change that a copy
+//! of its table already contains takes no offset.
 
 use std::sync::Arc;
 
@@ -13,31 +14,33 @@ use crate::event::{Origin, OriginKind, Record, Relation, Table, Tables, TopicPar
 use super::finding::{Code, Finding};
 use super::server::{Event, Failure};
 
-/// The most relations that a session describes and nova does not follow. Beyond this they are forgotten, and described
-/// again.
+/// The most relations that one session may describe. The session fails if the publication has more tables than
+/// `RELATIONS_MAX`.
 const RELATIONS_MAX: usize = 4_096;
 
-/// The kind of a relation of the session for nova.
+/// What a relation of the stream is for nova.
 #[derive(Clone, Debug)]
 enum Described {
     Other,
     Followed(Table, Arc<Relation>),
-    /// A followed table under a wrong name, or another table under its name, with a description.
+    /// A followed table under a wrong name, or another table under a followed table's name, with a description of the
+    /// problem.
     Astray(Table, String),
 }
 
-/// Numbers the events of a session.
+/// Numbers the events of one replication session.
 pub struct Numbering {
     partition: TopicPartition,
-    /// The offset of the next record.
+    /// The offset of the next record of the partition.
     next: i64,
     /// The schema of each followed table's relation, in the order of [`Table::ALL`].
     followed: [Option<String>; Table::ALL.len()],
-    /// `pg_class.oid` of these relations, in the same order. At 0 any relation with the name is accepted.
+    /// The `pg_class.oid` of each followed table's relation, in the order of [`Table::ALL`]. 0 means that any relation
+    /// with the table's name is accepted.
     oids: [u32; Table::ALL.len()],
-    /// The positions of copies; see [`super::position::Position::copied`].
+    /// The positions at which tables were copied; see [`super::position::Position::copied`].
     copied: [u64; Table::ALL.len()],
-    /// The relations by `pg_class.oid`.
+    /// The relations of the session by their `pg_class.oid`.
     relations: Vec<(u32, Described)>,
     /// The commit LSN of the present transaction.
     commit_lsn: u64,
@@ -47,7 +50,8 @@ pub struct Numbering {
 }
 
 impl Numbering {
-    /// Begins at the beginning of a transaction, with `next` as the offset of its first record.
+    /// Makes a numbering that begins at the start of a transaction, with `next` as the offset of the transaction's
+    /// first record.
     pub fn new(partition: TopicPartition, next: i64, followed: [Option<String>; Table::ALL.len()]) -> Numbering {
         let (oids, copied) = ([0; Table::ALL.len()], [0; Table::ALL.len()]);
         let (relations, origins) = (Vec::new(), Vec::new());
@@ -65,7 +69,7 @@ impl Numbering {
         }
     }
 
-    /// Sets the relations of the tables, and the positions of their copies.
+    /// Sets the relations of the followed tables, and the positions at which the tables were copied.
     #[must_use]
     pub fn of(self, oids: [u32; Table::ALL.len()], copied: [u64; Table::ALL.len()]) -> Numbering {
         Numbering { oids, copied, ..self }
@@ -75,12 +79,12 @@ impl Numbering {
         self.next
     }
 
-    /// Whether a transaction has begun and not ended.
+    /// Whether a transaction has begun and has not ended.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Appends the records of an event.
+    /// Appends the records that an event becomes.
     pub fn take(&mut self, event: Event, out: &mut Vec<Record>) -> Result<(), Failure> {
         match event {
             Event::Begin { commit_lsn, commit_us } => {
@@ -104,7 +108,7 @@ impl Numbering {
         Ok(())
     }
 
-    /// Appends a record of a snapshot.
+    /// Appends a record for a row of a snapshot.
     pub fn read(&mut self, origin: &Arc<Origin>, value: Option<Bytes>, out: &mut Vec<Record>) {
         let (origin, lsn_delta) = (Arc::clone(origin), 0);
         self.append(origin, lsn_delta, value, out);
@@ -138,9 +142,9 @@ impl Numbering {
         self.relations.iter().find(|(known, _)| *known == oid).map(|(_, described)| described)
     }
 
-    /// The relation of a change, if the change is to be taken. A change that was committed before the copy of its table
-    /// is in the copy, and the stream's version of it may be outdated, because the table may have left the publication
-    /// between the two.
+    /// Returns the relation of a change, or `None` if the change is skipped. A change that was committed before its
+    /// table was copied is already in the copy, and the change in the stream may be outdated, because the table may
+    /// have left the publication for a time.
     fn taken(&self, described: &Described) -> Result<Option<Arc<Relation>>, Failure> {
         match described {
             Described::Other => Ok(None),
@@ -154,7 +158,8 @@ impl Numbering {
         }
     }
 
-    /// Takes the new description of a relation. If it did not change, the old object is kept, because decoders know it.
+    /// Takes a new description of a relation from the stream. If the description did not change, the old object is
+    /// kept, because decoders know it.
     fn describe(&mut self, message: &[u8]) -> Result<(), Failure> {
         let described = match pgoutput::message(message) {
             Ok(Message::Relation(relation)) => relation,
@@ -183,8 +188,8 @@ impl Numbering {
         Ok(())
     }
 
-    /// Decides which table a relation is. The name alone is not enough, because another table may have had it for a
-    /// time.
+    /// Decides which followed table a relation of the stream is. The name of a relation is not enough, because another
+    /// table may have had the name for a time.
     fn place(&self, relation: Relation) -> Described {
         let is_its_name = |table: &Table| {
             let namespace = self.followed[*table as usize].as_deref();
@@ -231,7 +236,7 @@ impl Numbering {
         let origin = match self.origins.iter().rev().find(same) {
             Some(origin) => Arc::clone(origin),
             None => {
-                // A message outside of a transaction has no time.
+                // A logical message outside of a transaction has no commit time.
                 let commit_us = if self.open { self.commit_us } else { 0 };
                 let origin = Arc::new(Origin { kind, commit_us, base_lsn: lsn });
                 self.origins.push(Arc::clone(&origin));
@@ -265,7 +270,7 @@ fn astray(table: Table, what: &str) -> Finding {
     Finding::new(Code::PublicationChanged, detail, remedy).repaired_by(Tables::NONE.with(table))
 }
 
-/// Whether two records share an origin except for the LSN. A relation that was described again is another one.
+/// Whether two records have the same origin except for the LSN. Two descriptions of a relation count as two relations.
 fn is_same(one: &OriginKind, other: &OriginKind) -> bool {
     let relations = match (one.relation(), other.relation()) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),

@@ -1,5 +1,5 @@
-//! nova's position in the log of a PostgreSQL server, as the store keeps it beside the partition's next offset. The
-//! position is in the same commit as the effects of everything before it.
+//! nova's position in the log of a PostgreSQL server, which the store keeps beside the partition's next offset. The
+//! commit that stores the position also stores the effects of every change before the position.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -7,56 +7,58 @@ use nova_storage::codec::{COOKIE_MAX_BYTES, CodecError, Put, Reader};
 
 use crate::event::{Table, Tables};
 
-/// The version of the format. Version 1 had no [`Position::copied`], [`Position::shapes`] and [`Position::partitions`].
+/// The version of the stored format of a position. Version 1 had no [`Position::copied`], [`Position::shapes`] and
+/// [`Position::partitions`].
 const VERSION: u8 = 2;
 const WHAT: &str = "position in PostgreSQL's log";
-/// The most snapshots without a person's order within [`AUTOMATIC_WITHIN_MS`], whose times are remembered.
+/// The most automatic snapshots within [`AUTOMATIC_WITHIN_MS`] whose times are remembered.
 pub const AUTOMATIC_MAX: usize = 3;
 pub const AUTOMATIC_WITHIN_MS: i64 = 3_600_000;
 
-/// The next work for the slot.
+/// What nova does next with the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// All tables must be read, with a new slot. An existing slot is nova's own from an earlier attempt, and is
-    /// dropped.
+    /// nova must read all tables with a new slot. An existing slot is nova's own from an earlier attempt, and nova
+    /// drops it.
     #[default]
     Snapshot,
-    /// The slot is read.
+    /// nova reads the stream of the slot.
     Stream,
 }
 
-/// nova's position in the log.
+/// nova's position in the log of a PostgreSQL server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     pub phase: Phase,
-    /// The server's `system_identifier`, and its timeline.
+    /// The `system_identifier` of the server, and its timeline.
     pub system_id: u64,
     pub timeline: u32,
-    /// The end of the last whole transaction, or a later position up to which there was nothing to send.
+    /// The end of the last whole transaction, or a later position up to which the server had nothing to send.
     pub end_lsn: u64,
-    /// The LSN and the time (epoch microseconds) of the commit of the last transaction with something for nova, or 0
-    /// before the first. If the slot is older than the position, this transaction is read again, and shows whether the
-    /// log is the same.
+    /// The LSN and the time (epoch microseconds) of the last commit that contained something for nova, or 0 before the
+    /// first such commit. If the slot is older than the position, the transaction at `commit_lsn` is read again, and
+    /// shows whether the server still has the same log.
     pub commit_lsn: u64,
     pub commit_us: i64,
-    /// The offset of the next record.
+    /// The offset of the partition's next record.
     pub offset: i64,
-    /// How each table was published at this position ([`super::slot::Published::identity`]), in the order of
-    /// [`Table::ALL`]. It is 0 if the table was not published, so that its rows are unknown.
+    /// How each table was published at nova's position ([`super::slot::Published::identity`]), in the order of
+    /// [`Table::ALL`]. 0 means that the table was not published, so that its rows are unknown.
     pub published: [u64; Table::ALL.len()],
-    /// The position of the log at which a table was copied that the stream has not passed since, in the same order. It
-    /// is 0 if the stream has passed it. The copy has the changes that were committed before it, and the stream's
-    /// version of them may be outdated, so it is not taken.
+    /// For each table in the order of [`Table::ALL`], the position in the log at which the table was copied. The value
+    /// is 0 as soon as the stream has passed the position of the copy. The copy of a table already has the changes that
+    /// were committed before it, and the stream may have outdated versions of these changes, so the stream's versions
+    /// are skipped.
     pub copied: [u64; Table::ALL.len()],
-    /// The shape of each table when its rows were read ([`super::redefined`]), in the same order. It is 0 if it is
-    /// unknown.
+    /// The shape of each table when its rows were read ([`super::redefined`]), in the order of [`Table::ALL`]. 0 means
+    /// that the shape of the table is unknown.
     pub shapes: [u64; Table::ALL.len()],
-    /// The partitions of each table when its rows were read ([`super::redefined`]), in the same order. It is 0 if the
-    /// table had none, or if they are unknown.
+    /// The partitions of each table when its rows were read ([`super::redefined`]), as a hash in the order of
+    /// [`Table::ALL`]. 0 means that the table had no partitions, or that they are unknown.
     pub partitions: [u64; Table::ALL.len()],
-    /// The tables that a person ordered to be read again.
+    /// The tables that a person has ordered nova to read again.
     pub wanted: Tables,
-    /// When the last snapshots without such an order began, epoch milliseconds.
+    /// The times at which the last automatic snapshots began, in epoch milliseconds.
     pub automatic_ms: Vec<i64>,
 }
 
@@ -112,7 +114,7 @@ impl Position {
         for _ in 0..reader.varint()? {
             let number = reader.u8()?;
             let table = Table::numbered(number)?;
-            // Numbers must rise, so that no table comes twice.
+            // The numbers of the tables must rise, so that no table comes twice.
             if last.replace(number).is_some_and(|last| last >= number) {
                 return Err(invalid());
             }
@@ -134,21 +136,24 @@ impl Position {
         Ok(position)
     }
 
-    /// Notes that the stream has reached this position, so copies that were taken before it are passed.
+    /// Notes that the stream has reached the LSN `end_lsn`, so it has passed all copies that were taken before this
+    /// LSN.
     pub fn reach(&mut self, end_lsn: u64) {
         self.end_lsn = end_lsn;
         self.copied.iter_mut().filter(|copied_lsn| **copied_lsn <= end_lsn).for_each(|copied_lsn| *copied_lsn = 0);
     }
 
-    /// Takes the present shape of a table as the earlier one if that is unknown. `partitions` are those that differ in
-    /// nothing that the stream does not contain ([`super::redefined`]).
+    /// Takes the present shape of each table for which no earlier shape is known. `partitions` are the present
+    /// partitions of tables whose partitions have changed only in a way that the stream contains
+    /// ([`super::redefined`]).
     pub fn learn(&mut self, shapes: [u64; Table::ALL.len()], partitions: [u64; Table::ALL.len()]) {
         self.partitions = partitions;
         let unknown = self.shapes.iter_mut().zip(shapes).filter(|(known, _)| **known == 0);
         unknown.for_each(|(known, now)| *known = now);
     }
 
-    /// Notes that a snapshot begins without a person's order. Returns false if too many began within the last hour.
+    /// Notes that an automatic snapshot begins, without a person's order. Returns false if too many automatic snapshots
+    /// began within the last hour.
     pub fn begin_automatic(&mut self, now_ms: i64) -> bool {
         self.automatic_ms.retain(|at_ms| (0..AUTOMATIC_WITHIN_MS).contains(&now_ms.saturating_sub(*at_ms)));
         let allowed = self.automatic_ms.len() < AUTOMATIC_MAX;
@@ -159,8 +164,8 @@ impl Position {
     }
 }
 
-/// The position that makes nova read these tables again, or all of them with a new slot if `tables` is [`Tables::ALL`].
-/// A position that cannot be read is replaced by the very beginning.
+/// Returns the position that makes nova read the given tables again, or read all tables with a new slot if `tables` is
+/// [`Tables::ALL`]. A position that cannot be decoded is replaced by the position of a new node.
 pub fn again(bytes: &[u8], tables: Tables) -> Vec<u8> {
     let mut position = Position::decode(bytes).unwrap_or_default();
     match tables == Tables::ALL {
@@ -204,32 +209,33 @@ mod tests {
         })
     }
 
-    /// A position of version 1, as it was in stores.
+    /// A position in format version 1, byte for byte as stores have it.
     const OF_VERSION_1: [&[u8]; 15] = [
-        // The version, and the phase in which the slot is read.
+        // A stored position begins with the version and the phase in which the slot is read.
         b"\x01\x01",
-        // The system identifier and the timeline.
+        // A stored position contains the system identifier of the server and its timeline.
         b"\x22\x6f\xb9\x7f\x89\xf7\x53\x67",
         b"\x03",
-        // The end of the last transaction, the LSN and the time of its commit, and the next offset.
+        // A stored position contains the end of the last transaction, the LSN and the time of its commit, and the next
+        // offset.
         b"\xc8\xb0\xd3\x9b\xeb\x02",
         b"\x80\xb0\xd3\x9b\xeb\x02",
         b"\x80\xe9\x9c\xbb\xed\xbf\xb0\x06",
         b"\xe2\xc5\x08",
-        // Five tables, each with its number and how it is published.
+        // The stored position has five tables, each with its number and how it is published.
         b"\x05",
         b"\x00\x45\x44\x33\x33\x22\x22\x11\x11",
         b"\x01\x09\x07\x06\x05\x04\x03\x02\x01",
         b"\x02\x00\x00\x00\x00\x00\x00\x00\x00",
         b"\x03\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\x04\x01\x00\x00\x00\x00\x00\x00\x80",
-        // Posts and likes must be read again.
+        // The stored position says that posts and likes must be read again.
         b"\x12",
-        // The times at which two snapshots began without an order.
+        // The stored position has the times at which two automatic snapshots began.
         b"\x02\x80\x83\xa4\xc1\xc1\x68\xc2\xf1\x91\xc2\xc1\x68",
     ];
 
-    /// Encodes a position as version 1 did.
+    /// Encodes a position in format version 1.
     fn first(position: &Position) -> Vec<u8> {
         let mut out = vec![1];
         out.put_u8(u8::from(position.phase == Phase::Stream));
@@ -255,7 +261,7 @@ mod tests {
         fn positions_read_back_and_mutants_are_errors_or_positions(position in positions(), seed: u64) {
             let bytes = position.encode();
             prop_assert_eq!(Position::decode(&bytes), Ok(position));
-            // A position may lack tables that a later version added.
+            // A stored position may lack tables that a later version of nova follows.
             check_values(&bytes, seed, Position::decode, Position::encode);
         }
 
@@ -294,7 +300,8 @@ mod tests {
         };
         let bytes = OF_VERSION_1.concat();
         assert_eq!(Position::decode(&bytes), Ok(expected.clone()));
-        // A command on the stopped store writes the position in the present version.
+        // If a command on a stopped node orders tables to be read again, it writes the position in the present format
+        // version.
         let wanted = expected.wanted.with(Table::Users);
         let again = Position::decode(&again(&bytes, Tables::NONE.with(Table::Users)));
         assert_eq!(again, Ok(Position { wanted, ..expected }));
@@ -317,7 +324,7 @@ mod tests {
         }
         assert!(!position.begin_automatic(AUTOMATIC_WITHIN_MS - 1));
         assert!(position.begin_automatic(AUTOMATIC_WITHIN_MS) && !position.begin_automatic(AUTOMATIC_WITHIN_MS));
-        // After the clock was set back, the earlier snapshots are not counted.
+        // After the clock was set back, snapshots with later times are not counted.
         assert!(position.begin_automatic(-1));
     }
 }

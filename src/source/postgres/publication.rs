@@ -1,5 +1,5 @@
-//! The statements about a publication: those that nova proposes if one is missing, and those that `nova postgres setup`
-//! runs.
+//! The statements about a publication: nova proposes them if the publication is missing, and `nova postgres setup` runs
+//! them.
 
 use std::fmt;
 
@@ -8,26 +8,26 @@ use crate::event::Table;
 
 use super::slot::{Publication, Published};
 
-/// A table in the form in which a publication lists it.
+/// A table in the form in which a publication names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub table: Table,
-    /// The schema. `None` means the one that the search path finds.
+    /// The schema. The schema of the table, or `None` for the table that the search path finds.
     pub schema: Option<String>,
-    /// The columns. `None` means every column, including later ones.
+    /// The columns. The published columns, or `None` for every column, including columns that are added later.
     pub columns: Option<Vec<String>>,
 }
 
 impl Listed {
-    /// The table as nova proposes it without checking the server. Of users only the columns that nova keeps leave the
-    /// server, so private ones do not (column lists: PostgreSQL 15 and later).
+    /// Returns a table in the form that nova proposes without checking the server. Only those columns of `users` leave
+    /// the server that nova keeps, so its private columns do not (column lists need PostgreSQL 15 or later).
     pub fn by_default(table: Table) -> Listed {
         let names = || table.columns().iter().map(|column| column.name.to_owned()).collect();
         Listed { table, schema: None, columns: (table == Table::Users).then(names) }
     }
 
-    /// A table with these columns, without private ones, and of users only those that nova knows. `needed` are further
-    /// columns that PostgreSQL wants to be published, because they are in the replica identity.
+    /// Returns a table with the given columns except private ones; of `users`, only columns that nova knows are taken.
+    /// `needed` are further columns that must be published because they are in the replica identity.
     pub fn of(table: Table, schema: &str, columns: &[&str], needed: &[&str]) -> Listed {
         let known = |name: &str| table.columns().iter().any(|column| column.name == name);
         let follows = |name: &str| table != Table::Users || known(name) || needed.contains(&name);
@@ -37,14 +37,14 @@ impl Listed {
         Listed { table, schema: Some(schema.to_owned()), columns: (!whole).then_some(kept) }
     }
 
-    /// The form for a table that is already published.
+    /// Returns the form of a table that is already published.
     pub fn of_published(published: &Published) -> Option<Listed> {
         let columns: Vec<_> = published.columns.iter().map(|(name, _)| name.as_str()).collect();
         let identity: Vec<_> = published.identity_columns.iter().map(|column| column.name.as_str()).collect();
         Some(Listed::of(published.table?, &published.namespace, &columns, &identity))
     }
 
-    /// The table's name, quoted if necessary.
+    /// Returns the table's name, quoted if necessary.
     pub fn name(&self) -> String {
         match &self.schema {
             Some(schema) => format!("{}.{}", quoted(schema), self.table),
@@ -52,7 +52,7 @@ impl Listed {
         }
     }
 
-    /// The columns in parentheses. The text is empty if all columns are meant.
+    /// Returns the list of columns in parentheses. The text is empty if every column is published.
     pub fn list(&self) -> String {
         let quoted = |columns: &Vec<String>| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
         self.columns.as_ref().map_or_else(String::new, |columns| format!(" ({})", quoted(columns)))
@@ -65,19 +65,19 @@ impl fmt::Display for Listed {
     }
 }
 
-/// How a table is part of a publication.
+/// How a table belongs to a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Through {
-    /// The table is listed: it can be removed, and may have a list of columns.
+    /// The publication names the table: it can be removed, and may have a list of columns.
     ItsName,
-    /// The publication has `FOR TABLES IN SCHEMA`, so no table of it may have a list of columns.
+    /// The publication has `FOR TABLES IN SCHEMA`, so none of its tables may have a list of columns.
     ItsSchema,
     /// `FOR ALL TABLES`: the publication has every table.
     AllTables,
 }
 
 impl Through {
-    /// The words in the publication's statement.
+    /// Returns the words with which the publication's statement includes the table.
     pub const fn words(self) -> &'static str {
         match self {
             Through::ItsName => "FOR TABLE",
@@ -87,8 +87,8 @@ impl Through {
     }
 }
 
-/// How the table is part of the publication according to the catalogue: `{publication}/{its row}/{the row of its
-/// schema}`.
+/// Returns how the table belongs to the publication according to the catalogue: `{publication}/{its row}/{the row of
+/// its schema}`.
 pub fn through(row: &Publication, published: &Published) -> Through {
     match published.membership.split('/').nth(2) {
         _ if row.all_tables => Through::AllTables,
@@ -97,19 +97,19 @@ pub fn through(row: &Publication, published: &Published) -> Through {
     }
 }
 
-/// The name of another publication beside one that cannot have lists of columns.
+/// Returns the name for a second publication, if the present publication cannot have lists of columns.
 pub fn beside(publication: &str) -> String {
-    // A name has at most 63 bytes.
+    // A name in PostgreSQL has at most 63 bytes.
     format!("{}_tables", publication.get(..56).unwrap_or(publication))
 }
 
-/// All tables, as nova proposes them without checking the server.
+/// Returns all tables in the form that nova proposes without checking the server.
 pub fn by_default() -> Vec<Listed> {
     Table::ALL.map(Listed::by_default).to_vec()
 }
 
-/// The statement that makes a publication. With `via_root` changes of partitions come under the name of the partitioned
-/// table.
+/// Returns the statement that makes a publication. With `via_root`, changes of partitions come under the name of the
+/// partitioned table.
 pub fn create(publication: &str, listed: &[Listed], via_root: bool) -> String {
     let with = if via_root { " WITH (publish_via_partition_root = true)" } else { "" };
     format!("CREATE PUBLICATION {publication} FOR TABLE {}{with}", all(listed))
@@ -135,9 +135,9 @@ fn all(listed: &[Listed]) -> String {
     listed.iter().map(Listed::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// An identifier in SQL. Plain ones have no quotes, for readability.
+/// Returns an identifier for SQL, which has quotes only if it needs them.
 pub fn quoted(name: &str) -> String {
-    /// Reserved words, among the names of columns, that must be quoted.
+    /// The names of columns that are reserved words in SQL, and therefore must be quoted.
     const RESERVED: [&str; 12] =
         ["user", "order", "group", "table", "column", "desc", "end", "limit", "offset", "default", "check", "primary"];
     let plain =

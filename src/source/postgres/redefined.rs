@@ -1,7 +1,7 @@
 //! Detects changes of a table's rows that PostgreSQL makes without a record in the stream: a column gets another type,
-//! or a partition is attached or detached with its rows. Such changes are detected by comparing the table with its
-//! state when its rows were read, and reported until the rows are read again. The module is pure. A partition that is
-//! truncated under its own name is not detected.
+//! or a partition is attached or detached with its rows. Changes without a record are detected by a comparison of the
+//! table with its state at the time when its rows were read, and nova reports them until the rows are read again. The
+//! module does no input or output. A partition that is truncated under its own name is not detected by the module.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -12,17 +12,17 @@ use super::position::Position;
 use super::slot::{Published, Seen};
 
 impl Published {
-    /// A hash of the published columns that nova keeps, with their types. If it changes, PostgreSQL may have given rows
-    /// other values without a record in the stream.
+    /// Returns a hash of the published columns that nova keeps, with their types. If the hash changes, PostgreSQL may
+    /// have given rows other values without a record in the stream.
     pub fn shape(&self) -> u64 {
         let of_nova = self.table.map(Table::columns).unwrap_or_default();
         let published = of_nova.iter().filter_map(|one| self.columns.iter().find(|(name, _)| name == one.name));
         let text: String = published.map(|(name, type_oid)| format!("{name}\0{type_oid}\0")).collect();
-        // Zero means "unknown".
+        // The lowest bit is set because 0 means that the shape is unknown.
         xxh3_64(text.as_bytes()) | 1
     }
 
-    /// The partitions as a hash and the highest OID. It is 0 for a table of a kind without partitions.
+    /// Returns the partitions as a hash and the highest OID, or 0 for a table that is not partitioned.
     pub fn partitions_mark(&self) -> u64 {
         let highest = self.partitions.iter().map(|(oid, _)| *oid).max().unwrap_or(0);
         if self.partitioned { self.partitions_up_to(highest) } else { 0 }
@@ -32,12 +32,13 @@ impl Published {
         let mut oids: Vec<_> = self.partitions.iter().map(|(oid, _)| *oid).filter(|oid| *oid <= highest).collect();
         oids.sort_unstable();
         let bytes: Vec<u8> = oids.iter().flat_map(|oid| oid.to_le_bytes()).collect();
-        // This bit keeps the value from being zero.
+        // The lowest bit of the hash is set, which keeps the mark from being 0.
         ((xxh3_64(&bytes) | 1) << 32) | u64::from(highest)
     }
 
-    /// Whether rows came or went with partitions since this mark: a partition is gone, or was attached with its rows. A
-    /// partition that was made as one was empty, and its OID is higher than all earlier ones.
+    /// Whether rows came or went with partitions since the mark `known` was taken: a partition is gone, or was attached
+    /// with its rows. A partition that was created as a partition was empty at first, and its OID is higher than the
+    /// OIDs of all earlier partitions.
     pub fn regrouped(&self, known: u64) -> bool {
         let highest = u32::try_from(known & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         let attached = self.partitions.iter().any(|(oid, attached)| *attached && *oid > highest);
@@ -46,13 +47,13 @@ impl Published {
 }
 
 impl Seen {
-    /// The shape of each table, in the order of [`Table::ALL`]. It is 0 if the table is not published.
+    /// Returns the shape of each table, in the order of [`Table::ALL`]. The shape is 0 if the table is not published.
     pub fn shapes(&self) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| self.published(table).map_or(0, Published::shape))
     }
 
-    /// The present partitions of each table, in the order of [`Table::ALL`], if no rows came or went with them since
-    /// `known`. For any other table the value of `known`.
+    /// Returns the mark of each table's present partitions, in the order of [`Table::ALL`], if no rows came or went
+    /// with partitions since `known`. A table whose rows came or went with partitions keeps the value of `known`.
     pub fn partitions_behind(&self, known: [u64; Table::ALL.len()]) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| match self.published(table) {
             Some(published) if !published.regrouped(known[table as usize]) => published.partitions_mark(),
@@ -61,8 +62,8 @@ impl Seen {
     }
 }
 
-/// The finding for tables whose rows the server may have changed since they were read, without a record in the stream,
-/// because their columns or partitions differ.
+/// Returns the finding for tables whose rows the server may have changed since they were read without a record in the
+/// stream, because the columns or partitions of the tables differ.
 pub fn redefined(position: &Position, seen: &Seen) -> Option<Finding> {
     let shapes = seen.shapes();
     let reshaped = |table: &Table| {
@@ -105,7 +106,7 @@ mod tests {
             let partitions = partitions.to_vec();
             Published { table: Some(Table::Posts), partitioned: true, partitions, ..Published::default() }
         };
-        // A partition that was attached before the rows were read is among them.
+        // A partition that was attached before the rows were read is part of the mark.
         let mark = of(&[(20, false), (30, true)]).partitions_mark();
         let cases: [(&[(u32, bool)], bool); 9] = [
             (&[(20, false), (30, true)], false),
@@ -121,7 +122,7 @@ mod tests {
         for (partitions, expected) in cases {
             assert_eq!(of(partitions).regrouped(mark), expected, "{partitions:?}");
         }
-        // The mark is unknown, or the table has no partitions.
+        // Without a known mark, or without partitions, no change of the partitions is found.
         assert!(!of(&[(20, true)]).regrouped(0));
         let plain = Published::default();
         assert!(plain.partitions_mark() == 0 && !plain.regrouped(mark));
@@ -150,7 +151,7 @@ mod tests {
             finding.code == Code::TableRedefined && finding.remedy.ends_with("nova cdc resnapshot posts"),
             "{finding}"
         );
-        // The table is already to be read again.
+        // The table is already ordered to be read again, so nothing is reported for it.
         position.wanted = Tables::NONE.with(Table::Posts);
         assert_eq!(redefined(&position, &seen(&[(20, false)])), None);
     }

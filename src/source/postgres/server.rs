@@ -1,5 +1,5 @@
-//! The interface of a PostgreSQL server for the follower. It separates nova's decisions from the requests to the
-//! server. `net` implements it for a real server, and tests use a double with its own clock.
+//! The interface between the follower and a PostgreSQL server. The interface separates nova's decisions from the
+//! requests to the server. `net` implements the interface for a real server, and tests use a double with its own clock.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::event::Relation;
 use super::finding::{Code, Finding};
 use super::slot::{Published, Seen};
 
-/// A server that is connected, or connects when it is asked.
+/// A PostgreSQL server that is connected, or that connects when it is asked.
 pub trait Server {
     type Clock: Clock;
     type Stream: Stream;
@@ -19,35 +19,36 @@ pub trait Server {
 
     fn clock(&self) -> Self::Clock;
 
-    /// The state of the server, the slot, the publication, and the tables around it.
+    /// Returns the state of the server, the slot, the publication, and the tables around it.
     fn look(&mut self) -> impl Future<Output = Result<Seen, Failure>>;
 
-    /// The end of a timeline in the history of a later one: the LSN at which the later one branched off. `None` if the
-    /// history does not have the timeline.
+    /// Returns the LSN at which the later timeline `of` branched off from `timeline`. Returns `None` if the history of
+    /// the later timeline does not contain the earlier timeline.
     fn branched_at(&mut self, timeline: u32, of: u32) -> impl Future<Output = Result<Option<u64>, Failure>>;
 
     fn drop_slot(&mut self) -> impl Future<Output = Result<(), Failure>>;
 
     /// Makes a slot, and opens the snapshot that was exported with it for [`Server::copy`]. A temporary slot disappears
-    /// when the snapshot ends. A slot waits for every open transaction: `told` is called at intervals with a
-    /// description of them.
+    /// when its snapshot ends. A new slot waits for every open transaction: `told` is called at intervals with a
+    /// description of the open transactions.
     fn make_slot(&mut self, temporary: bool, told: impl Fn(String)) -> impl Future<Output = Result<Made, Failure>>;
 
-    /// Every row of a table in the open snapshot, with the published columns.
+    /// Returns every row of a table in the open snapshot, with the published columns.
     fn copy(&mut self, table: &Published) -> impl Future<Output = Result<Self::Copy, Failure>>;
 
     fn end_snapshot(&mut self) -> impl Future<Output = ()>;
 
-    /// Begins to stream. `acknowledged` is the store's position. When this returns, this session has the slot.
+    /// Begins to stream from the LSN `from`. `acknowledged` is the LSN of the store's position. When the call returns,
+    /// no other session can use the slot.
     fn start(&mut self, from: u64, acknowledged: u64) -> impl Future<Output = Result<Self::Stream, Failure>>;
 }
 
-/// The time for the follower.
+/// The clock of the follower.
 pub trait Clock: Clone {
-    /// The time since some moment of the past.
+    /// Returns the time since a fixed moment in the past.
     fn elapsed(&self) -> Duration;
 
-    /// The time in epoch milliseconds.
+    /// Returns the wall time in epoch milliseconds.
     fn now_ms(&self) -> i64;
 
     fn sleep(&self, wait: Duration) -> impl Future<Output = ()>;
@@ -55,34 +56,35 @@ pub trait Clock: Clone {
 
 /// The replication stream of a slot.
 pub trait Stream {
-    /// The next event. Dropping the future loses no event.
+    /// Returns the next event of the replication stream. Dropping the returned future loses no event.
     fn next(&mut self) -> impl Future<Output = Result<Event, Failure>>;
 
-    /// The next event, if it is already here.
+    /// Returns the next event of the replication stream, or `None` if it has not arrived.
     fn next_at_once(&mut self) -> Option<Result<Event, Failure>>;
 
-    /// Everything before this LSN is durable in the store. The server learns of the LSN soon.
+    /// Notes that everything before the LSN `lsn` is durable in the store. The stream reports the acknowledged LSN to
+    /// the server soon.
     fn acknowledge(&mut self, lsn: u64);
 
-    /// The LSN that was last reported to the server.
+    /// Returns the LSN that was last reported to the server.
     fn told(&self) -> u64;
 
     fn close(self) -> impl Future<Output = ()>;
 }
 
-/// The rows of a table.
+/// The rows of a table that is being copied.
 pub trait Copy {
     fn columns(&self) -> &Relation;
 
-    /// The next bytes of COPY's text format. `None` after the last.
+    /// Returns the next bytes in the text format of COPY. Returns `None` after the last bytes of the table.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Failure>>;
 }
 
-/// An event of the stream.
+/// An event of the replication stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Begin {
-        /// The LSN of the commit.
+        /// The LSN of the transaction's commit.
         commit_lsn: u64,
         commit_us: i64,
     },
@@ -95,39 +97,40 @@ pub enum Event {
         lsn: u64,
         end_lsn: u64,
     },
-    /// A message of `pg_logical_emit_message`.
+    /// A logical message, which somebody sent with `pg_logical_emit_message`.
     Message {
         lsn: u64,
         content: Bytes,
     },
-    /// A keepalive: the server has sent everything before this LSN.
+    /// A keepalive message, which says that the server has sent everything before `wal_end`.
     KeepAlive {
         wal_end: u64,
     },
 }
 
-/// A slot that has been made.
+/// A replication slot that has been made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// The stream has every transaction that commits after this LSN, and the snapshot has the others.
+    /// The LSN at which the slot begins: the stream has every transaction that commits after it, and the snapshot has
+    /// all earlier transactions.
     pub consistent_lsn: u64,
-    /// The server's time at that moment, epoch microseconds.
+    /// The server's time when the slot was made, in epoch microseconds.
     pub at_us: i64,
 }
 
-/// Why an operation is impossible now.
+/// Why an operation on the server is impossible now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The server cannot be reached, or the connection broke.
     #[error("{0}")]
     Away(String),
-    /// The server refused, with its SQLSTATE if it sent one.
+    /// The server refused the operation, with the SQLSTATE if it sent one.
     #[error("{text}")]
     Refused { code: String, text: String },
-    /// A problem without a code must be corrected first.
+    /// A person must first correct a problem that has no code.
     #[error("{0}")]
     Wrong(String),
-    /// A problem with a code must be corrected first.
+    /// A person must first correct a problem that has a code.
     #[error("{0}")]
     Found(Box<Finding>),
 }
@@ -144,7 +147,7 @@ impl Failure {
         matches!(self, Failure::Refused { code, .. } if code == "55006")
     }
 
-    /// The failure as a finding with its code, for people.
+    /// Returns the failure as a finding with its code, for people.
     pub fn finding(&self) -> Finding {
         match self {
             Failure::Found(finding) => (**finding).clone(),

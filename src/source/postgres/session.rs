@@ -1,5 +1,5 @@
-//! The thread of the session, with its own runtime. Ingest and the writer may stand still for minutes, and the server
-//! still gets answers.
+//! The thread of the session with the PostgreSQL server, with its own runtime. The session still answers the server
+//! while ingest and the writer stand still for minutes.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,17 +13,17 @@ use super::link::Link;
 use super::net::{ConnectSettings, NetServer};
 use super::status::PostgresStatus;
 
-/// How long the process, when it ends, waits for the last feedback.
+/// How long the end of the process waits until the last feedback is sent.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// What is followed, and how the server is reached.
+/// The slot to follow, and the address of its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
     pub connect: ConnectSettings,
     pub follow: FollowSettings,
 }
 
-/// A running session.
+/// A running session with a PostgreSQL server.
 pub struct Session {
     link: Arc<Link>,
     pub status: Arc<PostgresStatus>,
@@ -31,7 +31,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts the thread, and returns the source that ingest polls.
+    /// Starts the session's thread, and returns the source that ingest polls.
     pub fn start(
         settings: PostgresSettings,
         progress: Arc<dyn Progress>,
@@ -52,7 +52,7 @@ impl Session {
     /// Reports the last commit to the server, and closes the connection.
     pub fn end(self) {
         if self.link.end(END_MAX) {
-            // The panic hook has already reported a panic of the thread.
+            // If the thread panicked, the panic hook has already reported the panic.
             let _ = self.thread.join();
         } else {
             tracing::warn!(
@@ -62,7 +62,7 @@ impl Session {
     }
 }
 
-/// Notifies ingest when the thread ends, in whatever way.
+/// Closes the link when the thread ends, also after a panic, so that ingest notices the end.
 struct Closing(Arc<Link>);
 
 impl Drop for Closing {

@@ -1,6 +1,6 @@
-//! What a database needs before nova can follow it: a role, rights, a publication. The module is pure: from the present
-//! state it makes the statements that are missing, or none if nothing is. `net::Administrator` reads the state and runs
-//! them, and `nova postgres setup` prints them.
+//! What a database needs before nova can follow it: a role, rights, and a publication. The module does no input or
+//! output: from the present state of the database it makes the missing statements. `net::Administrator` reads the state
+//! and runs the statements, and `nova postgres setup` prints them.
 
 use crate::decode::{KeepUnknown, is_private};
 use crate::event::{Table, Tables};
@@ -11,24 +11,25 @@ use super::hazards;
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{Published, Seen};
 
-/// The state that the setup must reach.
+/// The state of the database that the setup must reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The role with which nova connects.
     pub role: String,
     pub publication: String,
     pub schema: String,
-    /// The columns of `users` that are followed besides those that nova knows.
+    /// The unknown columns of `users` that nova also follows.
     pub keep_unknown: KeepUnknown,
 }
 
-/// The present state of the database.
+/// The present state of the database, as the setup sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Existing {
     pub role: Option<Role>,
-    /// Whether the role `rds_replication` exists. On Amazon RDS and Aurora a member of it has the right to replicate.
+    /// Whether the role `rds_replication` exists in the database. On Amazon RDS and Aurora, members of
+    /// `rds_replication` have the right to replicate.
     pub has_rds_replication: bool,
-    /// Whether the role, or everybody, may connect to the database, and use the schema.
+    /// Whether the role (or `public`) may connect to the database and, in `may_use_schema`, use the schema.
     pub may_connect: bool,
     pub may_use_schema: bool,
     pub tables: Vec<SourceTable>,
@@ -40,19 +41,19 @@ pub struct Existing {
 pub struct Role {
     pub may_login: bool,
     pub is_superuser: bool,
-    /// Whether the role may replicate, by its attribute or by membership.
+    /// Whether the role may replicate, by its attribute or by membership in another role.
     pub may_replicate: bool,
     pub bypasses_rls: bool,
 }
 
-/// A table that nova would follow.
+/// A table of the database that nova would follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTable {
     pub table: Table,
     pub partitioned: bool,
     /// The table's `pg_class.relreplident`.
     pub replica_identity: char,
-    /// Whether row-level security is on and applies to roles that do not bypass it.
+    /// Whether row-level security is on for the table, and applies to roles that do not bypass it.
     pub has_rls: bool,
     pub columns: Vec<SourceColumn>,
 }
@@ -62,7 +63,7 @@ pub struct SourceColumn {
     pub name: String,
     /// Whether PostgreSQL computes the column (`GENERATED ALWAYS AS (…)`).
     pub generated: bool,
-    /// Whether an UPDATE may set the column to itself.
+    /// Whether an UPDATE may set the column to its own value.
     pub settable: bool,
     /// Whether the column is in the replica identity.
     pub in_identity: bool,
@@ -70,7 +71,8 @@ pub struct SourceColumn {
     pub readable: bool,
 }
 
-/// A statement as it is run. `shown` differs if it contains a secret.
+/// A statement in the form in which it is run. `shown` is the form for people, which differs if the statement contains
+/// a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub sql: String,
@@ -83,20 +85,20 @@ impl From<String> for Step {
     }
 }
 
-/// The statements to run in one transaction.
+/// The statements that the setup runs in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The statements. The list is empty if nothing is missing.
+    /// The statements. The steps that are missing; the list is empty if nothing is missing.
     pub steps: Vec<Step>,
-    /// Statements that fail if PostgreSQL would refuse the application's own statements. The statements touch no row,
-    /// and effects of statement triggers are rolled back.
+    /// Statements that fail if PostgreSQL would refuse an UPDATE or DELETE of the application. A probe touches no row,
+    /// and the effects of statement triggers are rolled back.
     pub probes: Vec<String>,
-    /// Tables that must be read again if nova already follows them.
+    /// The tables that must be read again if nova already follows them.
     pub read_again: Tables,
 }
 
-/// Plans the setup. `verifier` is what PostgreSQL stores for the password of a new role (SCRAM-SHA-256). Fails with
-/// everything that a person must decide first; nothing is changed then.
+/// Plans the setup of a database. `verifier` is what PostgreSQL stores for the password of a new role (SCRAM-SHA-256).
+/// The plan fails with every problem that a person must solve first, and then nothing is changed.
 pub fn plan(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Result<Plan, Vec<Finding>> {
     let mut plan = Plan { steps: role(wanted, existing, verifier), ..Plan::default() };
     let (mut wrong, mut listed) = (absent(wanted, existing), Vec::new());
@@ -142,7 +144,8 @@ fn role(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Vec<Ste
             false => format!("ALTER ROLE {name} REPLICATION").into(),
         });
     }
-    // The stream ignores policies, so a copy with policies would have fewer rows.
+    // The stream ignores policies of row-level security, so a copy under policies would have fewer rows than the
+    // stream.
     if existing.tables.iter().any(|table| table.has_rls) && !role.bypasses_rls && !role.is_superuser {
         steps.push(format!("ALTER ROLE {name} BYPASSRLS").into());
     }
@@ -155,7 +158,7 @@ fn role(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Vec<Ste
     steps
 }
 
-/// The findings for missing tables and columns without which nova makes no feed.
+/// Returns the findings for missing tables and columns without which nova cannot make feeds.
 fn absent(wanted: &Wanted, existing: &Existing) -> Vec<Finding> {
     let schema = &wanted.schema;
     let mut wrong = Vec::new();
@@ -184,7 +187,7 @@ fn absent(wanted: &Wanted, existing: &Existing) -> Vec<Finding> {
     wrong
 }
 
-/// How a table must be published: whole, or without its private columns.
+/// Returns how a table must be published: with all columns, or without its private columns.
 fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     let name = format!("{}.{}", quoted(&wanted.schema), table.table);
     let identity: Vec<_> = table.columns.iter().filter(|column| column.in_identity).collect();
@@ -212,7 +215,9 @@ fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     };
     let uncovered: Vec<_> = identity.iter().filter(|column| !covered(column)).collect();
     let left_out = uncovered.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-    // Before version 18 a generated column of a whole table is no part of PostgreSQL's comparison. A probe follows.
+    // If a table is published with all columns, PostgreSQL before version 18 does not compare generated columns of its
+    // replica identity. For a replica identity with generated columns, a probe of the plan shows whether PostgreSQL
+    // refuses an UPDATE.
     if listed.columns.is_none() || uncovered.is_empty() {
         let identity: Vec<_> = identity.iter().map(|column| column.name.as_str()).collect();
         return match identity.contains(&"id") {
@@ -231,7 +236,7 @@ fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     Err(Finding::new(Code::IdentityUncovered, detail, remedy))
 }
 
-/// The statement for the right to read the published columns of a table, if the role lacks it.
+/// Returns the statement that grants the right to read the published columns of a table, if the role lacks this right.
 fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String> {
     let is_listed = |column: &&SourceColumn| match &listed.columns {
         Some(columns) => columns.contains(&column.name),
@@ -241,7 +246,8 @@ fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String
     lacks.then(|| format!("GRANT SELECT{} ON {} TO {}", listed.list(), listed.name(), quoted(&wanted.role)))
 }
 
-/// Makes the publication, or adds what it lacks. The publication's other tables stay.
+/// Plans to make the publication, or to add what the publication lacks. The other tables of the publication stay in the
+/// publication.
 fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut Plan) -> Vec<Finding> {
     let (publication, seen) = (wanted.publication.as_str(), &existing.seen);
     let partitioned = existing.tables.iter().any(|table| table.partitioned);
@@ -289,7 +295,7 @@ fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut
     wrong
 }
 
-/// Whether a column is not sent that must be sent, or that nova knows and the table has.
+/// Whether the publication lacks a column that must be sent, or a column of the table that nova knows.
 fn lacks(existing: &Existing, wanted: &Listed, published: &Published) -> bool {
     let has = |name: &str| published.columns.iter().any(|(known, _)| known == name);
     let source = existing.tables.iter().find(|one| one.table == wanted.table);
@@ -308,7 +314,7 @@ fn probes(table: &SourceTable, listed: &Listed) -> [String; 2] {
     [format!("UPDATE {name} SET {column} = {column} WHERE false"), format!("DELETE FROM {name} WHERE false")]
 }
 
-/// The statements as a script for psql.
+/// Returns the statements of the plan as a script for psql.
 pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     let name = quoted(&wanted.role);
     let mut text = format!(
@@ -340,7 +346,7 @@ pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     text
 }
 
-/// The plan without checking a server: the tables are those of `deploy/postgres/10-schema.sql`.
+/// Returns the plan without a check of the server, for the tables of `deploy/postgres/10-schema.sql`.
 pub fn by_default(wanted: &Wanted) -> Plan {
     let listed: Vec<_> = Table::ALL
         .map(|table| {
@@ -362,7 +368,7 @@ pub fn by_default(wanted: &Wanted) -> Plan {
     Plan { steps: steps.into_iter().map(Step::from).collect(), probes: probes.collect(), read_again: Tables::NONE }
 }
 
-/// The schema of the tables if none is given.
+/// The schema of the tables if the caller names none.
 pub const DEFAULT_SCHEMA: &str = "public";
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The state of the server, the slot and the publication, and what it means for a position. The module is pure.
-//! `fitness` reports problems that do not depend on the position.
+//! The state of the server, the slot and the publication, and what the state means for a position of nova. The module
+//! does no input or output. `fitness` reports the problems that do not depend on the position.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -9,21 +9,21 @@ use super::finding::{Code, Finding};
 use super::lsn::lsn_text;
 use super::position::{Phase, Position};
 
-/// The state of a server at one moment.
+/// The state of a PostgreSQL server at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The server's `server_version_num`.
     pub version: u32,
     pub system_id: u64,
-    /// The timeline, or 0 if it is unknown, on a standby.
+    /// The timeline of the server, or 0 if it is unknown because the server is a standby.
     pub timeline: u32,
     pub database: String,
     pub in_recovery: bool,
-    /// `effective_wal_level` if the server has it, otherwise `wal_level`.
+    /// The server's `effective_wal_level` if the server has the setting, otherwise its `wal_level`.
     pub wal_level: String,
-    /// Whether the role may replicate, and is a superuser or owns what it needs.
+    /// Whether the role may replicate (`may_replicate`), and whether it is a superuser or owns what it needs.
     pub may_replicate: bool,
-    /// The end of the flushed log, or 0 on a standby.
+    /// The end of the log that the server has flushed, or 0 on a standby.
     pub flush_lsn: u64,
     pub slot: Option<SlotRow>,
     pub publication: Option<Publication>,
@@ -33,48 +33,49 @@ pub struct Seen {
     pub limits: Limits,
 }
 
-/// The surroundings of a publication: the tables as they are in the database, published or not, and the encoding of
-/// texts. [`super::around`] reports their problems.
+/// What surrounds a publication: the tables of the database (published or not), and the encoding of texts.
+/// [`super::around`] reports problems of the surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Around {
-    /// The server's `server_encoding`. The text is empty if the server was not asked for it.
+    /// The server's setting `server_encoding`. The text is empty if the server was not asked for its encoding.
     pub encoding: String,
     pub tables: Vec<Place>,
 }
 
-/// A table of the database with the name of one that nova follows, and no partition of another one.
+/// A table of the database that has the name of a followed table, and that is not a partition of another table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub table: Table,
     pub namespace: String,
     pub partitioned: bool,
-    /// All columns except those that PostgreSQL computes.
+    /// All columns of the table except those that PostgreSQL computes.
     pub columns: Vec<String>,
-    /// The tables that inherit from it, by their names in SQL. There are at most [`CHILDREN_MAX`] and one more.
+    /// The tables that inherit from the table, by their names in SQL. The list has at most one table more than
+    /// [`CHILDREN_MAX`].
     pub children: Vec<String>,
-    /// Whether row-level security applies to the role.
+    /// Whether row-level security of the table applies to the role.
     pub hides_rows: bool,
 }
 
-/// The most inheriting tables that are named.
+/// The most inheriting tables that a finding names.
 pub const CHILDREN_MAX: usize = 3;
 
-/// The settings of the server on which a slot depends, and how much of them is used.
+/// The settings of the server on which a slot depends, and how much of its limits is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The role with which nova is connected.
     pub role: String,
-    /// `max_slot_wal_keep_size` in MiB; -1 means no limit.
+    /// `max_slot_wal_keep_size` in MiB, where -1 means no limit.
     pub keep_mib: i64,
-    /// `idle_replication_slot_timeout` in seconds, from PostgreSQL 18 on; 0 means none.
+    /// `idle_replication_slot_timeout` in seconds, from PostgreSQL 18 on, where 0 means no timeout.
     pub idle_timeout_s: i64,
     pub slots: Used,
     pub senders: Used,
     /// `logical_decoding_work_mem` in bytes.
     pub work_mem_bytes: i64,
-    /// Whether a standby follows this server, as far as that is visible.
+    /// Whether a standby follows this server, as far as the role can see it.
     pub has_standby: bool,
-    /// The oldest transaction that has written something, or is prepared.
+    /// The oldest transaction that has written something or is prepared.
     pub oldest: Option<OpenTransaction>,
 }
 
@@ -94,7 +95,7 @@ impl Default for Limits {
     }
 }
 
-/// The used number and the limit.
+/// How much of a limit is used, and the limit itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     pub used: i64,
@@ -107,10 +108,10 @@ impl Used {
     }
 }
 
-/// An open transaction.
+/// An open transaction of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
-    /// A description of the transaction.
+    /// A description of the session that has the open transaction.
     pub who: String,
     pub age_s: i64,
 }
@@ -128,9 +129,9 @@ pub struct SlotRow {
     pub confirmed_lsn: Option<u64>,
     /// The slot's `wal_status`: `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: String,
-    /// The bytes until the slot is lost. `None` without a limit.
+    /// The number of bytes that the log may grow until the slot is lost. `None` means that the server has no limit.
     pub safe_wal_bytes: Option<i64>,
-    /// Why the server gave the slot up, from PostgreSQL 17 on.
+    /// Why the server invalidated the slot, from PostgreSQL 17 on.
     pub invalidation: Option<String>,
     pub failover: bool,
     /// The bytes of transactions that did not fit into `logical_decoding_work_mem` and went through the server's disk.
@@ -138,7 +139,7 @@ pub struct SlotRow {
 }
 
 impl SlotRow {
-    /// Why nothing can be read from the slot any more, if that is so.
+    /// Returns why nothing can be read from the slot any more, or `None` if the slot can be read.
     pub fn lost(&self) -> Option<&str> {
         match &self.invalidation {
             Some(reason) => Some(reason),
@@ -148,7 +149,7 @@ impl SlotRow {
         }
     }
 
-    /// The bytes of the log that the server keeps for the slot.
+    /// Returns the number of bytes of the log that the server keeps for the slot.
     pub fn held_bytes(&self, flush_lsn: u64) -> u64 {
         self.restart_lsn.map_or(0, |restart_lsn| flush_lsn.saturating_sub(restart_lsn))
     }
@@ -158,7 +159,8 @@ impl SlotRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publication {
     pub oid: u32,
-    /// Whether the publication has inserts. The next members are for updates, deletes and truncates.
+    /// Whether the publication publishes inserts. `updates`, `deletes` and `truncates` say whether the publication
+    /// publishes updates, deletes and truncates.
     pub inserts: bool,
     pub updates: bool,
     pub deletes: bool,
@@ -166,24 +168,25 @@ pub struct Publication {
     pub via_root: bool,
     /// Whether the publication has every table of the database, so that no table has a column list.
     pub all_tables: bool,
-    /// Whether a later transaction than those that the slot still needs wrote the publication's row.
+    /// Whether the publication was last changed by a transaction that is later than all transactions that the slot
+    /// still needs.
     pub is_younger: bool,
 }
 
-/// A published table.
+/// A table of the publication, or a partition of a published table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
-    /// nova's table. For a partition it is the table of its root.
+    /// nova's table. The followed table; for a partition it is the table of the partition's root.
     pub table: Option<Table>,
     pub oid: u32,
     pub namespace: String,
     pub name: String,
     pub partitioned: bool,
-    /// Whether this is a partition whose changes come under its own name.
+    /// Whether the table is a partition whose changes come under the partition's own name.
     pub is_leaf: bool,
-    /// The published columns and their types in the table's order, without those that PostgreSQL does not send.
+    /// The published columns with their types in the table's order, without columns that PostgreSQL does not send.
     pub columns: Vec<(String, u32)>,
-    /// The row filter in SQL.
+    /// The row filter of the table in SQL.
     pub filter: Option<String>,
     /// The table's `pg_class.relreplident`: `d`, `i`, `f` or `n`.
     pub replica_identity: char,
@@ -192,13 +195,13 @@ pub struct Published {
     pub identity_columns: Vec<IdentityColumn>,
     /// The published columns that the role may not read.
     pub unreadable: Vec<String>,
-    /// `pg_class.reltuples`, which is negative if it is unknown.
+    /// The value of `pg_class.reltuples`, which is negative if it is unknown.
     pub estimated_rows: i64,
-    /// `pg_class.oid` of each partition, and of the partitions of partitions. The flag is true if it was a table before
-    /// it was attached.
+    /// The `pg_class.oid` of each partition, and of the partitions of partitions. The flag of a partition is true if it
+    /// was a table of its own before it was attached.
     pub partitions: Vec<(u32, bool)>,
-    /// The rows in `pg_publication_rel` and `pg_publication`, with the time of their writing. A change means that the
-    /// table had left the publication for a time.
+    /// The catalogue rows for the table in `pg_publication_rel` and `pg_publication`, with the time of their writing.
+    /// If the membership changes, the table may have left the publication for a time.
     pub membership: String,
 }
 
@@ -211,17 +214,17 @@ pub struct IdentityColumn {
 }
 
 impl Published {
-    /// A hash that distinguishes this publication of the table from every other one, even of the same table with the
-    /// same columns.
+    /// Returns a hash that changes if the table is removed from the publication and added again, even with the same
+    /// columns.
     pub fn identity(&self) -> u64 {
         let filter = self.filter.as_deref().unwrap_or_default();
-        // Zero means "not published".
+        // The lowest bit is set because 0 means that the table is not published.
         xxh3_64(format!("{}\0{}\0{filter}", self.oid, self.membership).as_bytes()) | 1
     }
 }
 
 impl Seen {
-    /// The version as text: `180006` is 18.6.
+    /// Returns the server's version as text: `180006` is 18.6.
     pub fn version_text(&self) -> String {
         format!("{}.{}", self.version / 10_000, self.version % 10_000)
     }
@@ -230,35 +233,36 @@ impl Seen {
         self.tables.iter().find(|one| one.table == Some(table) && !one.is_leaf)
     }
 
-    /// The tables among `tables` that are published.
+    /// Returns the tables among `tables` that are published.
     pub fn published_of(&self, tables: Tables) -> Tables {
         tables.iter().filter(|table| self.published(*table).is_some()).collect()
     }
 
-    /// The identity of each table, in the order of [`Table::ALL`]. It is 0 if the table is not published.
+    /// Returns the identity of each table's publication, in the order of [`Table::ALL`]. The identity is 0 if the table
+    /// is not published.
     pub fn identities(&self) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| self.published(table).map_or(0, Published::identity))
     }
 }
 
-/// The command that repairs every position that does not fit.
+/// The command that repairs every position that does not fit the slot.
 pub const ALL_AGAIN: &str =
     "To read all tables again, with a new slot, while nova goes on serving: nova cdc resnapshot";
 
-/// The decision about a position.
+/// What nova does with a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Read on. If a person ordered it, these tables are read first.
+    /// Read on. nova reads on, and first reads the tables `wanted` that a person has ordered to be read.
     GoOn { wanted: Tables },
-    /// Make the slot, and read every table.
+    /// nova makes the slot, and reads every table.
     Snapshot,
-    /// The position does not belong to this slot. A person or the setting decides.
+    /// nova's position does not belong to the slot of the server. A person or a setting decides how nova continues.
     Stop(Finding),
 }
 
-/// Compares a position with the state of the server, in which [`super::fitness::unfit`] found nothing. Only the store's
-/// position decides: a slot that is ahead of it has skipped changes that nova does not have. `forked` says that the
-/// server's timeline branched off before the position.
+/// Compares a position with the state of the server, after [`super::fitness::unfit`] has found no problem. Only the
+/// store's position counts: a slot that is ahead of the store has skipped changes that nova does not have. `forked`
+/// says whether the server's timeline branched off before the position.
 pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str) -> Verdict {
     let stop = |code, detail: String| Verdict::Stop(Finding::new(code, detail, ALL_AGAIN).repaired_by(Tables::ALL));
     let Some(position) = position else {
@@ -321,8 +325,8 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
     membership(position, seen)
 }
 
-/// The finding that the server is the same but its log is another one than was read: an earlier copy of it was
-/// restored.
+/// Returns the finding that the server has another log than the one that was read, because an earlier copy of the
+/// server was restored.
 pub fn other_log(what: &str, position: &Position) -> Finding {
     let detail = format!(
         "{what}, and the store has read up to {}: the server was restored from a copy without changes that nova has",
@@ -331,14 +335,14 @@ pub fn other_log(what: &str, position: &Position) -> Finding {
     Finding::new(Code::Behind, detail, ALL_AGAIN).repaired_by(Tables::ALL)
 }
 
-/// The verdict for a slot that is not nova's. It is never dropped without a person's order.
+/// Returns the verdict for a slot that is not nova's. nova never drops a foreign slot without a person's order.
 fn foreign(detail: String) -> Verdict {
     let remedy = "Give nova a slot of its own: postgres.slot. To drop this one, make it again and read all tables, while nova \
                   goes on serving: nova cdc resnapshot";
     Verdict::Stop(Finding::new(Code::SlotForeign, detail, remedy))
 }
 
-/// The verdict for tables that were published differently when the position was taken.
+/// Returns the verdict for tables that were published differently when the position was taken.
 pub fn membership(position: &Position, seen: &Seen) -> Verdict {
     let now = seen.identities();
     let differs = |table: &Table| position.published[*table as usize] != now[*table as usize];

@@ -1,5 +1,5 @@
-//! The source's state for people and metrics. The session's thread writes it, and readers hold the lock only for a
-//! copy.
+//! The state of the PostgreSQL source for people and metrics. The session's thread writes the state, and readers hold
+//! the lock only for a copy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,28 +10,28 @@ use crate::event::TopicPartition;
 use super::finding::{Effect, Finding};
 use super::slot::Seen;
 
-/// The state of the source.
+/// The state of the PostgreSQL source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Nothing was tried yet.
+    /// The source has not tried to connect yet.
     #[default]
     Starting,
-    /// The server cannot be reached or refuses. nova tries again.
+    /// The server cannot be reached, or refuses the connection. In the state `Away`, nova tries to connect again.
     Away(Finding),
-    /// A problem at the server must be corrected. nova checks again.
+    /// A person must correct a problem of the server. In the state `Unfit`, nova checks the server again at intervals.
     Unfit(Finding),
-    /// A snapshot is being read.
+    /// The source is reading a snapshot of tables.
     Snapshot(Snapshot),
-    /// The slot is being read.
+    /// The source is reading the stream of the slot.
     Streaming,
-    /// A person must decide.
+    /// A person must decide how the source continues.
     Stopped(Finding),
-    /// The process ends.
+    /// The source has ended, because the process ends.
     Closed,
 }
 
 impl State {
-    /// The name of the state.
+    /// Returns the name of the state in metrics and answers.
     pub const fn name(&self) -> &'static str {
         match self {
             State::Starting => "starting",
@@ -48,45 +48,47 @@ impl State {
 /// The progress of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The table that is being read. It is empty before the first.
+    /// The table that the snapshot is reading. The name of the table is empty before the first table is read.
     pub table: &'static str,
     pub rows: u64,
-    /// The estimated rows of all tables in the server's statistics, or 0 without statistics.
+    /// The number of rows of all tables, as the server's statistics estimate it, or 0 without statistics.
     pub estimated_rows: u64,
-    /// The rows per second since the first row.
+    /// The rows per second since the first row was read.
     pub rows_per_s: u64,
-    /// The estimated remaining time in seconds. `None` before the first row.
+    /// The estimated time that the snapshot still takes, in seconds. The remaining time is `None` before the first row
+    /// was read.
     pub left_s: Option<u64>,
-    /// The sessions that keep the snapshot from beginning.
+    /// The transactions that keep the snapshot from beginning, in words.
     pub blocked: String,
 }
 
-/// The facts at one moment.
+/// What is known about the PostgreSQL source at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     pub state: State,
-    /// The state of the server at the last check.
+    /// The state of the PostgreSQL server at the last check.
     pub seen: Seen,
-    /// The findings of the check that do not stop nova.
+    /// The findings of the last check that do not stop nova.
     pub warnings: Vec<Finding>,
     /// The end of the server's log, as far as the server has reported it.
     pub server_lsn: u64,
-    /// The position up to which the store has everything, or 0 before the first position.
+    /// The position up to which the store has every change, or 0 before the first position.
     pub committed_lsn: u64,
     /// The position that was last reported to the server.
     pub told_lsn: u64,
-    /// When the store last had everything that the server had reported, epoch milliseconds, or 0 before.
+    /// The last time at which the store had everything that the server had reported, in epoch milliseconds, or 0 if the
+    /// store never had everything.
     pub caught_up_ms: i64,
 }
 
 impl View {
-    /// The bytes of the log between the store's position and the end.
+    /// Returns the number of bytes of the server's log after the store's position.
     pub fn lag_bytes(&self) -> u64 {
         self.server_lsn.saturating_sub(self.committed_lsn)
     }
 
-    /// The possible age of the oldest change that the store does not have, milliseconds. `arrival_ms` is when the last
-    /// change in the store was committed at the server.
+    /// Returns the largest possible age of the oldest change that the store does not have, in milliseconds.
+    /// `arrival_ms` is the time at which the server committed the last change that the store has.
     pub fn lag_ms(&self, arrival_ms: i64, now_ms: i64) -> i64 {
         let since_ms = match (self.committed_lsn, self.caught_up_ms) {
             (committed_lsn, _) if committed_lsn >= self.server_lsn => now_ms,
@@ -106,7 +108,7 @@ impl View {
         stops.into_iter().chain(&self.warnings)
     }
 
-    /// Takes the warnings of a check, and returns the new ones.
+    /// Takes the warnings of a check, and returns those that the previous check did not have.
     pub(super) fn warn(&mut self, found: Vec<Finding>) -> Vec<Finding> {
         let found = found.into_iter().filter(|finding| finding.code.effect() == Effect::Warns);
         let before = std::mem::replace(&mut self.warnings, found.collect());
@@ -114,14 +116,14 @@ impl View {
         self.warnings.iter().filter(known).cloned().collect()
     }
 
-    /// Why traffic should not come to this node, in words for a person. `None` if the stream is being read. A held
-    /// partition reports its own reason.
+    /// Returns why this node should get no traffic, in words for a person. Returns `None` if the stream is being read.
+    /// The reason of a held partition is reported separately.
     pub fn reason(&self) -> Option<String> {
         match &self.state {
             State::Starting => Some("postgres: not connected yet".to_owned()),
-            State::Away(finding) | State::Unfit(finding) | State::Stopped(finding) => {
-                Some(format!("postgres: {finding}"))
-            }
+            // `nova postgres status` says more about an unreachable server than the finding.
+            State::Away(finding) => Some(format!("postgres: {finding}; nova postgres status")),
+            State::Unfit(finding) | State::Stopped(finding) => Some(format!("postgres: {finding}")),
             State::Snapshot(Snapshot { blocked, .. }) if !blocked.is_empty() => {
                 Some(format!("postgres: the snapshot waits for transactions that are open: {blocked}"))
             }
@@ -134,13 +136,13 @@ impl View {
     }
 }
 
-/// The source's state for people and metrics.
+/// The shared state of the PostgreSQL source for people and metrics.
 #[derive(Debug)]
 pub struct PostgresStatus {
     partition: TopicPartition,
     view: Mutex<View>,
     pub reconnects: AtomicU64,
-    /// The number of sessions that were ended because nothing came, not even a keepalive.
+    /// The number of sessions that nova ended because the server sent nothing, not even a keepalive.
     pub stalls: AtomicU64,
     pub snapshot_rows: AtomicU64,
     pub snapshots: AtomicU64,
@@ -158,7 +160,7 @@ impl PostgresStatus {
         }
     }
 
-    /// The only partition of the slot.
+    /// Returns the only partition of the slot.
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
     }

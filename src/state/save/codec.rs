@@ -1,4 +1,4 @@
-//! Writes one piece of each structure as bytes and reads it.
+//! Writes pieces of each structure of the state as bytes, and reads them.
 
 mod lists;
 
@@ -19,32 +19,33 @@ use crate::state::users::{ROWS, UserRow, UserRows};
 use super::format::{WHAT, size, small};
 use super::refs::Refs;
 
-/// The bytes of a user's name that count as one entry.
+/// The number of bytes of a user's name that count as one entry.
 const NAME_BYTES: usize = 16;
 
-/// The facts about a piece that its content depends on.
+/// The facts about a piece that a reader needs to read its content.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) chunk: u32,
-    /// Whether this is the chunk's first piece.
+    /// Whether this piece is the first piece of its chunk.
     pub(super) first: bool,
-    /// The number of actions that were counted.
+    /// The number of actions that were counted when the piece was written.
     pub(super) actions: usize,
-    /// The version of the state's form in which it was written.
+    /// The version of the format in which the piece was written.
     pub(super) version: u8,
 }
 
-/// The content of one chunk: places with a list of entries each, written in pieces.
+/// The content of one chunk. The chunk has places with a list of entries in each place, and it is written in pieces.
 pub(super) trait Piece: Clone + Default + Send + Sync {
-    /// The number of entries in one piece, so that it takes at most 200 KiB.
+    /// The number of entries in one piece, so that a piece has at most 200 KiB.
     const ENTRIES: usize;
     fn entries(&self) -> usize;
-    /// Writes some of the entries, of the first `slots` places. Everything that is no list is written with entry 0.
+    /// Writes a range of the entries that the first `slots` places have. The piece with the entry 0 also has all
+    /// content that is not in a list.
     fn put(&self, slots: usize, entries: Range<usize>, out: &mut Vec<u8>);
     fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<Self, CodecError>;
-    /// Appends the entries of the next piece.
+    /// Appends the entries of the piece that follows.
     fn append(&mut self, next: Self) -> Result<(), CodecError>;
-    /// The least number of its places.
+    /// Returns the minimum number of places that the chunk must have.
     fn slots(&self) -> usize {
         0
     }
@@ -52,7 +53,7 @@ pub(super) trait Piece: Clone + Default + Send + Sync {
 
 const INVALID: CodecError = CodecError::Invalid(WHAT);
 
-/// The range of each list's entries for a range over all of them.
+/// Splits a range over the entries of all lists into the ranges of the single lists.
 fn cut(lens: impl Iterator<Item = usize>, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     lens.map(move |len| {
@@ -62,18 +63,18 @@ fn cut(lens: impl Iterator<Item = usize>, range: Range<usize>) -> impl Iterator<
     })
 }
 
-/// Reads the number of written places, at most `N`.
+/// Reads the number of places that were written, which is at most `N`.
 fn slots<const N: usize>(reader: &mut Reader<'_>) -> Result<usize, CodecError> {
     let slots = size(reader.varint()?)?;
     if slots <= N { Ok(slots) } else { Err(INVALID) }
 }
 
-/// Checks that numbers grow from one to the next.
+/// Checks that each number of a list is larger than the number before it.
 fn grows<T: PartialOrd>(list: &[T]) -> Result<(), CodecError> {
     if list.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(INVALID) }
 }
 
-/// Writes numbers that grow.
+/// Writes a list of rising numbers.
 fn put_numbers(numbers: &[packed::Entry], timed: bool, out: &mut Vec<u8>) {
     out.put_varint(numbers.len() as u64);
     let mut floor = 0;
@@ -231,7 +232,7 @@ impl Piece for UserRows {
     }
 }
 
-/// A row with a long name counts as several entries.
+/// A user's row with a long name counts as several entries.
 fn row_entries(row: &Option<UserRow>) -> usize {
     row.as_ref().map_or(0, |row| 1 + row.username.len() / NAME_BYTES)
 }
@@ -301,7 +302,7 @@ impl Piece for PostChunk {
     }
 }
 
-/// Writes a post without its minutes.
+/// Writes a post without the counts of its minutes.
 fn put_post(post: &Post, out: &mut Vec<u8>) {
     out.put_varint(post.author.map_or(0, |author| u64::from(author.get()) + 1));
     match post.row {

@@ -1,13 +1,14 @@
-//! The form of a stored chunk: its version, its number, and numbers that must match.
+//! Describes a stored chunk: its version, its number, and numbers that must match.
 
 use nova_storage::codec::CodecError;
 
-/// The version of the form. Up to version 4 the state was one stream that was cut anywhere, which `old` reads. Version
-/// 5 had weights of affinity in place of the counts of actions, and its chunks stay stored until they change.
+/// The version of the format in which chunks are stored. Up to version 4 the state was one stream that was cut at any
+/// byte, which `old` reads. Version 5 had weights of affinity instead of counts of actions, and its chunks stay stored
+/// until they change.
 pub(super) const STATE_VERSION: u8 = 6;
 pub(super) const STATE_VERSION_FIRST: u8 = 5;
 pub(super) const WHAT: &str = "state checkpoint";
-/// The bits of a chunk's number that have the number of the piece.
+/// The number of bits of a chunk's stored number that say which piece it is.
 pub(super) const PIECE_BITS: u32 = 8;
 pub(super) const PIECES_MAX: usize = 1 << PIECE_BITS;
 

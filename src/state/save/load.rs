@@ -1,4 +1,5 @@
-//! Reads chunks on every core: each chunk alone first, and then the parts that follow from all of them.
+//! Reads chunks on every core. Each chunk is first read alone, and then nova makes the parts that follow from all
+//! chunks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,15 +28,15 @@ use super::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION, STATE_VERSION_FIRST, 
 use super::old;
 use super::refs::Refs;
 
-/// The most chunks that wait for one thread.
+/// The maximum number of chunks that wait for one thread.
 const WAITING_MAX: usize = 4;
-/// The most threads that read chunks.
+/// The maximum number of threads that read chunks.
 const THREADS_MAX: usize = 8;
 
 type Stored = (String, u32, Vec<u8>);
 
-/// The pieces of one structure: their number, the count of pieces, and the content. The content is large, and a piece
-/// is moved several times.
+/// The pieces of one structure, each with its number, the count of its chunk's pieces, and its content. The content is
+/// behind a pointer, because it is large, and nova moves each piece several times.
 type Parts<C> = Vec<(u32, u64, Arc<C>)>;
 
 /// The chunks that one thread has read so far.
@@ -153,7 +154,8 @@ impl Read {
     }
 }
 
-/// Makes the parts that follow from the chunks: the followers, and the numbers of ids.
+/// Makes the parts of the state that are not stored: the followers of users, and the tables that find the number of an
+/// id.
 fn derive(
     state: &mut State,
     (user_ids, post_ids): (Chunks<Vec<Id>>, Chunks<Vec<Id>>),
@@ -182,8 +184,8 @@ fn part<C: Piece>(
     Ok(())
 }
 
-/// Joins pieces. `all` is the number of things, and the number of things in one chunk; if it is given, none may be
-/// missing.
+/// Joins pieces. `all` has the number of things and the number of things in one chunk. If `all` is given, no chunk may
+/// be missing.
 fn install<C: Piece + Clone + Default>(
     chunks: &mut Chunks<C>,
     mut parts: Parts<C>,
@@ -200,7 +202,7 @@ fn install<C: Piece + Clone + Default>(
         }
         let mut have = 1;
         while let Some((number, of, more)) = parts.next_if(|(number, ..)| number >> PIECE_BITS == chunk) {
-            // Pieces from a time when the chunk was longer may still be stored.
+            // The store may still have pieces from a time when the chunk was longer.
             if u64::from(number) % (PIECES_MAX as u64) < pieces {
                 if of != pieces {
                     return Err(invalid);
@@ -226,15 +228,15 @@ fn install<C: Piece + Clone + Default>(
     }
 }
 
-/// Reads what [`State::save`] wrote, while the chunks come: on as many threads as there are cores, at most
-/// [`THREADS_MAX`].
+/// Reads a state that [`State::save`] wrote, while the caller still reads chunks from the store. A loader uses as many
+/// threads as there are cores, but at most [`THREADS_MAX`].
 pub struct Loader {
     settings: StateSettings,
     sender: Sender<Stored>,
     readers: Vec<JoinHandle<Result<Read, CodecError>>>,
-    /// Whether the first chunk was of the format that has no chunks of structures. `None` before the first chunk.
+    /// Whether the first chunk has the format of version 4 and older. `None` before the first chunk.
     is_old: Option<bool>,
-    /// The chunks of that format.
+    /// The chunks of the format of version 4 and older.
     old: Vec<Stored>,
 }
 
@@ -252,21 +254,22 @@ impl Loader {
         Loader { settings, sender, readers, is_old: None, old: Vec::new() }
     }
 
-    /// Takes a chunk. The chunks may come in any order, except those of version 4 and before, which must come in the
+    /// Takes a chunk. The chunks may come in any order, except chunks of version 4 and older, which must come in the
     /// order of their numbers.
     pub fn chunk(&mut self, stored: Stored) {
         if *self.is_old.get_or_insert(stored.0 == old::STRUCTURE) {
             self.old.push(stored);
             return;
         }
-        // A thread that fails stops receiving. If all have failed, nobody receives, and `end` returns the error.
+        // A thread that fails no longer receives chunks. If all threads have failed, sending a chunk fails, and `end`
+        // returns the error.
         let _ = self.sender.send(stored);
     }
 
-    /// Returns the state after the last chunk.
+    /// Returns the state when the loader has all chunks.
     ///
     /// # Errors
-    /// A chunk cannot be read, is missing, or refers to something that does not exist.
+    /// The function returns an error if a chunk cannot be read, is missing, or refers to something that does not exist.
     pub fn end(self) -> Result<State, CodecError> {
         drop(self.sender);
         let mut all = Read::default();
@@ -281,10 +284,10 @@ impl Loader {
 }
 
 impl State {
-    /// Reads what [`State::save`] wrote; see [`Loader`].
+    /// Reads a state that [`State::save`] wrote with a [`Loader`].
     ///
     /// # Errors
-    /// As [`Loader::end`].
+    /// The errors are the errors of [`Loader::end`].
     pub fn load(settings: StateSettings, chunks: impl Iterator<Item = Stored>) -> Result<State, CodecError> {
         let mut loader = Loader::new(settings);
         chunks.for_each(|stored| loader.chunk(stored));

@@ -1,4 +1,4 @@
-//! Reads the state in the form of versions 1 to 4: one stream, cut into chunks anywhere.
+//! Reads the state in the format of versions 1 to 4, which is one stream that was cut into chunks at any byte.
 
 use nova_storage::codec::{CodecError, Reader};
 
@@ -20,14 +20,14 @@ use crate::state::whole::State;
 
 use super::format::{WHAT, small};
 
-/// The last version of this form. Version 1 had no daily figures, one map of touches, and combined the minutes of all
-/// posts at once. Version 2 had no likes from events. Version 3 had no dated rows, had the latest times of all counted
-/// actions, and did not have the numbers of actions and shards.
+/// The last version of the format with one stream. Version 1 had no daily figures, one map of touches, and combined the
+/// minutes of all posts at once. Version 2 had no likes from client events. Version 3 had no dated rows, had the latest
+/// times of all counted actions, and did not have the numbers of actions and shards.
 const VERSION: u8 = 4;
 const LENGTHS_V3: Lengths = Lengths { actions: 5, shards: 512 };
 pub const STRUCTURE: &str = "state";
 
-/// The lengths of the lists that have one entry for each known thing.
+/// The lengths of the lists that have one entry for each known user or post.
 #[derive(Clone, Copy)]
 struct Lengths {
     actions: usize,
@@ -46,7 +46,7 @@ impl Lengths {
 }
 
 impl State {
-    /// Reads the chunks in the order of their numbers.
+    /// Reads the chunks of the stream in the order of their numbers.
     pub(super) fn load_old(
         settings: StateSettings,
         chunks: impl Iterator<Item = (String, u32, Vec<u8>)>,
@@ -162,7 +162,8 @@ impl State {
             next => next.map(|next| next as usize),
         };
         self.posts.fold_from = small(reader.zigzag()?)?;
-        // The latest time of all may be one that a single row claimed.
+        // In version 3 and older, the latest minute may be a time that only a single row claimed, so a running
+        // combination of minutes does not continue.
         self.posts.folding = self.posts.folding.filter(|_| version > 3);
         for number in self.post_ids.numbers() {
             let post = self.load_post(reader, lengths)?;
@@ -211,8 +212,9 @@ impl State {
         if version < 4 {
             reader.zigzag()?;
         }
-        // Version 1 had one map, and with it one number that means nothing for a shard. Numbers for another count of
-        // shards mean nothing here either. A shard without a number is swept sooner.
+        // Version 1 had one map of touches, and stored one number for it that has no meaning for a shard. Numbers that
+        // belong to another count of shards have no meaning for the present shards. A shard without a stored number is
+        // swept sooner.
         for number in 0..if version > 1 { lengths.shards } else { 1 } {
             let sweep_at = u32::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
             if version > 1 && lengths.shards == self.touches.chunks.len() {
@@ -263,7 +265,7 @@ impl State {
     }
 }
 
-/// Reads what a user did to one post: the last view, and the counted actions.
+/// Reads what a user did to one post: the latest view, and the counted actions.
 fn load_touch(post: u32, reader: &mut Reader<'_>, list: &mut Vec<Touch>) -> Result<(), CodecError> {
     let at = |at_ms: i64, kind| match at_ms {
         AT_MIN_MS..=AT_MAX_MS => Ok(Touch::new(post, at_ms, kind)),

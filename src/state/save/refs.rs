@@ -1,10 +1,10 @@
-//! The references of a chunk, which are checked once all chunks are read.
+//! Collects the references of a chunk, which are checked after all chunks were read.
 
 use nova_storage::codec::{CodecError, Reader};
 
 use crate::state::dense::{PostNo, UserNo};
 
-/// One more than the largest numbers to which a chunk refers.
+/// The largest number of a user and of a post to which a chunk refers, each plus one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refs {
     pub users: u64,

@@ -96,12 +96,12 @@ fn a_status_answers_everything_and_a_server_that_is_away_takes_no_connection() {
             assert_eq!(failure, Failure::Refused { code: None, text: "503 Service Unavailable".to_owned() });
         }
         stand_in.set(fault(r#"{ "refuses": true }"#));
-        // The earlier connection breaks off, and there is no other.
+        // The fault of the stand-in breaks off the existing connection and refuses a new connection.
         assert!(inserted(&clickhouse).await.is_err());
         assert!(matches!(clickhouse.run("SELECT 1").await, Err(Failure::Unreachable(_))));
         stand_in.set(fault(r#"{ "slow_ms": 10000 }"#));
         assert_eq!(inserted(&clickhouse).await, Err(Failure::TimedOut));
-        // A replaced node gets the usual answers.
+        // The fault does not apply to requests of a replaced node.
         stand_in.set(fault(r#"{ "refuses": true }"#));
         inserted(&stand_in.client(1)).await.unwrap();
         stand_in.begin(1);

@@ -1,4 +1,5 @@
-//! The stored form of a batch's rows: each commit appends its own rows as chunks, and a chunk never changes (N8).
+//! The stored form of a batch's rows: each commit appends its rows to the batch as chunks, and a chunk never changes
+//! (N8).
 
 use bytes::Bytes;
 use nova_storage::codec::{CodecError, Put, Reader};
@@ -15,14 +16,14 @@ use super::error::{OutboxError, WHAT};
 pub const BATCH_MAX_ROWS: u32 = 50_000;
 pub const BATCH_MAX_BYTES: u64 = 16 << 20;
 const CHUNK_MAX_BYTES: usize = fits_page(256 << 10);
-/// The version of the format. In version 2 the first chunk of a batch lists its columns, and the other chunks have an
-/// empty list.
+/// The version of a chunk's format. In version 2 the first chunk of a batch lists the columns of the batch, and the
+/// other chunks have an empty list.
 const CHUNK_VERSION: u8 = 2;
 
-/// A batch that still grows.
+/// An open batch, to which commits still add rows.
 pub(super) struct Open {
     pub batch: u64,
-    /// The columns for which all its rows are written.
+    /// The columns for which all rows of the batch are written.
     pub columns: Columns,
     pub partition: u32,
     pub rows: u32,
@@ -30,7 +31,7 @@ pub(super) struct Open {
     pub chunks: u32,
     pub hash: Xxh3,
     pub began_ms: i64,
-    /// The rows of the present commit.
+    /// The rows that the present commit adds to the batch.
     pub pending: Vec<u8>,
     pub pending_rows: u32,
 }
@@ -45,7 +46,8 @@ impl Open {
         self.rows + self.pending_rows >= BATCH_MAX_ROWS || self.bytes + self.pending.len() as u64 >= BATCH_MAX_BYTES
     }
 
-    /// Writes the commit's rows as chunks. The first chunk has the number of rows.
+    /// Writes the rows of the present commit as chunks. The first chunk of a commit contains the number of the commit's
+    /// rows.
     pub fn flush(&mut self, target: Target, write: &WriteTxn) -> Result<(), WriteError> {
         let pending = std::mem::take(&mut self.pending);
         let mut rows = std::mem::take(&mut self.pending_rows);
@@ -70,7 +72,7 @@ impl Open {
     }
 }
 
-/// Reads an open batch from its chunks, after a restart.
+/// Reads an open batch from its chunks after a restart.
 pub(super) fn reopen(read: &ReadTxn, target: Target, batch: u64) -> Result<Open, OutboxError> {
     let mut open = Open::new(batch, target.columns().clone(), 0, 0);
     scan_chunks(read, target, batch, |chunk| {
@@ -113,7 +115,7 @@ fn scan_chunks(read: &ReadTxn, target: Target, batch: u64, mut each: impl FnMut(
     read.scan(OUTBOX_SEGMENT, (number, batch, 0u32)..=(number, batch, u32::MAX), |_, bytes| {
         match Chunk::decode(target, bytes) {
             Ok(mut chunk) => {
-                // Version 1 stored no list, so a batch that begins without one is of that version.
+                // Version 1 stored no list of columns, so a batch whose first chunk has no list is of version 1.
                 if std::mem::take(&mut first) {
                     chunk.columns.get_or_insert_with(|| Columns::first(target));
                 }
@@ -132,7 +134,7 @@ pub struct Body {
     pub rows: Bytes,
 }
 
-/// Reads a sealed batch.
+/// Reads a sealed batch from its chunks.
 pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Body, OutboxError> {
     let (mut columns, mut rows) = (Columns::first(target), Vec::new());
     scan_chunks(read, target, batch, |chunk| {

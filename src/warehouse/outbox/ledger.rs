@@ -1,4 +1,4 @@
-//! The parts of the outbox that outlive the process: the counts of each table, and the batches that `post_events` must
+//! The parts of the outbox that the store keeps: the counts of each table, and the batches that `post_events` must
 //! have.
 
 use nova_storage::codec::{CodecError, Put, Reader};
@@ -8,10 +8,10 @@ use crate::event::Table;
 use crate::warehouse::mark::Mark;
 use crate::warehouse::target::Target;
 
-/// The version of the format. Version 1 had no marks. Up to version 2 there was one entry for each of the six tables of
-/// that time, without its number.
+/// The version of the ledgers' format. The ledgers of version 1 had no marks. In the versions 1 and 2 of the ledgers
+/// there was one entry for each of the six tables of that time, without the number of the table.
 const VERSION: u8 = 3;
-/// The tables of versions 1 and 2, in the order of their entries.
+/// The tables of the versions 1 and 2, in the order of their entries.
 const TARGETS_V2: [Target; 6] = [
     Target::Rows(Table::Users),
     Target::Rows(Table::Posts),
@@ -20,11 +20,12 @@ const TARGETS_V2: [Target; 6] = [
     Target::Rows(Table::Likes),
     Target::Events,
 ];
-/// One batch in this time is remembered, and at most this many. The hourly check looks for them in `post_events`.
+/// The outbox marks one delivered batch in this time, and keeps at most `MARKS_MAX` marks. The hourly check looks for
+/// the marked batches in `post_events`.
 const MARK_EVERY_MS: i64 = 3_600_000;
 const MARKS_MAX: usize = 48;
 
-/// The numbers of one table.
+/// The counts of one table's rows, and the number of its next batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
     pub next: u64,
@@ -34,7 +35,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// The number of a new batch.
+    /// Returns the number for a new batch.
     pub fn take_number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
@@ -57,7 +58,7 @@ impl Ledgers {
         &self.marks
     }
 
-    /// Remembers a batch, if a mark is due.
+    /// Keeps a mark of a delivered batch, if a mark is due.
     pub fn mark(&mut self, mark: Mark) {
         if self.marks.last().is_some_and(|last| mark.at_ms.saturating_sub(last.at_ms) < MARK_EVERY_MS) {
             return;
@@ -72,7 +73,7 @@ impl Ledgers {
         self.marks.clear();
     }
 
-    /// Encodes the ledgers together with the batches that still grow.
+    /// Encodes the ledgers, the numbers of the open batches, and the marks.
     pub fn encode(&self, open: impl ExactSizeIterator<Item = (Target, u64)>) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.put_varint(self.tables.len() as u64);
@@ -110,7 +111,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Saved, CodecError> {
         let mut last = None;
         for _ in 0..reader.varint()? {
             let number = reader.u8()?;
-            // Numbers must rise, so that no table comes twice.
+            // The numbers of the tables must rise, so that no table occurs twice.
             if last.replace(number).is_some_and(|last| last >= number) {
                 return Err(CodecError::Invalid(WHAT));
             }
@@ -121,7 +122,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Saved, CodecError> {
     for _ in 0..reader.varint()? {
         open.push((Target::numbered(reader.u8()?)?, reader.varint()?));
     }
-    // The first version had no marks.
+    // The ledgers of version 1 had no marks.
     let marks = if version < 2 { 0 } else { reader.varint()? };
     for _ in 0..marks {
         let (batch, partition, at_ms) = (reader.varint()?, reader.varint_u32()?, reader.zigzag()?);
@@ -163,11 +164,11 @@ mod tests {
         #[test]
         fn it_round_trips_and_mutants_are_errors_or_ledgers(saved in saved(), seed: u64) {
             prop_assert_eq!(decode(&encode(&saved)), Ok(saved.clone()));
-            // A ledger may lack tables that a later version added.
+            // A mutant may be a valid ledger that lacks tables, because a later version may have added tables.
             check_values(&encode(&saved), seed, decode, encode);
         }
 
-        /// Before version 3 the numbers were indexes of a list, and version 1 ended after the open batches.
+        /// Before version 3 the entries had no numbers of tables, and version 1 ended after the open batches.
         #[test]
         fn earlier_versions_read((ledgers, open) in saved()) {
             let mut body = Vec::new();

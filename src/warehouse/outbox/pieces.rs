@@ -1,6 +1,6 @@
-//! The batches of client events that are sent in pieces, because the table refused some of their rows. The note is
-//! stored before the first piece is sent: a process that finds the note waits until no piece of an earlier process can
-//! arrive any more.
+//! The batches of client events that are sent in pieces, because the table refused some of their rows. The store
+//! contains the note about a batch in pieces before the first piece is sent. A process that finds the note about a
+//! batch in pieces waits until no piece of an earlier process can arrive any more.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::error::OutboxError;
 const KEY: &str = "outbox-pieces";
 const VERSION: u8 = 1;
 
-/// The numbers of these batches.
+/// Returns the numbers of the batches that are sent in pieces.
 pub fn pieces(read: &ReadTxn) -> Result<BTreeSet<u64>, OutboxError> {
     Ok(read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default())
 }

@@ -1,4 +1,5 @@
-//! Removes from the outbox what ClickHouse already has from a lost life of the store.
+//! Removes from the outbox the rows that ClickHouse already has, because the store sent them before it was restored
+//! from a backup.
 
 use nova_storage::schema::{OUTBOX_BATCH, OUTBOX_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
@@ -14,7 +15,7 @@ use super::error::OutboxError;
 /// The column with the number of the batch in which a row was sent.
 const BATCH_COLUMN: &str = "_nova_batch";
 
-/// Why an outbox could not be reconciled. Nothing was committed.
+/// The reason why an outbox could not be reconciled. A failed reconciliation commits nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     #[error(transparent)]
@@ -27,7 +28,7 @@ pub enum ReconcileError {
     NotRows(#[from] NotRows),
 }
 
-/// The result for the rows that waited.
+/// The numbers of waiting rows that a reconciliation dropped and left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
     pub dropped: u64,
@@ -35,7 +36,8 @@ pub struct Reconciled {
 }
 
 impl Outbox {
-    /// The first batch of `post_events` whose rows may be in ClickHouse although this store does not know it.
+    /// Returns the number of the first batch of `post_events` whose rows may be in ClickHouse although this store does
+    /// not know of the delivery.
     pub fn unsettled_from(&self) -> u64 {
         let sealed = self.sealed.keys().filter(|(target, _)| *target == Target::Events);
         let open = self.open.iter().filter(|(target, _)| *target == Target::Events);
@@ -43,9 +45,9 @@ impl Outbox {
         waiting.unwrap_or(self.ledgers.tables[Target::Events.index()].next)
     }
 
-    /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, whose numbers no life of the
-    /// store has used, and drops the others. `totals` is what the table has of this store, and the ledger has these
-    /// numbers from now on.
+    /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, and drops the other waiting rows.
+    /// No batch had one of the new numbers before, even before the restore. `totals` are the numbers of this store's
+    /// rows in ClickHouse, and the ledger takes them over.
     pub fn reconcile(
         &mut self,
         read: &ReadTxn,

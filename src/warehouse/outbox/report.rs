@@ -1,13 +1,14 @@
-//! The reports of the delivery to the writer about the batches that it sends.
+//! The reports that the delivery sends to the writer about batches.
 
 use bytes::Bytes;
 
 use crate::warehouse::target::Target;
 
-/// A report of the delivery to the writer.
+/// A report of the delivery to the writer about a batch.
 #[derive(Clone, Debug)]
 pub enum Report {
-    /// A batch of client events is sent in pieces from now on. The first piece waits until that is durable.
+    /// The delivery is going to send a batch of client events in pieces. The first piece of a batch waits until a
+    /// commit contains the note about the batch.
     InPieces {
         batch: u64,
     },
@@ -19,14 +20,14 @@ pub enum Report {
 pub struct Settled {
     pub target: Target,
     pub batch: u64,
-    /// The rows that the table refuses. It has all others.
+    /// The rows of the batch that the table refuses. The table has all other rows of the batch.
     pub dead: Vec<DeadRow>,
 }
 
 /// A row that ClickHouse refuses.
 #[derive(Clone, Debug)]
 pub struct DeadRow {
-    /// The row in RowBinary.
+    /// The refused row in RowBinary.
     pub row: Bytes,
     pub detail: String,
 }

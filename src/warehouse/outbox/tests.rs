@@ -7,7 +7,7 @@ fn load(store: &Store) -> Outbox {
     Outbox::load(&store.read().unwrap(), 7, Arc::default()).unwrap()
 }
 
-/// Adds a row with another build's columns to the batch for these columns.
+/// Adds a row with the columns of another build to the open batch for these columns.
 fn put(outbox: &mut Outbox, columns: &Columns, row: &[u8]) -> u64 {
     let open = outbox.open(Target::Events, columns, 202_611, 0);
     open.pending.extend_from_slice(row);
@@ -22,7 +22,7 @@ fn write(outbox: &mut Outbox, store: &Store, seal: bool) {
     write.commit().unwrap();
 }
 
-/// An earlier version delivered a batch with the columns of the build that sent it.
+/// Before this test, nova delivered a batch with the columns of the build that sent it.
 #[test]
 fn a_batch_keeps_the_columns_that_it_was_begun_under_and_takes_no_rows_of_others() {
     let store = Store::open_backend(Recorder::new(), &Options::default()).unwrap();
@@ -31,7 +31,7 @@ fn a_batch_keeps_the_columns_that_it_was_begun_under_and_takes_no_rows_of_others
     let mut outbox = load(&store);
     let first = put(&mut outbox, &older, &[1; 17]);
     write(&mut outbox, &store, false);
-    // After an upgrade the batch grows only by rows with its own columns.
+    // After an upgrade, only rows with the batch's own columns are added to an old batch.
     let mut outbox = load(&store);
     let second = put(&mut outbox, current, &[2; 30]);
     assert_eq!(put(&mut outbox, &older, &[3; 17]), first);

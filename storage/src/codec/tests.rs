@@ -76,7 +76,7 @@ proptest! {
     fn mutated_values_are_errors_or_values_with_these_bytes(
         row in offset_rows(), cookie: Vec<u8>, letter in letters(), batch in batches(), seed: u64,
     ) {
-        // A row may lack outcomes that a later version added, or be of a version without a cookie.
+        // A mutant may be a valid row that lacks outcomes of a later version, or a row of a version without a cookie.
         let decode = |bytes: &[u8]| OffsetRow::decode(bytes).map(|(row, cookie)| (row, cookie.to_vec()));
         check_values(&row.encode(&cookie), seed, decode, |(row, cookie)| row.encode(cookie));
         check_bytes(&letter.encode(), seed, DeadLetter::decode, DeadLetter::encode);
@@ -105,7 +105,7 @@ fn an_offset_row_of_earlier_versions_reads_and_one_with_an_unknown_outcome_names
     assert!(error.to_string().contains("newer nova"));
 }
 
-/// The bytes are those that the previous version wrote.
+/// The bytes in this test are those that version 2 wrote.
 #[test]
 fn a_stored_offset_row_of_version_2_reads() {
     let stored = [2, 14, 3, 6, 1, 0, 2, 0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 18, 1];

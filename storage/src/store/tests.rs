@@ -1,4 +1,4 @@
-//! Tests of transactions, crashes and damage.
+//! Tests of the store's transactions, and of crashes and damage.
 
 use super::*;
 use crate::schema::{JOURNAL, ROWS};
@@ -125,7 +125,7 @@ fn a_full_disk_fails_the_commit_and_keeps_what_was() {
     assert_eq!(read.get(JOURNAL, 2).unwrap(), None);
 }
 
-/// Everything that a reader can see, or why nothing can be seen.
+/// Returns all rows that a reader of the store can see, or the error that a reader gets.
 fn seen(path: &std::path::Path, options: &Options) -> Result<Vec<(u64, Vec<u8>)>, String> {
     let store = Store::open(path, options, |_| {}).map_err(|error| error.to_string())?;
     let read = store.read().map_err(|error| error.to_string())?;
@@ -138,7 +138,7 @@ fn seen(path: &std::path::Path, options: &Options) -> Result<Vec<(u64, Vec<u8>)>
     Ok(rows)
 }
 
-/// Commits rows of every size, some of which are removed again.
+/// Commits rows of different sizes, and removes some of them again.
 fn fill(store: &Store, rounds: std::ops::Range<u64>) {
     for round in rounds {
         let write = store.write().unwrap();
@@ -153,7 +153,7 @@ fn fill(store: &Store, rounds: std::ops::Range<u64>) {
     }
 }
 
-/// A file after its process was killed: nothing is closed, and all writes are there.
+/// Returns the file of a process that was killed: the file has all writes, and was not closed.
 fn killed(rounds: u64) -> Vec<u8> {
     let recorder = Recorder::new();
     let store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
@@ -161,7 +161,7 @@ fn killed(rounds: u64) -> Vec<u8> {
     recorder.bytes()
 }
 
-/// A file after an orderly end of its process.
+/// Returns the file of a process that ended in order.
 fn closed(rounds: u64) -> Vec<u8> {
     let recorder = Recorder::new();
     let store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
@@ -170,7 +170,8 @@ fn closed(rounds: u64) -> Vec<u8> {
     recorder.bytes()
 }
 
-/// Counts how flipped bits ended: with the same data, or refused.
+/// Flips single bits of a file. Returns how many flipped bits left the data the same, and how many made nova refuse the
+/// file.
 fn flip(bytes: &[u8], flips: u64, seed: u64) -> (u32, u32) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("nova.redb");
@@ -187,7 +188,7 @@ fn flip(bytes: &[u8], flips: u64, seed: u64) -> (u32, u32) {
     let (mut same, mut refused) = (0, 0);
     for number in 0..flips {
         let mut damaged = bytes.to_vec();
-        // A tenth of the flips are in the header, where a few bytes decide much.
+        // A tenth of the flips are in the header of the file, where a few bytes decide much.
         let at = if number % 10 == 0 { next(400) } else { used[next(used.len())] * 4_096 + next(4_096) };
         damaged[at.min(bytes.len() - 1)] ^= 1 << next(8);
         std::fs::write(&path, damaged).unwrap();
@@ -217,7 +218,8 @@ fn a_flipped_bit_in_a_store_after_kill_9_gives_no_other_data() {
     assert!(refused > 60 && same > 0, "{same} the same, {refused} refused");
 }
 
-/// redb alone would go back to the previous commit. The last commit, which was acknowledged, would be lost silently.
+/// Without the mark, redb would go back to the commit before the damaged one. nova would lose the last commit silently,
+/// although the commit was acknowledged.
 #[test]
 fn a_damaged_last_commit_is_damage_and_not_the_commit_before() {
     let (before, after) = (killed(4), killed(5));
@@ -268,7 +270,7 @@ fn a_store_is_checked_while_it_is_written() {
         }
     });
     assert_eq!(store.check(|_| true).unwrap(), Checked::Stopped);
-    // Damage that occurs while the store is open is found, too.
+    // A check also finds damage that occurs while the store is open.
     let bytes = recorder.bytes();
 
     let mut found = false;

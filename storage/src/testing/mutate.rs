@@ -1,5 +1,5 @@
-//! Nearly valid bytes for tests of codecs. Random bytes seldom get past the version byte, so they test nothing after
-//! it.
+//! Nearly valid bytes for tests of codecs. Random bytes seldom pass the check of the version byte, so they test nothing
+//! after it.
 
 #![allow(clippy::panic, reason = "what a test finds ends the test")]
 
@@ -7,9 +7,9 @@ use std::fmt::Debug;
 
 use crate::codec::CodecError;
 
-/// The number of mutants of one valid encoding in one check.
+/// The number of mutants of one valid encoding that one check makes.
 const MUTANTS: u64 = 32;
-/// The most bytes that one mutation inserts, cuts, doubles or moves.
+/// The maximum number of bytes that one mutation inserts, cuts, doubles or moves.
 const PIECE_MAX_BYTES: usize = 24;
 
 /// The generator SplitMix64 (Steele, Lea, Flood 2014).
@@ -28,7 +28,7 @@ impl Random {
         (self.next() % limit.max(1) as u64) as usize
     }
 
-    /// A range within `length`, which is empty only if `length` is 0.
+    /// Returns a range within `length`. The range is empty only if `length` is 0.
     fn piece(&mut self, length: usize) -> std::ops::Range<usize> {
         let start = self.below(length);
         let size = 1 + self.below(PIECE_MAX_BYTES.min(length - start.min(length)));
@@ -36,8 +36,8 @@ impl Random {
     }
 }
 
-/// One to three mutations of `valid`: bits are flipped, a byte is set to an end of its range, a piece is cut, inserted,
-/// doubled or moved, or the end is cut off.
+/// Returns `valid` with one to three mutations. A mutation flips a bit, sets a byte to an end of its range, cuts off
+/// the end, or cuts, inserts, doubles or moves a piece.
 pub fn mutated(valid: &[u8], seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
     let mut bytes = valid.to_vec();
@@ -66,8 +66,9 @@ pub fn mutated(valid: &[u8], seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Reads mutants of an encoding. Each must be an error, or a value that reads back from its own encoding. Anything else
-/// panics with the bytes. Returns the mutants that were values, with their encodings.
+/// Decodes mutants of an encoding. Each mutant must be an error, or a value that reads back from its own encoding.
+/// `check_values` panics with the bytes of a mutant that is neither an error nor such a value. Returns the mutants that
+/// were values, with the encodings of these values.
 pub fn check_values<T: PartialEq + Debug>(
     valid: &[u8],
     seed: u64,
@@ -88,8 +89,8 @@ pub fn check_values<T: PartialEq + Debug>(
     values
 }
 
-/// Like `check_values`, for a codec with one encoding for each value: bytes that can be read must be those that would
-/// be written, except bytes of an earlier version.
+/// Does the same as `check_values`, for a codec that has one encoding for each value: a mutant that can be read must
+/// equal the encoding of its value, unless it is of an earlier version.
 pub fn check_bytes<T: PartialEq + Debug>(
     valid: &[u8],
     seed: u64,

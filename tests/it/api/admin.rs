@@ -1,4 +1,4 @@
-//! Operations that need the role admin.
+//! Tests of operations that need the role admin.
 
 use nova::event::Id;
 use nova::http::EdgeSettings;
@@ -102,7 +102,7 @@ fn a_partition_is_moved_to_a_place_that_can_be() {
     let state = client.get("/api/v1/admin/cdc", &admin).json();
     let moved = state["partitions"].as_array().unwrap().iter().find(|one| one["topic"] == "cdc.posts").unwrap();
     assert_eq!((&moved["partition"], &moved["next_offset"]), (&json!(2), &json!(7)));
-    // The local log continues where it was.
+    // The next offset of the local log has not changed.
     let own = live.headers(Id::from_u128(1));
     let event = json!({ "events": [{
         "event_id": Id::from_u128(9).to_string(), "event_time": NOW_MS, "post_id": Id::from_u128(7).to_string(), "action": "view",
@@ -153,7 +153,7 @@ fn a_letter_of_a_topic_that_is_not_followed_any_more_stays() {
     assert_eq!(client.get("/api/v1/admin/dlq", &admin).json()["total"], 1);
 }
 
-/// A store that takes some time to copy.
+/// Makes a store that takes some time to copy.
 fn large() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("nova.redb"), &Options::default(), |_| {}).unwrap();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The lines of a bench. The data directory must be unchanged.
+/// Returns the lines that a bench has printed. The bench must leave the data directory unchanged.
 fn bench(args: &[&str], env: &[(&str, String)]) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
@@ -94,7 +94,7 @@ fn bench_kafka_compares_three_ways_of_the_same_events() {
     }
 }
 
-/// Whatever is missing is named with its remedy, in one line.
+/// Checks that `nova bench` fails with one line, which names what is missing and the remedy.
 fn refused(args: &[&str], code: i32, words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));

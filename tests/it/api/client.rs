@@ -1,4 +1,4 @@
-//! A node over a socket, and a client that writes bytes.
+//! A node that listens on a socket, and an HTTP client that writes raw bytes.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 pub const NOW_MS: i64 = 1_795_500_000_000;
 
-/// An answer. Its header names are in lower case.
+/// An answer. An answer of the node, whose header names are in lower case.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -49,7 +49,7 @@ impl Client {
         self.0.write_all(bytes).unwrap();
     }
 
-    /// Reads the next answer. `bodiless` is true for HEAD.
+    /// Reads the next answer from the connection. `bodiless` is true for the answer to a HEAD request.
     pub fn answer(&mut self, bodiless: bool) -> Answer {
         self.try_answer(bodiless).unwrap()
     }
@@ -69,7 +69,7 @@ impl Client {
         let mut answer = Answer { status, headers, body: Vec::new() };
         if !bodiless && status != 304 {
             match answer.header("transfer-encoding") {
-                // A stream of events has no end.
+                // The answer with a stream of events has no end, so its body is not read.
                 Some(_) if answer.header("content-type") == Some("text/event-stream") => {}
                 Some(_) => answer.body = self.chunks()?,
                 None => {
@@ -82,7 +82,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// A body in chunks (RFC 9112 §7.1), to its end.
+    /// Reads a body in chunked transfer coding (RFC 9112 §7.1) to its end.
     fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
@@ -111,12 +111,12 @@ impl Client {
         self.ask("POST", "/api/v1/events", headers, body)
     }
 
-    /// Sends any request with a body, which may be empty.
+    /// Sends a request with any method and a body, which may be empty.
     pub fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
         self.try_ask(method, path, headers, body).unwrap()
     }
 
-    /// Like `ask`, for a server that may end at any moment.
+    /// Sends a request like `ask`, to a server that may end at any moment.
     pub fn try_ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n");
@@ -125,7 +125,7 @@ impl Client {
     }
 }
 
-/// The headers of a JSON request with a token.
+/// Returns the headers of a JSON request with a token.
 pub fn bearer(token: &str) -> String {
     format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
 }
@@ -133,13 +133,13 @@ pub fn bearer(token: &str) -> String {
 /// A node that serves on a free port until it is dropped.
 pub struct Live {
     pub addr: SocketAddr,
-    /// The address of metrics and admin routes, if it is another one.
+    /// The address of metrics and admin routes, if it differs from the public address.
     pub admin: Option<SocketAddr>,
-    /// The address for Redis clients, if the setup has one.
+    /// The address of the Redis port, if the setup has one.
     pub redis: Option<SocketAddr>,
     pub dir: tempfile::TempDir,
     pub auth: nova::http::Auth,
-    /// The served state, for changes that no request can make.
+    /// The state that the node serves, for changes that no request can make.
     pub state: Arc<RwLock<State>>,
     pub health: Arc<nova::http::limit::health::Health>,
     stop: watch::Sender<bool>,
@@ -155,20 +155,20 @@ impl Live {
         Live::again(tempfile::tempdir().unwrap(), settings)
     }
 
-    /// Starts a node over a directory that may hold a store.
+    /// Starts a node with a directory that may have a store.
     pub fn start_in(dir: tempfile::TempDir) -> Live {
         Live::start_at(dir, NOW_MS)
     }
 
-    /// Starts a node at another time.
+    /// Starts a node whose clock shows the time `now_ms`.
     pub fn start_at(dir: tempfile::TempDir, now_ms: i64) -> Live {
-        // The tests of served data ask as fast as they can.
+        // The limits are off, because the tests of served data send requests as fast as they can.
         let mut settings = EdgeSettings::default();
         settings.limits.enabled = false;
         Live::over(dir, settings, now_ms)
     }
 
-    /// Starts a node over a directory, which may have the store of an earlier node.
+    /// Starts a node with a directory that may have the store of an earlier node.
     pub fn again(dir: tempfile::TempDir, settings: EdgeSettings) -> Live {
         Live::over(dir, settings, NOW_MS)
     }
@@ -180,7 +180,7 @@ impl Live {
         Live::of(dir, &setup)
     }
 
-    /// Starts a node with a setup over its directory.
+    /// Starts a node with the given setup and directory.
     pub fn of(dir: tempfile::TempDir, setup: &Setup) -> Live {
         let opened = app::open(setup).unwrap();
         let Node { running, edge } = app::start_node(setup, opened, Duration::ZERO).unwrap();
@@ -219,12 +219,12 @@ impl Live {
         Live { addr, admin, redis, dir, auth, state, health, stop, thread: Some(thread) }
     }
 
-    /// The headers of a JSON request by a user with a role.
+    /// Returns the headers of a JSON request by a user with a role.
     pub fn role(&self, user: Id, role: &str) -> String {
         bearer(&self.auth.mint(user, Some(role), NOW_MS, 60).unwrap())
     }
 
-    /// The headers of a JSON request by a user.
+    /// Returns the headers of a JSON request by a user.
     pub fn headers(&self, user: Id) -> String {
         self.headers_of(user, None)
     }
@@ -237,7 +237,7 @@ impl Live {
         Client::connect(self.addr)
     }
 
-    /// Stops the node and hands its directory over.
+    /// Stops the node, and returns its directory.
     pub fn stop(mut self) -> tempfile::TempDir {
         self.stop.send(true).unwrap();
         self.thread.take().unwrap().join().unwrap();

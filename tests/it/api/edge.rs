@@ -1,4 +1,4 @@
-//! The HTTP edge as a client sees it.
+//! Tests of the HTTP edge, as a client sees it.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -43,9 +43,10 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
     assert_eq!(results, places.iter().zip(&said).collect::<Vec<_>>());
     assert_eq!(report["results"][5]["code"], "conflict");
     assert!(report["results"][2]["detail"].as_str().unwrap().contains("post_id"));
-    // No record of the post has come. That is a note, and no refusal.
+    // nova has had no record of the event's post. The answer notes `unknown-post` for an event whose post is unknown,
+    // and does not refuse the event.
     assert_eq!([&report["results"][0]["note"], &report["results"][0]["code"]], [&json!("unknown-post"), &Value::Null]);
-    // Another user's event with the same id is another event.
+    // An event with the same id but another user is another event.
     let second = client.post(&live.headers(Id::from_u128(2)), &body(&[event(1, "view")]));
     assert_eq!(second.json()["accepted"], 1);
     let metrics = String::from_utf8(client.get("/metrics", "").body).unwrap();
@@ -83,7 +84,7 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
         let sample = |line: &str| line.split(['{', ' ']).next() == Some(name);
         assert!(metrics.lines().any(sample), "{name} has no sample in\n{metrics}");
     }
-    // Without its last bucket a histogram gives no quantile.
+    // A histogram without a bucket for `+Inf` gives no quantile in Prometheus.
     let histograms = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));
     for name in histograms {
         let last = |line: &str| line.starts_with(&format!("{name}_bucket{{")) && line.contains(r#"le="+Inf""#);
@@ -161,7 +162,7 @@ fn bad_requests_get_the_problem_that_names_them() {
     assert_eq!(client.get("/api/v1/discover/suggested-users", "").status, 401);
 }
 
-/// The results of events that were not accepted.
+/// Returns the results of the events that were not accepted.
 fn refused(answer: &Value) -> Vec<&Value> {
     answer["results"].as_array().unwrap().iter().filter(|result| result["status"] != "accepted").collect()
 }
@@ -237,7 +238,7 @@ fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
     let mut client = live.client();
     let whole = client.get("/api/v1/feed?limit=100&explain=1", &headers).json();
     let all: Vec<_> = whole["posts"].as_array().unwrap().clone();
-    // Spacing ends the list when only posts of the author just shown are left.
+    // If only posts of the author just shown are left, spacing ends the list.
     assert!((55..=60).contains(&all.len()), "{}", all.len());
     assert_eq!((&whole["has_more"], &whole["cursor"]), (&json!(false), &Value::Null));
     assert_eq!(whole["items"].as_array().unwrap().len(), all.len());
@@ -246,7 +247,7 @@ fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
         let page = client.get(&format!("/api/v1/feed?limit=7&cursor={cursor}"), &headers).json();
         assert_eq!(page["cache_hit"], true);
         seen.extend(page["posts"].as_array().unwrap().clone());
-        // A writer adds a post, which must neither shift nor repeat an entry.
+        // A writer adds a post in the meantime, which must neither shift nor repeat an entry of the list.
         let n = 50_000 + seen.len() as u128;
         let row = Facts::Post { author: Id::from_u128(100), created_at_us: NOW_MS * 1_000, published: true };
         live.state.write().apply(&Effect::Row { key: Id::from_u128(n), old: None, new: Some(row) });
@@ -307,7 +308,7 @@ fn broken_connections_disturb_nobody() {
     );
     cut.0.shutdown(std::net::Shutdown::Write).unwrap();
     let mut rest = Vec::new();
-    // The client gets an answer or a closed connection, and never waits for ever.
+    // A client that sends broken bytes gets an answer or a closed connection, and never waits for ever.
     let _ = cut.0.read_to_end(&mut rest);
     let mut gone = live.client();
     gone.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Clients that break rules, and clients that have bad luck.
+//! Clients that break the rules of HTTP, and clients whose connections fail.
 
 use std::io::Read as _;
 
@@ -75,13 +75,14 @@ fn an_event_means_at_the_edge_what_it_means_in_the_pipeline() {
         event["user_id"] = user;
         client.post(&headers, &body(&[event]))
     };
-    // The first forms are the user's own id, and the last are another user's.
+    // The texts at the beginning of the list are forms of the user's own id, and the texts at its end are forms of
+    // another user's id.
     assert_eq!(ask(own.to_string().to_uppercase().into()).json()["accepted"], 1);
     assert_eq!(ask(own.to_string().replace('-', "").into()).json()["deduped"], 1);
     assert_eq!(ask(Value::Null).json()["deduped"], 1);
     assert_eq!((ask(other.to_string().into()).status, ask(other.to_string().to_uppercase().into()).status), (403, 403));
     assert_eq!(ask("nobody".into()).json()["results"][0]["code"], "invalid-value");
-    // A member that is given twice is refused, because it could mean either value.
+    // A JSON member that is given twice is refused, because the request could mean either value.
     let twice = format!(
         r#"{{"events":[{{"user_id":"{other}","user_id":"{own}","event_time":{NOW_MS},"post_id":"{own}","action":"view"}}]}}"#
     );
@@ -108,7 +109,8 @@ fn one_address_cannot_take_every_stream_and_whoever_leaves_makes_room() {
     assert_eq!((refused.status, refused.json()["error"].as_str()), (429, Some("quota-exceeded")));
     assert!(refused.header("retry-after").is_some());
     drop(held);
-    // Nothing is published here. The server sees that the clients have gone.
+    // The server must notice that the clients have closed their streams, although it has nothing to send on the
+    // streams.
     let deadline = nova::clock::monotonic_now() + std::time::Duration::from_secs(5);
     while open(&live).1 != 200 {
         assert!(nova::clock::monotonic_now() < deadline, "places of clients that have gone are kept");

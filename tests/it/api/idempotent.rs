@@ -1,4 +1,4 @@
-//! The same key and body get the same answer.
+//! Two requests with the same idempotency key and body get the same answer.
 
 use nova::event::Id;
 use nova::http::EdgeSettings;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Live, NOW_MS};
 
-/// An event without an id of its own.
+/// Returns a body with one event that has no id of its own.
 fn body(post: u128) -> Vec<u8> {
     let post = Id::from_u128(post).to_string();
     json!({ "events": [{ "event_time": NOW_MS, "post_id": post, "action": "view" }] }).to_string().into_bytes()
@@ -33,7 +33,7 @@ fn a_repeated_request_gets_the_same_bytes_and_counts_once_also_after_a_restart()
     assert_eq!(plain.body, first.body, "quoted or not, it is the same key");
     assert_eq!(error(&client.post(&headers, &body(8))), (422, json!("idempotency-mismatch")));
     assert_eq!(client.post(&stranger, &body(8)).json()["accepted"], 1, "another user's key is another key");
-    // A refused request is not remembered.
+    // nova does not remember an idempotency key of a refused request.
     let fresh = keyed(1, "order-2");
     assert_eq!(client.post(&fresh, b"{").status, 400);
     assert_eq!(client.post(&fresh, &body(9)).status, 202);
@@ -54,7 +54,7 @@ fn a_repeated_request_is_the_same_however_its_content_is_compressed() {
     let live = Live::start();
     let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
     let zipped = format!("{headers}Content-Encoding: gzip\r\n");
-    // The time in the head of a gzip file differs, and so may the level and the number of members.
+    // Two gzip files of one content may differ in the time in the header, in the level, and in the number of members.
     let gzip = |content: &[u8], mtime: u32, level: u32| {
         let builder = flate2::GzBuilder::new().mtime(mtime);
         let mut gzip = builder.write(Vec::new(), flate2::Compression::new(level));
@@ -112,7 +112,7 @@ fn a_request_of_which_nothing_was_taken_may_come_again_corrected() {
     let partly = send(&[event(7, "view"), event(8, "look")]);
     assert_eq!((partly.status, &partly.json()["accepted"], &partly.json()["rejected"]), (202, &json!(1), &json!(1)));
     assert_eq!(partly.header("idempotent-replayed"), None);
-    // From here on the key has an answer.
+    // From this request on the idempotency key has an answer.
     assert_eq!(error(&send(&[event(7, "view"), event(8, "view")])), (422, json!("idempotency-mismatch")));
     assert_eq!(send(&[event(7, "view"), event(8, "look")]).body, partly.body);
 }
@@ -123,7 +123,7 @@ fn while_a_request_is_on_its_way_its_repetition_is_told_so() {
     let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
     let (mut one, mut two) = (live.client(), live.client());
     let state = std::sync::Arc::clone(&live.state);
-    // The commit's effects wait for this lock, and the answer waits for the effects.
+    // The effects of a commit wait for the lock that the test holds, and the answer waits for the effects.
     let held = state.read();
     let (sent, length) = (body(7), body(7).len());
     one.send(

@@ -1,4 +1,4 @@
-//! Keys that change while a node runs, and who may read for whom.
+//! Signing keys that change while a node runs, and who may read the data of which user.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Live, NOW_MS, bearer};
 
-/// Longer than any wait in these tests.
+/// A time that is longer than any wait in the tests of this file.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An address with a key set that can change, and the number of requests to it.
+/// An address that serves a key set, which can change, and the number of requests to it.
 struct Keys {
     addr: SocketAddr,
     document: Arc<Mutex<String>>,
@@ -52,13 +52,13 @@ impl Keys {
     }
 }
 
-/// The keys of several sets as one.
+/// Returns the keys of several key sets as one key set.
 fn joined(sets: &[&Auth]) -> String {
     let keys = |auth: &&Auth| serde_json::from_str::<Value>(&auth.jwks()).unwrap()["keys"][0].clone();
     json!({ "keys": sets.iter().map(keys).collect::<Vec<_>>() }).to_string()
 }
 
-/// A node that accepts tokens signed with an address's keys, and is ready.
+/// Starts a node that accepts tokens signed with the keys at an address, and waits until the node is ready.
 fn follower(keys: &Keys) -> Live {
     let keys = KeySettings {
         jwks_url: Some(format!("http://{}/keys", keys.addr)),
@@ -88,7 +88,7 @@ fn feed(client: &mut Client, token: &str) -> u16 {
     client.get("/api/v1/feed", &bearer(token)).status
 }
 
-/// The number of refused tokens in `/metrics`.
+/// Returns the number of refused tokens with the given reason in `/metrics`.
 fn refused(client: &mut Client, reason: &str) -> u64 {
     let text = String::from_utf8(client.get("/metrics", "").body).unwrap();
     let name = format!("nova_auth_refused_total{{reason=\"{reason}\"}} ");
@@ -113,11 +113,13 @@ fn the_first_tokens_of_a_rotated_key_wait_for_one_look_at_the_keys() {
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     assert_eq!(statuses, [200; 40]);
-    // One read serves all of the tokens. Another may have begun for tokens that came while the first was under way.
+    // One read of the key set serves all of the tokens. A second read may have begun for tokens that came during the
+    // first read.
     assert!((1..=2).contains(&(keys.asked() - asked)), "{} looks", keys.asked() - asked);
     let mut client = live.client();
     assert_eq!(feed(&mut client, &token(&old, 2)), 200);
-    // After the next read the tokens of a removed key are refused. A token of another unknown key causes that read.
+    // After the next read of the key set, tokens of a removed key are refused. A token of an unknown key causes the
+    // next read of the key set.
     keys.publish(&[&new]);
     let (_, third) = issuer();
     assert_eq!(feed(&mut client, &token(&third, 1)), 401);
@@ -144,7 +146,7 @@ fn ids_of_keys_that_there_are_not_do_not_make_nova_a_burden_to_the_issuer() {
             });
         }
     });
-    // Six reads are allowed at once with the first, and one more every ten seconds.
+    // nova allows six reads of the key set at once, and one more read every ten seconds.
     let most = 6 + begun.elapsed().as_secs() / 10 + 1;
     assert!(keys.asked() <= most, "{} looks in {:?}", keys.asked(), begun.elapsed());
     assert_eq!(feed(&mut live.client(), &token(&auth, 1)), 200);
@@ -159,7 +161,8 @@ fn while_the_issuer_is_away_an_unknown_key_is_nobodys_fault_and_nobody_waits_for
     assert_eq!((answer.status, answer.json()["error"].as_str()), (503, Some("temporary-reduced-capacity")));
     assert!(answer.header("retry-after").is_some());
     assert!(refused(&mut live.client(), "keys_away") >= 1);
-    // The keys are unknown. The answer is then neither empty nor a set without keys.
+    // The node does not know the keys yet. While the keys are unknown, the answer to a request for the key set must be
+    // neither empty nor a set without keys.
     let answer = live.client().get("/.well-known/jwks.json", "");
     assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")));
     assert!(answer.header("retry-after").is_some());

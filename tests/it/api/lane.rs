@@ -1,4 +1,4 @@
-//! The short lane and hyper give the same answers, for any input in any pieces.
+//! The short lane and hyper give equal answers, whatever bytes arrive in whatever pieces.
 
 use std::io::Write as _;
 
@@ -9,14 +9,14 @@ use proptest::test_runner::{Config, TestRunner};
 use super::client::{Answer, Client, Live};
 use super::edge::world;
 
-/// The headers that differ between two answers to one request.
+/// The headers whose values differ between two answers to one request.
 const OWN: [&str; 3] = ["date", "server-timing", "traceparent"];
 
 fn essence(mut answer: Answer) -> (u16, Vec<(String, String)>, String) {
     answer.headers.retain(|(name, _)| !OWN.contains(&name.as_str()));
     answer.headers.sort();
     let mut body = String::from_utf8(answer.body).unwrap();
-    // The time that this answer took.
+    // The time that nova needed for the answer differs between two answers.
     if let Some(at) = body.find(",\"latency_ms\":") {
         let end = at + 1 + body[at + 1..].find(',').unwrap();
         body.replace_range(at..end, "");
@@ -25,7 +25,7 @@ fn essence(mut answer: Answer) -> (u16, Vec<(String, String)>, String) {
     (answer.status, answer.headers, body)
 }
 
-/// Requests without their last empty line.
+/// Returns requests without the empty line that ends them.
 fn requests(live: &Live) -> Vec<String> {
     let reader = live.headers(Id::from_u128(1));
     let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: same\r\n{more}");
@@ -55,13 +55,13 @@ fn the_lane_and_hyper_answer_alike_in_whichever_pieces_requests_come() {
     let live = Live::start_in(tempfile::tempdir().unwrap());
     world(&live);
     let requests = requests(&live);
-    // A request with a length of zero is handled by hyper.
+    // hyper handles a request with a `Content-Length` of zero.
     let by_hyper = |request: &String| {
         let mut client = live.client();
         client.send(format!("{request}Content-Length: 0\r\n\r\n").as_bytes());
         essence(client.answer(request.starts_with("HEAD")))
     };
-    // The first answer to each request makes the entry that later answers find.
+    // The first answer to each request makes a cache entry, which later answers use.
     requests.iter().for_each(|request| drop(by_hyper(request)));
     let expected: Vec<_> = requests.iter().map(by_hyper).collect();
     let picks = proptest::collection::vec(0..requests.len(), 1..12);
@@ -98,7 +98,7 @@ fn what_is_malformed_or_too_large_gets_hypers_answer_and_the_end() {
         (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000)), 414),
     ] {
         let mut client = live.client();
-        // A correct request before the broken one is answered first.
+        // A correct request before the broken request is answered first.
         client.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.answer(false).status, 200);
         let _ = client.0.write_all(sent.as_bytes());
@@ -123,7 +123,7 @@ fn http_1_0_and_connection_close_end_the_connection() {
 
 fn closed(mut client: Client) {
     let mut rest = Vec::new();
-    // A reset counts as an end, because the server closed the connection with unread bytes.
+    // A connection reset counts as an end, because the server closed the connection with unread bytes.
     let ended = std::io::Read::read_to_end(&mut client.0, &mut rest);
     assert!(rest.is_empty() || ended.is_err());
 }

@@ -1,4 +1,4 @@
-//! Quotas as a client meets them.
+//! Quotas of requests, as a client meets them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ fn live(per_s: u32) -> Live {
     })
 }
 
-/// The remaining requests, which are `r` in the `RateLimit` header.
+/// Returns the number of remaining requests, which is `r` in the `RateLimit` header.
 fn left(answer: &Answer) -> u64 {
     let limit = answer.header("ratelimit").unwrap();
     limit.split(';').find_map(|part| part.strip_prefix("r=")).unwrap().parse().unwrap()
@@ -44,7 +44,7 @@ fn a_quota_is_told_kept_and_its_end_is_429_for_this_caller_only() {
     assert_eq!((refused.status, refused.json()["error"].as_str()), (429, Some("quota-exceeded")));
     assert_eq!((left(&refused), refused.header("retry-after")), (0, Some("1")));
     assert_eq!(refused.json()["retry_after"], 1);
-    // Another class and another caller are not affected.
+    // A used-up quota affects neither another class of requests nor another caller.
     assert_eq!(client.get("/api/v1/discover/suggested-users", &mine).status, 200);
     assert_eq!(client.get("/api/v1/feed", &other).status, 200);
     let live_answer = client.get("/health/live", &mine);
@@ -64,7 +64,7 @@ fn without_a_token_the_address_counts_as_a_trusted_proxy_tells_it() {
     let list = "/api/v1/feed/trending";
     assert!(statuses("1.1.1.1", list, &mut ask).contains(&429));
     assert_eq!(ask("1.1.1.2", list).status, 200);
-    // Guesses at tokens are limited by address, too.
+    // Guesses at tokens are limited by the address of the caller.
     let guesses = statuses("1.1.1.3", "/api/v1/feed", &mut ask);
     assert!(guesses.contains(&401) && guesses.contains(&429) && !guesses.contains(&200));
 }
@@ -73,8 +73,8 @@ fn without_a_token_the_address_counts_as_a_trusted_proxy_tells_it() {
 fn when_nova_is_unwell_it_says_503_and_never_429_to_who_is_within_the_quota() {
     let live = live(20);
     let (mut client, headers) = (live.client(), live.headers(Id::from_u128(1)));
-    // The requests are within the burst of 40. The load is reported before each, because the node measures itself every
-    // second.
+    // Forty requests are within the burst of the quota. The test reports the load before each request, because the node
+    // itself measures the load every second.
     let answers: Vec<_> = (0..40)
         .map(|_| {
             live.health.tick(0.0, 1_000.0, 0.0);
@@ -121,11 +121,12 @@ fn one_abusive_subject_leaves_anothers_answers_as_they_were() {
         stop.store(true, Ordering::Relaxed);
         during
     });
-    // Client, attackers and server share the machine. Only a queue behind the abuser would be an error.
+    // The client, the attackers and the server share one machine, so some delay is no error. Only a queue of requests
+    // behind the abuser would be an error.
     assert!(during < (quiet * 10.0).max(50.0), "p99 {during:.1} ms beside an abuser, {quiet:.1} ms without");
 }
 
-/// The slowest but one of 100 requests, in milliseconds. All requests are within the quota and granted.
+/// Returns the 99th of 100 response times, in milliseconds. All 100 requests are within the quota and must be granted.
 fn p99_ms(live: &Live, headers: &str) -> f64 {
     let mut client = live.client();
     let mut times: Vec<f64> = (0..100)

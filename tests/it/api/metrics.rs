@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::{Live, NOW_MS};
 
-/// The metrics that outsiders rely on, without the suffix that the type adds.
+/// The metrics that outsiders rely on, by their names without the suffix of their type.
 const PRODUCT: [(&str, &str); 16] = [
     ("cdc_lag_seconds", "gauge"),
     ("cdc_offset_commits", "counter"),
@@ -30,7 +30,7 @@ const PRODUCT: [(&str, &str); 16] = [
 struct Family {
     kind: String,
     help: String,
-    /// The samples: name, labels and value.
+    /// The samples of `/metrics`, each with its name, labels and value.
     samples: Vec<(String, BTreeMap<String, String>, f64)>,
 }
 

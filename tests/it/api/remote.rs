@@ -1,4 +1,4 @@
-//! Commands against a running node, with the real binary.
+//! Commands of the real nova binary that talk to a running node.
 
 use std::process::Command;
 
@@ -45,21 +45,21 @@ fn a_running_node_is_backed_up_and_the_copy_opens_as_a_store() {
     let refused = restore(&[]);
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("--replace"));
     assert!(restore(&["--replace"]).status.success());
-    // A node that cannot be asked leaves everything unchanged.
+    // If the node does not answer, the command changes nothing.
     let before = data.join("nova.redb.before-restore");
     std::fs::remove_file(&before).unwrap();
     let away = restore(&["--replace", "--reconcile"]);
     assert!(!away.status.success() && String::from_utf8_lossy(&away.stderr).contains("nothing was replaced"));
     assert!(data.join("nova.redb").exists() && !before.exists());
     assert!(!data.join("nova.redb.restoring").exists());
-    // The copy knows the event that was accepted before the backup.
+    // The restored copy knows the event that was accepted before the backup.
     let again = tempfile::tempdir().unwrap();
     std::fs::copy(data.join("nova.redb"), again.path().join("nova.redb")).unwrap();
     let copy = Live::start_in(again);
     assert_eq!(copy.client().post(&copy.headers(user), event.to_string().as_bytes()).json()["deduped"], 1);
 }
 
-/// A serving node finds a flipped bit, answers with it, and ends.
+/// A serving node finds a flipped bit in its store, answers that the store is damaged, and ends.
 #[test]
 fn a_running_node_verifies_its_own_store_with_the_words_of_the_command() {
     let live = Live::start();

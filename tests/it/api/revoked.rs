@@ -13,7 +13,7 @@ use super::client::{Client, Live, NOW_MS, bearer};
 
 const REVOCATIONS: &str = "/api/v1/admin/revocations";
 
-/// A part of a token: 0 is its header, 1 its claims.
+/// Returns a decoded part of a token: part 0 is the header, part 1 the claims.
 fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap()
 }
@@ -30,7 +30,7 @@ fn a_revocation_holds_when_the_call_returns_and_after_a_restart() {
     let mint = |user| live.auth.mint(user, None, NOW_MS, 60).unwrap();
     let (one, two, other) = (mint(user), mint(user), mint(Id::from_u128(2)));
     let admin = live.role(Id::from_u128(9), "admin");
-    // The tokens are cached first, because a cached token is checked like any other.
+    // The tokens are used first, so that they are cached: a cached token is checked like any other token.
     assert_eq!([&one, &two, &other].map(|token| feed(&mut client, token)), [200; 3]);
     let revoke =
         |client: &mut Client, body: Value| client.ask("POST", REVOCATIONS, &admin, body.to_string().as_bytes());
@@ -40,7 +40,7 @@ fn a_revocation_holds_when_the_call_returns_and_after_a_restart() {
     let by_user = revoke(&mut client, json!({ "user_id": user.to_string() }));
     assert_eq!(by_user.status, 201);
     assert_eq!([&one, &two, &other].map(|token| feed(&mut client, token)), [401, 401, 200]);
-    // A weaker rule for the same user changes nothing.
+    // A weaker revocation for the same user changes nothing.
     let weaker = revoke(&mut client, json!({ "user_id": user.to_string(), "before": NOW_MS - 60_000 }));
     assert_eq!(weaker.json()["before"], by_user.json()["before"]);
     assert_eq!(feed(&mut client, &two), 401);
@@ -53,12 +53,12 @@ fn a_revocation_holds_when_the_call_returns_and_after_a_restart() {
     assert_eq!([&one, &two, &other].map(|token| feed(&mut client, token)), [401, 401, 200]);
     let list = client.get(REVOCATIONS, &admin).json();
     assert_eq!((&list["total"], list["revocations"].as_array().unwrap().len()), (&json!(2), 2));
-    // After the rule is removed the token is valid again.
+    // The token is valid again after the revocation was removed.
     let path = format!("{REVOCATIONS}?user_id={user}");
     assert_eq!(client.ask("DELETE", &path, &admin, b"").status, 204);
     assert_eq!(client.ask("DELETE", &path, &admin, b"").status, 404);
     assert_eq!([&one, &two].map(|token| feed(&mut client, token)), [401, 200]);
-    // The key is revoked last, because that also revokes the admin's own token.
+    // The key is revoked last, because this revocation also covers the admin's own token.
     let by_key = json!({ "key_id": part(&one, 0)["kid"] }).to_string();
     assert_eq!(client.ask("POST", REVOCATIONS, &admin, by_key.as_bytes()).status, 201);
     assert_eq!(feed(&mut client, &other), 401);
@@ -105,7 +105,7 @@ fn only_an_admin_revokes_and_a_wrong_rule_is_refused() {
         json!({ "user_id": "nobody" }),
         json!({ "user_id": Id::NIL.to_string(), "before": "yesterday" }),
         json!({ "jti": "x", "expires_at": -1 }),
-        // Times in seconds are refused where milliseconds are meant, and so is a rule that has already expired.
+        // A rule with a time in seconds instead of milliseconds is refused, and so is a rule that has already expired.
         json!({ "user_id": Id::NIL.to_string(), "before": NOW_MS / 1_000 }),
         json!({ "user_id": Id::NIL.to_string(), "before": NOW_MS * 1_000 }),
         json!({ "user_id": Id::NIL.to_string(), "before": NOW_MS as f64 + 0.5 }),
@@ -124,7 +124,7 @@ fn only_an_admin_revokes_and_a_wrong_rule_is_refused() {
     }
 }
 
-/// Answers every request with a document, until its listener is dropped.
+/// Starts a server that answers every request with one document, until its listener is dropped.
 fn key_server(document: String) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -152,7 +152,8 @@ fn tokens_of_a_configured_address_are_taken_and_the_development_key_is_not() {
     };
     let live = Live::with(EdgeSettings { keys, ..EdgeSettings::default() });
     let mut client = live.client();
-    // The node is not ready before it has a key set. Then the issuer's tokens are valid, and the node's own are not.
+    // The node is not ready before it has a key set. Once the node has the key set, the tokens of the issuer are valid,
+    // and tokens signed with the node's own key are not.
     let until = nova::clock::monotonic_now() + std::time::Duration::from_secs(20);
     while client.get("/health/ready", "").status == 503 {
         assert!(nova::clock::monotonic_now() < until);
@@ -161,7 +162,7 @@ fn tokens_of_a_configured_address_are_taken_and_the_development_key_is_not() {
     assert_eq!(client.get("/api/v1/feed", &live.headers(Id::from_u128(1))).status, 401);
     let shown = |client: &mut Client| String::from_utf8(client.get("/metrics", "").body).unwrap();
     assert!(shown(&mut client).contains("circuit_breaker_state{target=\"jwks\"} 0"));
-    // An address that does not answer is reported.
+    // The node reports an address for keys that does not answer.
     let keys = KeySettings { jwks_url: Some("http://127.0.0.1:1/keys".to_owned()), ..KeySettings::default() };
     let live = Live::with(EdgeSettings { keys, ..EdgeSettings::default() });
     let mut client = live.client();

@@ -1,4 +1,4 @@
-//! The OpenAPI document and the routes agree.
+//! Tests that the OpenAPI document and the routes agree.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::{Answer, Client, Live};
 use super::{edge, trending};
 
-/// Requests that each route must answer as documented, whether they succeed or fail.
+/// Returns requests that each route must answer as documented, whether they succeed or fail.
 fn requests(live: &Live) -> Vec<(String, &'static str, &'static [u8])> {
     let json = "Content-Type: application/json\r\n".to_owned();
     let (user, admin) = (live.headers(Id::from_u128(1)), live.role(Id::from_u128(2), "admin"));
@@ -41,7 +41,7 @@ fn requests(live: &Live) -> Vec<(String, &'static str, &'static [u8])> {
     all
 }
 
-/// The OpenAPI document, with its references resolved.
+/// The OpenAPI document, in which references can be resolved.
 struct Document(Value);
 
 impl Document {
@@ -55,7 +55,7 @@ impl Document {
         }
     }
 
-    /// An answer of an operation has a documented status, headers and body.
+    /// Checks that an answer of an operation has a documented status, documented headers and a documented body.
     fn check(&self, operation: &Value, what: &str, answer: &Answer) {
         let documented = &operation["responses"][answer.status.to_string()];
         assert!(!documented.is_null(), "{what} answers {}: {answer:?}", answer.status);
@@ -80,8 +80,8 @@ impl Document {
         }
     }
 
-    /// The part of JSON Schema (2020-12) that the document uses; another keyword is an error. Members that are not
-    /// described are errors too, where the schema does not allow them.
+    /// Checks a value by the part of JSON Schema (2020-12) that the document uses; any other keyword of JSON Schema is
+    /// an error. A member that the schema does not describe is also an error, unless the schema allows further members.
     fn conforms(&self, schema: &Value, value: &Value, what: &str) {
         let schema = self.followed(schema);
         let fits = |kind: &str| match kind {
@@ -150,14 +150,14 @@ impl Document {
         std::panic::catch_unwind(checked).is_ok()
     }
 
-    /// Collects every schema of the document with its place.
+    /// Collects every schema of the document with its place in the document.
     fn schemas<'d>(value: &'d Value, at: String, out: &mut Vec<(String, &'d Value)>) {
         for (name, inner) in value.as_object().into_iter().flatten() {
             let at = format!("{at}/{name}");
             if name == "schema" {
                 out.push((at.clone(), inner));
             }
-            // Examples are no schemas.
+            // An example is not a schema.
             if !["examples", "example"].contains(&name.as_str()) {
                 Document::schemas(inner, at, out);
             }
@@ -210,7 +210,7 @@ fn each_object_is_a_component_each_array_has_items_and_each_example_fits() {
 #[test]
 fn every_route_answers_what_the_document_says_and_nothing_else() {
     let live = Live::start_in(tempfile::tempdir().unwrap());
-    // The world makes the lists non-empty.
+    // The users and posts of the test's world make the answered lists non-empty.
     edge::world(&live);
     trending::world(&live);
     trending::until_shown(&mut live.client(), trending::post(29));
@@ -236,7 +236,7 @@ fn every_route_answers_what_the_document_says_and_nothing_else() {
                 let what = format!("{method} {path}{query} {}", String::from_utf8_lossy(body));
                 let answer = client.ask(method, &format!("{concrete}{query}"), &headers, body);
                 document.check(operation, &what, &answer);
-                // A refused body may end the connection.
+                // nova may close the connection after it has refused a body.
                 client = live.client();
                 seen += 1;
             }
@@ -280,7 +280,7 @@ fn an_optional_member_that_is_null_is_one_that_is_left_out_in_the_body_of_every_
     assert!(members >= 18, "{members}");
 }
 
-/// HEAD answers like GET without the body. A stream has no end, so HEAD has no stream.
+/// HEAD gives the answer of GET without its body. The stream of events has no end, so a HEAD request does not open it.
 fn head(client: &mut Client, method: &str, path: &str) {
     let get = client.ask(method, path, "", b"");
     if get.header("content-type") == Some("text/event-stream") {

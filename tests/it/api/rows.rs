@@ -1,4 +1,4 @@
-//! Plain rows over HTTP, when no other source has the tables.
+//! Plain rows that a caller sends over HTTP, while no other source has the tables.
 
 use nova::event::Id;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn rows_with_defaults_make_a_feed_and_a_pair_names_its_row_again() {
     let pair = json!({ "follows": [{ "follower_id": ADA, "following_id": BOB, "op": "delete" }] });
     assert_eq!(put(&live, &pair).1["outcomes"], json!({ "applied": 1 }));
     assert_eq!(feed(&live, ADA), Vec::<String>::new());
-    // The caller gives the row of this pair an id.
+    // The caller gives one of the rows an id.
     let own = "00000000-0000-0000-0000-000000000999";
     let follow = json!({ "follows": [{ "id": own, "follower_id": ADA, "following_id": BOB }] });
     put(&live, &follow);

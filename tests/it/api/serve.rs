@@ -1,4 +1,4 @@
-//! The real binary as a server: started, used, stopped and killed.
+//! The real binary as a server: the tests start, use, stop and kill it.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -31,14 +31,14 @@ fn serve(data: &Path) -> (Child, SocketAddr) {
     (child, addr)
 }
 
-/// Header lines of a user who posts events.
+/// Returns the header lines for a user who posts events.
 fn headers(data: &Path) -> String {
     let output = nova(data).args(["token", "--sub", &Id::from_u128(1).to_string()]).output().unwrap();
     let token = String::from_utf8(output.stdout).unwrap();
     format!("Content-Type: application/json\r\nAuthorization: Bearer {}\r\n", token.trim())
 }
 
-/// A request with 50 views, whose ids begin at this number.
+/// Returns a request body with 50 views, whose ids begin at the number `from`.
 fn views(from: u128, now_ms: i64) -> Vec<u8> {
     let event = |n: u128| json!({ "event_id": Id::from_u128(n).to_string(), "event_time": now_ms, "post_id": Id::from_u128(7).to_string(), "action": "view" });
     json!({ "events": (from..from + 50).map(event).collect::<Vec<_>>() }).to_string().into_bytes()
@@ -54,7 +54,7 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
         let (mut child, addr) = serve(dir.path());
         let mut client = Client::connect(addr);
         if round > 0 {
-            // Events that were confirmed before the kill are known.
+            // Events that nova confirmed before the kill are known after the restart.
             assert_eq!(client.post(&headers, &body((round - 1) * 50)).json()["deduped"], 50);
         }
         assert_eq!(client.post(&headers, &body(round * 50)).json()["accepted"], 50);
@@ -68,7 +68,7 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
     }
 }
 
-/// More answers than clients get before the end.
+/// A number above the number of answers that the clients can get before the kill.
 const ANSWERS_MAX: usize = 1 << 16;
 
 /// Sends requests until the server is gone, and reports the number of each request that was answered with 202.
@@ -115,9 +115,9 @@ fn sigterm_under_load_ends_in_ten_seconds_and_keeps_every_202() {
     child.wait().unwrap();
 }
 
-/// The crashes of a normal run. `NOVA_TEST_KILLS` sets more.
+/// The number of crashes in a normal run of the test. The variable `NOVA_TEST_KILLS` sets another number of crashes.
 const CRASHES: u64 = 10;
-/// The longest start after a crash. With a longer start a loop of crashes would be an outage.
+/// The longest time that a start after a crash may take. If a start took longer, a loop of crashes would be an outage.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
 #[test]
@@ -133,7 +133,7 @@ fn a_loop_of_crashes_recovers_in_five_seconds_each_time() {
             let answer = client.post(&headers, &views((round * 20 + request) * 50, now_ms));
             assert_eq!(answer.json()["accepted"], 50);
         }
-        // The kill comes while requests are under way.
+        // The kill comes while clients wait for answers to their requests.
         let (confirmed, answers) = crossbeam_channel::bounded(ANSWERS_MAX);
         let (headers, first) = (headers.clone(), (round + 1) << 64);
         let client = std::thread::spawn(move || publish(addr, &headers, first, now_ms, &confirmed));

@@ -1,4 +1,4 @@
-//! What every answer has, and how connections are accepted.
+//! Tests what every answer has, and how connections are accepted.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ fn browsers_may_call_from_configured_origins_only() {
         assert_eq!(answer.header("access-control-allow-origin"), None);
         assert_eq!(answer.header("vary"), Some("origin"));
     }
-    // The page can read errors, too.
+    // The web page of an allowed origin can also read errors.
     let error = ask("https://app.example", "POST", "/api/v1/events");
     assert_eq!((error.status, error.header("access-control-allow-origin")), (401, Some("https://app.example")));
     assert_eq!(Live::start().client().ask("OPTIONS", "/api/v1/events", "Origin: https://x\r\n", b"").status, 405);
@@ -94,7 +94,7 @@ fn anonymous_routes_have_a_quota_by_address_and_what_is_written_is_written_once_
         let mut client = live.client();
         let statuses: Vec<_> = (0..20).map(|_| client.get(path, "").status).collect();
         assert!(statuses.contains(&429), "{path}: {statuses:?}");
-        // Health has a quota of its own, so that other load cannot make the node seem dead.
+        // The health routes have a quota of their own, so that other load cannot make the node seem dead.
         assert_eq!(client.get("/health/live", "").status, 200);
     }
 }
@@ -118,7 +118,7 @@ fn over_tls_the_api_is_the_same_and_without_it_nothing_is_said() {
         let session = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         rustls::StreamOwned::new(session, live.client().0)
     };
-    // A client that names HTTP/2 gets it: nova's settings follow the preface and the empty settings.
+    // A client that sends the HTTP/2 preface and empty settings gets HTTP/2: nova answers with its own settings.
     let mut stream = connect(&[b"h2", b"http/1.1"]);
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
     let mut frame = [0; 9];
@@ -156,7 +156,8 @@ fn admin_routes_are_on_their_own_listener_where_there_is_one() {
     for path in ["/api/v1/feed", "/api/v1/feed/metrics", "/.well-known/jwks.json"] {
         assert_eq!((api.get(path, &headers).status, admin.get(path, &headers).status), (200, 404), "{path}");
     }
-    // These paths are public. The console is beside the admin routes and shows them, too.
+    // The paths of health, OpenAPI and trending are public, and need no token. The console and its documents are served
+    // beside the admin routes, and show them.
     for path in ["/health", "/health/ready", "/openapi.json", "/api/v1/feed/trending"] {
         assert_eq!((api.get(path, "").status, admin.get(path, "").status), (200, 200), "{path}");
     }
@@ -180,7 +181,7 @@ fn clients_that_never_finish_a_request_hold_up_nobody() {
     for _ in 0..50 {
         assert_eq!(client.get("/api/v1/feed", &headers).status, 200);
     }
-    // Pipelined requests are answered in order, and a request with `Connection: close` ends the connection.
+    // nova answers pipelined requests in order, and a request with `Connection: close` ends the connection.
     let one = format!("GET /api/v1/feed?limit=1 HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
     client.send(format!("{one}{one}GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
     assert_eq!(

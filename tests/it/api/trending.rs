@@ -1,4 +1,4 @@
-//! Trending, its stream and overrides, and the figures of a day, as a client sees them.
+//! Trending lists, their stream and their overrides, and the figures of a day, as a client sees them.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ pub(crate) fn post(n: u128) -> Id {
     Id::from_u128(n + 1_000)
 }
 
-/// Makes posts 0 to 29. Post `n` got `n` views an hour ago.
+/// Makes posts 0 to 29. Post number `n` got `n` views an hour ago.
 pub(crate) fn world(live: &Live) {
     let mut state = live.state.write();
     for n in 0..30u128 {
@@ -41,7 +41,7 @@ fn trending(client: &mut Client, query: &str) -> Value {
     answer.json()
 }
 
-/// Asks until the list holds a post, and returns how long that took.
+/// Requests the trending list until the list has a post, and returns how long that took.
 pub(crate) fn until_shown(client: &mut Client, wanted: Id) -> Duration {
     let started = nova::clock::monotonic_now();
     while !ids(&trending(client, "&limit=200")).contains(&wanted.to_string()) {
@@ -56,12 +56,12 @@ fn an_event_moves_trending_and_what_is_taken_back_is_gone_at_the_next_read() {
     world(&live);
     let mut client = live.client();
     let took = until_shown(&mut client, post(29));
-    // The limit is twice the promised time, because tests share the machine.
+    // The limit of the wait is twice the promised time, because the tests share the machine.
     assert!(took < Duration::from_millis(2_400), "{took:?}");
     let list = trending(&mut client, "&limit=3");
     assert_eq!(ids(&list), [post(29), post(28), post(27)].map(|id| id.to_string()));
     assert_eq!(list["total_posts"], 29);
-    // N11 holds without a tick in between.
+    // A deleted post disappears from the list before the next tick (invariant N11).
     let old = Some(Facts::Post { author: Id::from_u128(1), created_at_us: 29, published: true });
     live.state.write().apply(&Effect::Row { key: post(29), old, new: None });
     assert_eq!(ids(&trending(&mut client, "&limit=1")), [post(28).to_string()]);
@@ -142,7 +142,7 @@ fn operators_pin_and_block_durably_and_nobody_else_may() {
     assert_eq!(ids(&trending(&mut client, "&limit=1")), [top]);
 }
 
-/// Reads the name and data of the next event of a stream.
+/// Reads the name and the data of the next event from a stream of events.
 fn event(stream: &mut BufReader<std::net::TcpStream>) -> (String, Value) {
     let (mut name, mut line) = (String::new(), String::new());
     loop {
@@ -171,7 +171,7 @@ fn a_stream_begins_with_a_snapshot_tells_differences_and_ends_with_the_server() 
     }
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
     assert!(head.to_lowercase().contains("x-request-id"), "{head}");
-    // With its default of proxy_buffering nginx would hold the events back.
+    // With its default of `proxy_buffering`, nginx would hold the events of the stream back.
     assert!(head.to_lowercase().contains("x-accel-buffering: no\r\n"), "{head}");
     let (name, snapshot) = event(&mut stream);
     assert_eq!((name.as_str(), ids(&snapshot).len()), ("snapshot", 5));
@@ -179,7 +179,7 @@ fn a_stream_begins_with_a_snapshot_tells_differences_and_ends_with_the_server() 
     live.state.write().apply(&Effect::Row { key: post(29), old, new: None });
     let (name, diff) = event(&mut stream);
     assert_eq!((name.as_str(), &diff["removed"]), ("diff", &json!([post(29).to_string()])));
-    // The entries below moved up, and one more came.
+    // After the first post was removed, the posts below it moved up, and a new last post came.
     let changed: Vec<_> = diff["changed"].as_array().unwrap().iter().map(|post| post["rank"].clone()).collect();
     assert_eq!(changed, [1, 2, 3, 4, 5]);
     let mut other = live.client();
@@ -199,7 +199,7 @@ fn the_figures_of_a_day_come_from_its_events_and_survive_a_restart() {
     let event = |n: u128, action: &str, dwell_ms: u32| json!({ "event_id": Id::from_u128(n).to_string(), "event_time": NOW_MS, "post_id": post(n).to_string(), "action": action, "dwell_ms": dwell_ms });
     let mut events: Vec<_> = (0..40).map(|n| event(n, "impression", 0)).collect();
     events.extend((40..50).map(|n| event(n, "view", 100 * (n - 39) as u32)));
-    // Sending the same events again changes nothing.
+    // Sending the same events again changes nothing in the list.
     for _ in 0..2 {
         assert_eq!(client.post(&headers, json!({ "events": events }).to_string().as_bytes()).status, 202);
     }
@@ -237,7 +237,7 @@ fn the_figures_of_a_day_come_from_its_events_and_survive_a_restart() {
     }
 }
 
-/// A store with the rows of a capture, and views on its posts.
+/// Makes a store with the rows of a capture, and with views of the posts.
 fn stored() -> (tempfile::TempDir, i64) {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = setup("envelope.jsonl");

@@ -1,4 +1,5 @@
-//! A real browser over WebDriver (W3C). The tests' own HTTP client is enough for the protocol.
+//! A real browser that is controlled over WebDriver (W3C). A few lines of HTTP are enough for the WebDriver protocol,
+//! so the tests use no library for it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,13 +10,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-/// The longest wait for anything on a page.
+/// The longest wait for something to appear on a page.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest wait for one step of the browser.
 const ANSWER: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A window of the browser, until it is dropped.
+/// A browser window, which is closed when this value is dropped.
 pub struct Browser {
     driver: Child,
     addr: SocketAddr,
@@ -23,7 +24,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts the Chromium at this path. Its chromedriver is beside it or in `PATH`.
+    /// Starts the Chromium at the path `chromium`. The chromedriver for the browser is beside Chromium or in `PATH`.
     pub fn start(chromium: &Path, profile: &Path) -> Browser {
         let beside = chromium.with_file_name("chromedriver");
         let program = if beside.exists() { beside } else { "chromedriver".into() };
@@ -49,7 +50,7 @@ impl Browser {
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        // chromedriver serves only requests that name its address as the host.
+        // chromedriver serves only requests that name its own address as the host.
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", self.addr);
         let request = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let (status, answer) = exchange(self.addr, &request).expect("chromedriver answers");
@@ -69,7 +70,7 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// A command of the DevTools protocol.
+    /// Runs a command of the DevTools protocol.
     pub fn command(&self, name: &str, parameters: &Value) -> Value {
         self.post("/goog/cdp/execute", &json!({ "cmd": name, "params": parameters }))
     }
@@ -79,12 +80,13 @@ impl Browser {
         until(expression, || (self.run(&format!("return !!({expression})")) == true).then_some(()));
     }
 
-    /// Waits until the page shows this text.
+    /// Waits until the page shows the given text.
     pub fn shows(&self, text: &str) {
         self.until(&format!("document.body.innerText.includes({})", json!(text)));
     }
 
-    /// Clicks the first button or link whose text begins with `label`, within the element that the selector names.
+    /// Clicks the first button or link whose text begins with `label`, within the element that the selector `within`
+    /// names.
     pub fn click(&self, within: &str, label: &str) {
         let find = format!(
             "[...document.querySelectorAll({})].flatMap(e => [...e.querySelectorAll('button, a')]).find(e => e.innerText.trim().startsWith({}))",
@@ -105,15 +107,19 @@ impl Browser {
         self.run(&set);
     }
 
-    /// Presses keys one after the other, like a user without a mouse.
+    /// Presses keys one after the other, like a user who has no mouse.
     pub fn press(&self, keys: &[&str]) {
-        let each = keys
-            .iter()
-            .flat_map(|key| [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]);
-        self.post(
-            "/actions",
-            &json!({ "actions": [{ "type": "key", "id": "keys", "actions": each.collect::<Vec<_>>() }] }),
-        );
+        self.keys(keys.iter().flat_map(|key| [("keyDown", *key), ("keyUp", *key)]));
+    }
+
+    /// Presses a key while another key is held.
+    pub fn chord(&self, held: &str, key: &str) {
+        self.keys([("keyDown", held), ("keyDown", key), ("keyUp", key), ("keyUp", held)].into_iter());
+    }
+
+    fn keys<'k>(&self, steps: impl Iterator<Item = (&'k str, &'k str)>) {
+        let steps: Vec<_> = steps.map(|(kind, key)| json!({ "type": kind, "value": key })).collect();
+        self.post("/actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": steps }] }));
     }
 
     pub fn scheme(&self, scheme: &str) {
@@ -126,7 +132,7 @@ impl Browser {
         self.command("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// Saves the whole page, up to a limit of its height, as a PNG.
+    /// Saves a picture of the whole page, up to a limit of its height, as a PNG file.
     pub fn shot(&self, file: &Path) {
         const HIGHEST: i64 = 3_000;
         let width = self.run("return innerWidth").as_i64().unwrap();
@@ -137,7 +143,8 @@ impl Browser {
         std::fs::write(file, bytes).unwrap();
     }
 
-    /// What the page wrote to the console since the last call, such as reports of the content security policy.
+    /// Returns what the page has written to the browser's console since the last call, such as violations of the
+    /// content security policy.
     pub fn complaints(&self) -> Vec<String> {
         let lines = self.post("/se/log", &json!({ "type": "browser" }));
         let severe =
@@ -145,7 +152,7 @@ impl Browser {
         severe.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// The addresses that the browser asked since the last call.
+    /// Returns the addresses that the browser has requested since the last call.
     pub fn asked(&self) -> Vec<String> {
         let lines = self.post("/se/log", &json!({ "type": "performance" }));
         let lines = lines.as_array().unwrap().iter();
@@ -163,7 +170,7 @@ impl Drop for Browser {
     fn drop(&mut self) {
         if !self.session.is_empty() {
             let path = self.session.clone();
-            // A test that failed must not fail again here.
+            // A failure to end the browser must not hide the failure of the test.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.ask("DELETE", &path, &Value::Null)));
         }
         let _ = self.driver.kill();
@@ -171,7 +178,7 @@ impl Drop for Browser {
     }
 }
 
-/// One exchange with chromedriver, which writes its headers without a space and keeps the connection open.
+/// Makes one exchange with chromedriver, which writes its headers without a space and keeps the connection open.
 fn exchange(addr: SocketAddr, request: &str) -> Option<(u16, String)> {
     let stream = TcpStream::connect(addr).ok()?;
     stream.set_read_timeout(Some(ANSWER)).ok()?;
@@ -192,7 +199,7 @@ fn exchange(addr: SocketAddr, request: &str) -> Option<(u16, String)> {
     Some((status, String::from_utf8(body).ok()?))
 }
 
-/// Calls `look` again and again until it returns something.
+/// Calls `look` at intervals until it returns a value.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = nova::clock::monotonic_now() + PATIENCE;
     loop {
@@ -201,7 +208,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(nova::clock::monotonic_now() < until, "in vain: {what}");
         let (_keep, nothing) = std::sync::mpsc::sync_channel::<()>(1);
-        // The page of another program does not report when it is ready.
+        // The page runs in another program, which does not report when it is ready, so the test waits.
         let _ = nothing.recv_timeout(LOOK_AGAIN);
     }
 }

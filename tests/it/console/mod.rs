@@ -1,6 +1,12 @@
-//! The console from the outside: its files, the rights that its cookie gives, and a walk with a real browser.
+//! The console from the outside: its files, the rights that its cookie gives, and walks with a real browser.
 
 mod browser;
+mod hostile;
+mod incidents;
+mod keyboard;
+mod live;
 mod session;
+mod speed;
 mod walk;
+mod walker;
 mod world;

@@ -1,5 +1,5 @@
-//! Files and cookies. Without the role admin nothing can be changed, and without the console's header a cookie is
-//! worthless.
+//! The files and cookies of the console. Without the role admin a user can change nothing, and without the console's
+//! header a cookie is worthless.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ fn live(console: ConsoleMode) -> Live {
     Live::with(settings)
 }
 
-/// The headers that the console sends for a user with this role.
+/// Returns the headers that the console sends for a user with the given role.
 fn signed_in(live: &Live, role: Option<&str>) -> String {
     let token = live.headers_of(Id::from_u128(7), role);
     let answer = live.client().ask("POST", "/console/session", &format!("{OWN}{token}"), b"");
@@ -89,7 +89,7 @@ fn a_cookie_counts_with_the_consoles_header_from_its_own_site_only() {
     let headers = signed_in(&live, Some("admin"));
     let path = "/api/v1/admin/revocations";
     assert_eq!(live.client().get(path, &headers).status, 200);
-    // The tests' client asks the host x. Over plain HTTP a browser sends only the origin.
+    // The test client sends requests to the host `x`. Over plain HTTP, a browser sends only the `Origin` header.
     for own in ["Origin: http://x", "Origin: http://X:80", "Sec-Fetch-Site: same-origin\r\nOrigin: https://a"] {
         assert_eq!(live.client().get(path, &format!("{headers}{own}\r\n")).status, 200, "{own}");
     }
@@ -111,7 +111,7 @@ fn a_cookie_counts_with_the_consoles_header_from_its_own_site_only() {
     assert_eq!(live.client().ask("POST", "/console/session", OWN, b"").status, 401, "without a token");
 }
 
-/// Every operation that changes something, with its path parameters filled in.
+/// Returns every operation that changes something, with values for its path parameters.
 fn changes(live: &Live) -> BTreeSet<(String, String)> {
     let document = live.client().get("/openapi.json", "").json();
     let mut all = BTreeSet::new();
@@ -175,12 +175,12 @@ fn what_is_looked_up_is_found_by_name_and_id() {
     assert_eq!(client.get(&format!("/api/v1/admin/posts/{}", Id::from_u128(999)), &admin).status, 404);
 }
 
-/// Reads the name and data of the next event of a stream.
+/// Reads the name and the data of the next event from a stream of events.
 fn event(client: &mut Client) -> (String, Value) {
     use std::io::Read as _;
     let mut text = Vec::new();
     let mut byte = [0];
-    // Between events there are pings, and the sizes of chunks.
+    // Between two events the stream has pings, and the sizes of chunks.
     while !text.ends_with(b"\n\n") || !text.windows(6).any(|part| part == b"event:") {
         client.0.read_exact(&mut byte).unwrap();
         text.push(byte[0]);
@@ -200,7 +200,7 @@ fn the_stream_begins_with_everything_and_goes_on_with_what_differs() {
     let (name, whole) = event(&mut client);
     assert_eq!((&*name, &whole["status"]), ("snapshot", &"ready".into()));
     assert!(whole["stages"].as_array().unwrap().len() == 6 && whole["gauges"].is_object(), "{whole}");
-    // Requests are counted, so the next frame has another number.
+    // The request raises a counter, so the next frame of the stream has another number.
     live.client().get("/api/v1/feed/trending", "");
     let (name, patch) = event(&mut client);
     assert!(name == "patch" && patch.get("version").is_none(), "{name} {patch}");

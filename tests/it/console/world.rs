@@ -1,5 +1,5 @@
-//! A node with all that a console has to show: users and posts with hostile texts, dead letters with raw bytes, a
-//! halted table, and a ClickHouse that does not answer.
+//! A node with all the data that a console has to show: users and posts with hostile texts, dead letters with raw
+//! bytes, a halted table, and a ClickHouse that does not answer.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,10 @@ use crate::support::program::{nova, out, told};
 
 const USERS: u128 = 12;
 const POSTS: u128 = 24;
-/// The bytes of a text that is far too long for a page.
+/// The size in bytes of a text that is far too long for a page.
 const LONG: usize = 1 << 20;
+/// The user with a name that is far too long.
+pub const LONG_NAMED: u128 = 7;
 
 pub fn user(number: u128) -> Id {
     Id::from_u128(0x1000 + number)
@@ -30,7 +32,16 @@ pub const HOSTILE: [&str; 5] = [
     "</bdi></td></table><h1>owned</h1>",
 ];
 
-/// The lines of a capture, with the next offset of each topic.
+/// The name of a user. One name is far too long for a page, and the last names are hostile.
+fn name(number: u128) -> String {
+    match number {
+        ..LONG_NAMED => format!("person_{number}"),
+        LONG_NAMED => "name ".repeat(LONG / 5),
+        _ => HOSTILE[(number - LONG_NAMED - 1) as usize].to_owned(),
+    }
+}
+
+/// The lines of a capture, and the next offset of each topic.
 #[derive(Default)]
 struct Capture {
     lines: String,
@@ -41,6 +52,15 @@ impl Capture {
     fn line(&mut self, topic: &str, key: Value, value: &Value, at_ms: i64) {
         self.lsn += 1;
         let line = json!({ "topic": topic, "partition": 0, "offset": self.lsn, "timestamp_ms": at_ms, "key": key, "value": value });
+        self.lines.push_str(&format!("{line}\n"));
+    }
+
+    /// Adds a record that cannot be decoded, and whose headers are hostile.
+    fn letter(&mut self, value: &str, at_ms: i64) {
+        self.lsn += 1;
+        let headers = [HOSTILE[0], HOSTILE[1], HOSTILE[4], HOSTILE[2]];
+        let line = json!({ "topic": "cdc.comments", "partition": 0, "offset": self.lsn, "timestamp_ms": at_ms, "key": HOSTILE[1],
+            "value": value, "headers": headers });
         self.lines.push_str(&format!("{line}\n"));
     }
 
@@ -56,7 +76,7 @@ impl Capture {
 
 fn people(capture: &mut Capture, canary: &str, at_ms: i64, time: &str) {
     for number in 1..=USERS {
-        let row = json!({ "id": user(number).to_string(), "username": format!("person_{number}"), "email": format!("{canary}@example.org"),
+        let row = json!({ "id": user(number).to_string(), "username": name(number), "email": format!("{canary}@example.org"),
             "password_hash": canary, "email_verified": true, "is_active": true, "created_at": time, "updated_at": time, "deleted_at": null });
         capture.change("users", "c", row, at_ms);
     }
@@ -89,17 +109,17 @@ fn people(capture: &mut Capture, canary: &str, at_ms: i64, time: &str) {
     }
 }
 
-/// Makes the store. Its source rows hold the canary in columns that nova must drop.
+/// Makes the store of the node. The source rows of the store have the text `canary` in columns that nova must drop.
 pub fn stored(dir: &Path, canary: &str) -> PathBuf {
     let data = dir.join("data");
     let now_ms = nova::clock::Clock::System.now_ms() - 600_000;
     let time = nova::clock::rfc3339(now_ms * 1_000);
     let mut capture = Capture::default();
     people(&mut capture, canary, now_ms, &time);
-    // The dead letters are: no JSON at all, raw bytes of every kind, and a row with private columns that lacks a
-    // required column.
-    capture.line("cdc.comments", "k".into(), &"no json, but <b>markup</b> \u{0} \u{202e}turned".into(), now_ms);
-    capture.line("cdc.comments", "k".into(), &"x".repeat(LONG).into(), now_ms);
+    // The dead letters are a text that is not JSON, raw bytes of every kind, and a row with private columns that lacks
+    // a required column.
+    capture.letter("no json, but <b>markup</b> \u{0} \u{202e}turned", now_ms);
+    capture.letter(&"x".repeat(LONG), now_ms);
     let source = json!({ "connector": "postgresql", "name": "nova", "ts_ms": now_ms, "snapshot": "false", "table": "users", "lsn": 9_000 });
     let row = json!({ "id": user(40).to_string(), "username": null, "email": format!("{canary}@example.org"), "password_hash": canary });
     let value = json!({ "before": null, "after": row, "source": source, "op": "c", "ts_ms": now_ms });
@@ -117,7 +137,7 @@ pub fn stored(dir: &Path, canary: &str) -> PathBuf {
     data
 }
 
-/// A token with the role admin.
+/// Returns a token with the role admin.
 pub fn admin(data: &Path) -> String {
     let made = nova(data, &["token", "--sub", &user(1).to_string(), "--role", "admin"]);
     out(&made).split_whitespace().last().unwrap().to_owned()

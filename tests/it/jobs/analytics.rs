@@ -1,4 +1,4 @@
-//! Warming and drift against the real engine, which `NOVA_TEST_CLICKHOUSE` names.
+//! Tests the jobs for ClickHouse (warm-up and drift) with the real engine that `NOVA_TEST_CLICKHOUSE` names.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::super::support::events::{BEGIN_MS, mix};
 use super::super::support::{self, Listed};
 use super::{start, status, stop, until};
 
-/// The posts of [`mix`].
+/// Returns the posts of the events that [`mix`] makes.
 fn posts() -> impl Iterator<Item = Id> {
     (0..100).map(|n| Id::from_u128(2 << 100 | n))
 }
@@ -49,14 +49,14 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
     let (records, expected) = mix(6_000, 77);
     feed(&setup(&first, &settings), records.clone());
 
-    // A node over the same store has every event.
+    // A node with the same store has counted every event that the views have.
     let node = start(&setup(&first, &settings));
     until("a comparison", || (status(&node, "views_drift").ended[0] > 0).then_some(()));
     assert_eq!(node.edge.watch.drift.as_ref().unwrap().lock().events, [0; 5]);
     assert!(node.edge.serving.trending.warming().is_empty(), "a store that has counted begins with its own");
     stop(node);
 
-    // A new store has the posts' rows, and no views.
+    // A new store has the rows of the posts, and has counted no views.
     let node = start(&setup(&second, &settings));
     for post in posts() {
         let row = Facts::Post { author: Id::from_u128(9), created_at_us: BEGIN_MS * 1_000, published: true };
@@ -76,7 +76,7 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
     assert_eq!(drift, all, "the views have what this store has not counted yet");
     stop(node);
 
-    // The events come again, as in a replay. No event is counted twice.
+    // The test sends the events again, as a replay does. nova counts no event twice.
     let setup_again = setup(&second, &settings);
     let without = Setup { clickhouse: None, ..setup(&second, &settings) };
     feed(&without, records);
@@ -90,7 +90,7 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
 
 #[test]
 fn a_server_that_is_away_fails_its_jobs_visibly_and_parks_none() {
-    // The port was just free, so nobody listens there.
+    // The port was free a moment ago, so no program listens on it.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let settings = settings(format!("http://127.0.0.1:{port}"), "nova".to_owned(), Duration::from_secs(1));
     let dir = tempfile::tempdir().unwrap();

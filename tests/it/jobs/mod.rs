@@ -1,4 +1,4 @@
-//! Jobs of a node with its store, and with real servers if they are named.
+//! The jobs of a node with a store, and with real servers if environment variables name them.
 
 mod analytics;
 mod figures;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use nova::app::{self, Node, Setup};
 use nova::jobs::Status;
 
-/// Starts a node over the setup's directory, without a listener.
+/// Starts a node in the data directory of the setup, without an HTTP listener.
 pub fn start(setup: &Setup) -> Node {
     let opened = app::open(setup).unwrap();
     app::start_node(setup, opened, Duration::ZERO).unwrap()
@@ -23,7 +23,7 @@ pub fn stop(node: Node) {
     node.running.finish(|_| {}).unwrap();
 }
 
-/// Calls `answer` again and again until it returns something.
+/// Calls `answer` at intervals until it returns a value.
 pub fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let started = nova::clock::monotonic_now();
     loop {

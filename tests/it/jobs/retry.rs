@@ -1,4 +1,4 @@
-//! Dead letters of a real store that the job tries again.
+//! Dead letters in a real store that the job retries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ const UNKNOWN: u8 = 0;
 const AWAY: u8 = 1;
 const KNOWN: u8 = 2;
 
-/// A registry that learns its schemas late.
+/// A schema registry that does not know its schemas at first.
 struct Late {
     schemas: Arc<dyn Schemas>,
     state: AtomicU8,
@@ -46,8 +46,8 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let (state, asked) = (AtomicU8::new(UNKNOWN), AtomicUsize::new(0));
     let late = Arc::new(Late { schemas: Arc::clone(&setup.schemas), state, asked });
     let setup = Setup { data_dir: dir.path().to_owned(), schemas: Arc::clone(&late) as _, ..setup };
-    // Letters of users have no bytes whose private columns could not be found, because an unreachable registry makes
-    // their partitions wait.
+    // The topic of users makes no dead letters for unknown schemas: nova must find private columns in a row of a user,
+    // so its partitions wait while the registry is unreachable.
     let mut records = capture(NAME);
     records.retain(|record| !record.topic.ends_with("users"));
     let poison = records.iter_mut().find(|record| record.value.is_some()).unwrap();
@@ -59,7 +59,8 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let (all, died_ms) = (letters(&app::open(&setup).unwrap().store).len() as u64, setup.clock.now_ms());
     assert!(all > 20);
 
-    // First no letter is due. Then letters are due, but the registry is not reachable, and no attempt is counted.
+    // At first no dead letter is due for a retry. Later the letters are due, but the registry is unreachable, and no
+    // attempt is counted.
     late.state.store(AWAY, Ordering::SeqCst);
     late.asked.store(0, Ordering::SeqCst);
     let node = start(&setup);
@@ -82,7 +83,7 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let left = letters(&opened.store);
     let left: Vec<_> = left.iter().map(|(_, letter)| (letter.topic.clone(), letter.offset)).collect();
     assert_eq!(left, [poisoned], "only what no schema heals");
-    // The poisoned record was a change, so one row may differ.
+    // The poisoned record was a change of a row, so the row may differ.
     let (found, lines) = (dump(&opened).concat(), expected.concat());
     let lacking = lines.iter().filter(|line| !found.contains(line)).count();
     let users = expected[Table::Users as usize].len();

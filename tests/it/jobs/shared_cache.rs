@@ -1,4 +1,4 @@
-//! Copies in a real Redis, which `NOVA_TEST_REDIS` names.
+//! Copies of lists in a real Redis server, which `NOVA_TEST_REDIS` names.
 
 use bytes::Bytes;
 use nova::app::Setup;
@@ -16,7 +16,7 @@ fn fresh() -> Id {
     Id(uuid::Uuid::new_v4().into_bytes())
 }
 
-/// A node that copies what it serves to the Redis at `url`.
+/// Starts a node that copies the lists that it serves to the Redis server at `url`.
 fn live(url: &str) -> Live {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
@@ -26,7 +26,8 @@ fn live(url: &str) -> Live {
     Live::of(dir, &setup)
 }
 
-/// Makes `user` follow `friend`, who wrote a post and follows `other`. Returns the post.
+/// Makes `user` follow `friend`, who has written a post and who follows `other`. Returns the id of the post of
+/// `friend`.
 fn world(live: &Live, user: Id, friend: Id, other: Id) -> Id {
     let (post, mut state) = (fresh(), live.state.write());
     let mut put = |key: Id, new: Facts| state.apply(&Effect::Row { key, old: None, new: Some(new) });
@@ -69,7 +70,7 @@ fn other_services_find_feeds_and_suggestions_in_redis_and_lose_them_when_they_ch
     assert!(matches!(theirs.pttl(Key::plain(&feed)), Ok(Ttl::Millis(1..=60_000))));
     until("trending", || found("nova:cache:trending:24h"));
 
-    // A post that is deleted in nova disappears for readers of the copy, too.
+    // A post that is deleted in nova must also disappear for readers of the copy.
     let row = Facts::Post { author: friend, created_at_us: (NOW_MS - 60_000) * 1_000, published: true };
     live.state.write().apply(&Effect::Row { key: post, old: Some(row), new: None });
     gone(&feed);
@@ -89,14 +90,14 @@ fn other_services_find_feeds_and_suggestions_in_redis_and_lose_them_when_they_ch
     }
 }
 
-/// The value of a metric.
+/// Returns the value of a metric.
 fn shown(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 #[test]
 fn without_redis_nothing_degrades_but_the_copies_and_that_is_shown() {
-    // The port was just free, so nobody listens there.
+    // The port was free a moment ago, so no program listens on it.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let live = live(&format!("redis://127.0.0.1:{port}/"));
     let (user, friend, other) = (fresh(), fresh(), fresh());

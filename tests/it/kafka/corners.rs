@@ -1,4 +1,4 @@
-//! Properties of Kafka that the broker in the process does not have: codecs, transactions, topics that are deleted and
+//! Properties of Kafka that the in-process broker does not have: codecs, transactions, topics that are deleted and
 //! created again, and records of any size.
 
 use nova::event::Outcome;
@@ -7,13 +7,14 @@ use nova_storage::testing::Recorder;
 use super::real::{Real, held, stop};
 use super::*;
 
-/// Client events of the mix, all in the first partition.
+/// Returns client events of the mix, all for the first partition.
 fn events(range: std::ops::Range<usize>) -> Vec<Record> {
     let (records, _) = support::events::mix(range.end as u64, 5);
     records[range].iter().map(|one| Record { partition: 0, ..one.clone() }).collect()
 }
 
-/// The number of unread records of the first partition, and their age. A store that never read the partition is at 0.
+/// Returns the number of unread records of the first partition, and their age. A store that has never read the
+/// partition counts as being at offset 0.
 fn lag(real: &Real, shared: &Shared, status: &KafkaStatus) -> Option<(i64, i64)> {
     let name = TopicPartition::new(real.topic.as_str(), 0);
     let marks = *status.watermarks().get(&name)?;
@@ -39,18 +40,19 @@ fn every_codec_is_read_whether_the_producer_compresses_or_the_topic() {
     }
 }
 
-/// The log that was read is gone, whatever the length of the new one. Nothing of the new log is read before a person
-/// decides, and everything afterwards, each time that this happens.
+/// A topic that was made again has lost the log that nova has read, whatever the length of the new log is. nova reads
+/// nothing of a new log before a person decides, and reads everything after the decision, each time that the topic is
+/// made again.
 #[test]
 fn a_topic_that_is_made_again_under_a_running_node_is_held_and_read_after_the_decision() {
     let Some(real) = Real::topic("events", 1) else { return };
     real.put(events(0..100));
-    // The member is static, like that of a node.
+    // The consumer is a static member of its group, like the consumer of a node.
     let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..real.settings.clone() };
     let (running, shared, status) = real.follow(&Recorder::new(), &settings);
     until("the events", || consumed(&shared) == 100);
     let (mut read, mut next) = (100, 100);
-    // The new log is longer, shorter, as long, and empty at first.
+    // In turn, the new log is longer than the old log, shorter, equally long, and empty at first.
     for length in [300, 40, 40, 0] {
         real.make_again(1);
         real.put(events(1_000..1_000 + length));
@@ -69,7 +71,7 @@ fn a_topic_that_is_made_again_under_a_running_node_is_held_and_read_after_the_de
     stop(running, &shared);
 }
 
-/// A transaction ends with a marker, which takes an offset that no consumer is given.
+/// A transaction ends with a marker, which occupies an offset that no consumer gets.
 #[test]
 fn a_transactions_markers_and_aborted_records_are_not_unread() {
     let Some(real) = Real::topic("events", 1) else { return };
@@ -103,7 +105,8 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
     done(17, &shared, &status);
     assert_eq!(consumed(&shared), 10);
     stop(running, &shared);
-    // The next start knows the number, too, and so does a start without a known last record.
+    // The number of unread records is also correct after a restart, and after a seek, when the last record is not
+    // known.
     let (running, shared, status) = real.follow(&backend.image(backend.syncs(), 0), &real.settings);
     done(17, &shared, &status);
     seek(&running, TopicPartition::new(real.topic.as_str(), 0), 16);
@@ -114,8 +117,8 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
     stop(running, &shared);
 }
 
-/// A value larger than nova accepts becomes a dead letter if Kafka accepts it. The limits are those of the shipped
-/// connector.
+/// A value that is larger than nova accepts, and that Kafka accepts, becomes a dead letter. The size limits in this
+/// test are the limits of the shipped connector.
 #[test]
 fn a_value_over_the_limit_of_nova_is_a_dead_letter_and_not_the_end() {
     const MIB: usize = 1 << 20;

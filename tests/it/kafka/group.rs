@@ -1,5 +1,5 @@
-//! One consumer group has one store. Other stores are refused, take the group over, or are replicas in groups of their
-//! own.
+//! One consumer group belongs to one store. A node with another store is refused, takes the group over, or is a replica
+//! with a group of its own.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn fresh(settings: &KafkaSettings) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
     follow(setup, opened, settings, TOPIC)
 }
 
-/// The group's offsets, each with the mark of the store that committed it.
+/// Returns the committed offsets of the group, each with the mark of the store that committed it.
 fn marks(brokers: &str) -> Vec<(i64, String)> {
     let consumer = member(brokers);
     let mut list = TopicPartitionList::new();
@@ -33,7 +33,7 @@ fn member(brokers: &str) -> BaseConsumer {
     ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "nova").create().unwrap()
 }
 
-/// A cluster in which another store left offsets for the group.
+/// Makes a cluster in which another store has committed offsets for the group.
 fn left_by(owner: u64) -> (Cluster, String) {
     let cluster = cluster();
     let brokers = cluster.bootstrap_servers();
@@ -46,7 +46,7 @@ fn left_by(owner: u64) -> (Cluster, String) {
     (cluster, brokers)
 }
 
-/// Torture 12 and 15: a store that the group does not belong to.
+/// Cases 12 and 15 of `docs/testing.md`: the consumer group does not belong to the store.
 #[test]
 fn a_second_store_in_the_same_group_is_refused_unless_it_takes_over() {
     let (_cluster, brokers) = left_by(1);
@@ -97,7 +97,7 @@ fn a_replica_reads_everything_in_a_group_of_its_own_and_its_callers_events_reach
     let (primary, replica) = (node(dirs[0].path(), &brokers, false), node(dirs[1].path(), &brokers, true));
     let have = |node: &Node, count| consumed(&node.edge.watch.shared) == count;
     until("both to have everything", || have(&primary, 1_000) && have(&replica, 1_000));
-    // A caller of the replica sent this event.
+    // A client of the replica has sent the event.
     let Log::Kafka(log) = &replica.edge.intake.log else { panic!("not Kafka") };
     let (events, _) = support::events::mix(1_200, 5);
     let event = events[1_100].value.clone().unwrap();

@@ -1,4 +1,4 @@
-//! The Kafka source against librdkafka's broker in this process: positions, rebalances, and replaced logs.
+//! The Kafka source with librdkafka's in-process broker: positions, rebalances, and replaced logs.
 
 mod corners;
 mod group;
@@ -47,17 +47,17 @@ fn settings(brokers: &str) -> KafkaSettings {
     KafkaSettings { brokers: brokers.to_owned(), group_id: "nova".to_owned(), ..KafkaSettings::default() }
 }
 
-/// Produces client events of the mix from number `from` on, each to its partition.
+/// Produces client events of the mix from number `from` on, each to its own partition.
 fn produce(brokers: &str, from: usize, count: usize) {
     put(brokers, &support::events::mix((from + count) as u64, 5).0[from..]);
 }
 
-/// Produces records to their topics and partitions. The broker gives the offsets.
+/// Produces records to their topics and partitions. The broker assigns the offsets of the records.
 fn put(brokers: &str, records: &[Record]) {
     put_with(brokers, records, &[]);
 }
 
-/// Like `put`, with settings of the producer.
+/// Produces records like `put`, with settings of the producer.
 fn put_with(brokers: &str, records: &[Record], settings: &[(&str, &str)]) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
@@ -89,7 +89,7 @@ fn start_over(setup: Setup, opened: app::Opened, brokers: &str) -> (Running, Arc
     follow(setup, opened, &settings(brokers), TOPIC)
 }
 
-/// Starts the batch loop over one topic.
+/// Starts the batch loop for one topic.
 fn follow(
     setup: Setup,
     opened: app::Opened,
@@ -135,7 +135,7 @@ fn committed(brokers: &str) -> Vec<(i32, i64)> {
 
 fn assert_whole(statuses: &[PartitionStatus], count: u64) {
     assert_eq!(statuses.iter().map(|status| status.row.consumed).sum::<u64>(), count);
-    // There is no hole: the number of consumed records equals the number of offsets.
+    // No record is missing: the number of consumed records equals the number of offsets.
     for status in statuses {
         assert_eq!(status.row.next as u64, status.row.consumed, "{}", status.name);
         assert_eq!(status.hold, None);
@@ -155,7 +155,8 @@ fn n4_the_store_decides_where_reading_goes_on_and_kafkas_offset_never_exceeds_it
     until("a commit", || committed(&brokers).iter().map(|(_, offset)| offset).sum::<i64>() == 2_000);
     shared.stop();
     assert_whole(&running.finish(|_| {}).unwrap(), 2_000);
-    // The same group resumes from the store, also after the broker forgot its offsets.
+    // nova continues from the store's offsets in the same group, even if the broker has forgotten the committed
+    // offsets.
     produce(&brokers, 2_000, 1_000);
     let (running, shared, _) = start(&backend, &brokers);
     until("1 000 more records", || consumed(&shared) == 3_000);
@@ -178,7 +179,7 @@ fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
     let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
     let (running, shared, status) = start_over(setup, opened, &brokers);
     until("the first records", || consumed(&shared) > 0);
-    // Another member gets a partition, and leaves again.
+    // Another member of the group gets a partition, and leaves the group.
     let mut other = settings_of_another(&brokers);
     let other: BaseConsumer = other.set("auto.offset.reset", "earliest").create().unwrap();
     other.subscribe(&[TOPIC]).unwrap();
@@ -193,7 +194,8 @@ fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
     assert_whole(&running.finish(|_| {}).unwrap(), 4_500);
 }
 
-/// Torture 42: the group has forgotten the member, as after a long standstill. Its partitions are lost, and come back.
+/// Case 42 of `docs/testing.md`: the group has removed the member, as after a long standstill. The member loses its
+/// partitions, and gets them back.
 #[test]
 fn lost_partitions_are_read_on_from_the_store_without_a_hole() {
     let cluster = cluster();
@@ -201,7 +203,7 @@ fn lost_partitions_are_read_on_from_the_store_without_a_hole() {
     produce(&brokers, 0, 3_000);
     let setup = support::setup("events");
     let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
-    // A static member, like that of a node, does not wait for a session to end.
+    // A static member, like the consumer of a node, need not wait for its old session to end.
     let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..settings(&brokers) };
     let (running, shared, status) = follow(setup, opened, &settings, TOPIC);
     until("the records", || consumed(&shared) == 3_000 && status.figures().rebalances == 1);
@@ -239,7 +241,7 @@ fn a_topic_that_was_created_again_is_held_with_the_way_out_and_the_others_go_on(
     shared.stop();
     running.finish(|_| {}).unwrap();
     drop(first);
-    // The new log is shorter than the read one, on every partition.
+    // On every partition, the new log is shorter than the log that nova has read.
     let second = cluster();
     produce(&second.bootstrap_servers(), 0, 300);
     let (running, shared, _) = start(&backend, &second.bootstrap_servers());
@@ -250,7 +252,8 @@ fn a_topic_that_was_created_again_is_held_with_the_way_out_and_the_others_go_on(
     }
     shared.stop();
     assert_eq!(running.finish(|_| {}).unwrap().iter().map(PartitionStatus::consumed).sum::<u64>(), 0);
-    // The new log is longer than the read one. The record before the store's offset shows that it is another log.
+    // The new log is longer than the log that nova has read. The record before the store's offset shows that the log is
+    // another one.
     let third = cluster();
     produce(&third.bootstrap_servers(), 2_000, 4_000);
     let (running, shared, _) = start(&backend, &third.bootstrap_servers());
@@ -266,7 +269,7 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
     let events = || (0..50u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect::<Vec<_>>();
     let nowhere = Producer::new(&settings("127.0.0.1:1"), TOPIC).unwrap();
     assert!(runtime.block_on(nowhere.append(events(), 1_795_132_800_000)).is_err());
-    // These are more events than may wait, and more than a message may hold.
+    // The test sends more events than may wait, and more than a message may hold.
     let many = (0..100_001u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect();
     assert_eq!(runtime.block_on(nowhere.append(many, 1_795_132_800_000)), Err(ProduceError::Full));
     let cluster = cluster();
@@ -279,7 +282,8 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
         .unwrap();
     let large = vec![(nova::event::Id::from_u128(1), vec![b' '; 2 << 20].into())];
     assert_eq!(runtime.block_on(producer.append(large, 1_795_132_800_000)), Err(ProduceError::TooLarge));
-    // Torture 48: a short lack of replicas is waited for, and a long one gives no acknowledgement.
+    // Case 48 of `docs/testing.md`: nova waits out a short lack of in-sync replicas, and does not acknowledge events
+    // during a long one.
     let few = |times| {
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
         cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);
@@ -304,7 +308,7 @@ fn a_rebuild_reads_everything_again_and_comes_to_the_same_state() {
     running.finish(|_| {}).unwrap();
     let image = |backend: &Recorder| backend.image(backend.syncs(), 0);
     let before = app::open_store(&support::setup("events"), store_over(image(&backend))).unwrap();
-    // Which of a user's two views of a post counts depends on the order in which partitions come.
+    // If a user has viewed a post twice, it depends on the order of the partitions which of the two views counts.
     let counts = |opened: &app::Opened| support::events::days(&opened.state.read());
     let known = counts(&before);
     assert!(!known.is_empty());

@@ -1,4 +1,4 @@
-//! A topic gets more partitions. Events continue, and a table waits for a person.
+//! Tests of a topic that gets more partitions. A topic of events continues, and a topic of a table waits for a person.
 
 use nova::event::{Id, Outcome, Table};
 use nova::pipeline::writer::{Command, CommandError, Message};
@@ -7,7 +7,7 @@ use super::*;
 
 const USERS: &str = "cdc.users";
 
-/// A user's row as Debezium flattens it.
+/// Returns a user's row in the form in which Debezium flattens it.
 pub(super) fn user(partition: i32, number: u128, name: &str, lsn: Option<u64>) -> Record {
     let id = Id::from_u128(number);
     let version = lsn.map_or(String::new(), |lsn| format!(r#","__deleted":"false","__lsn":{lsn}"#));
@@ -50,8 +50,8 @@ fn run_users(backend: &Recorder, brokers: &str) -> (Running, Arc<Shared>) {
     (running, shared)
 }
 
-/// Settings with another group each time. The broker in this process keeps a member that has left until its session
-/// ends.
+/// Returns settings with a new consumer group for each call. The in-process broker keeps a member that has left until
+/// its session times out.
 fn anew(brokers: &str) -> KafkaSettings {
     KafkaSettings { group_id: uuid::Uuid::new_v4().to_string(), ..settings(brokers) }
 }
@@ -67,7 +67,7 @@ fn usernames(backend: &Recorder) -> Vec<String> {
     rows.iter().map(name).collect()
 }
 
-/// Torture 46: a topic of events gets more partitions.
+/// Case 46 of `docs/testing.md`: a topic of events gets more partitions.
 #[test]
 fn more_partitions_of_events_are_read_on_and_dedup_knows_what_others_delivered() {
     let (records, _) = support::events::mix(1_500, 5);
@@ -79,7 +79,7 @@ fn more_partitions_of_events_are_read_on_and_dedup_knows_what_others_delivered()
     let applied = count(&shared, Outcome::Applied);
     stop(running, &shared);
     drop(first);
-    // The same log has three more partitions, on which everything comes again.
+    // The topic has its old log and three more partitions, on which every event comes again.
     let second = cluster_with(TOPIC, 6);
     put(&second.bootstrap_servers(), &records);
     let again: Vec<_> = records.iter().map(|one| Record { partition: one.partition + 3, ..one.clone() }).collect();
@@ -93,7 +93,7 @@ fn more_partitions_of_events_are_read_on_and_dedup_knows_what_others_delivered()
     stop(running, &shared);
 }
 
-/// Torture 47: a topic of a table gets more partitions.
+/// Case 47 of `docs/testing.md`: a topic of a table gets more partitions.
 #[test]
 fn more_partitions_of_a_table_halt_it_until_accepted_and_then_rows_converge() {
     let rows: Vec<_> = (0..40).map(|n| user(0, n, "first", Some(100 + n as u64))).collect();
@@ -107,7 +107,8 @@ fn more_partitions_of_a_table_halt_it_until_accepted_and_then_rows_converge() {
     let three = cluster_with(USERS, 3);
     let brokers = three.bootstrap_servers();
     put(&brokers, &rows);
-    // The new partitions bring later versions of some rows, and older versions of others that are delivered again.
+    // The new partitions contain later versions of some rows, and older versions of other rows that are delivered
+    // again.
     put(&brokers, &(0..10).map(|n| user(1, n, "later", Some(900))).collect::<Vec<_>>());
     put(&brokers, &(10..20).map(|n| user(2, n, "older", Some(5))).collect::<Vec<_>>());
     let backend = image(&backend);
@@ -117,7 +118,7 @@ fn more_partitions_of_a_table_halt_it_until_accepted_and_then_rows_converge() {
     assert!(reason.contains("3 partitions and was read with 1") && reason.contains("cdc resume users"), "{reason}");
     stop(running, &shared);
     assert_eq!(consumed(&shared), 40, "nothing is consumed before a person accepts");
-    // The halt is kept by the next process, which reports it before any record comes.
+    // The next process keeps the halt of the topic, and reports it before any record comes.
     let backend = image(&backend);
     let opened = open(&backend);
     assert_eq!(opened.shared.partitions()[0].hold.as_deref(), Some(&*reason));
@@ -129,7 +130,7 @@ fn more_partitions_of_a_table_halt_it_until_accepted_and_then_rows_converge() {
     let names = usernames(&image(&backend));
     let named = |name: &str| names.iter().filter(|known| known.contains(name)).count();
     assert_eq!([named("later"), named("first"), named("older")], [10, 30, 0]);
-    // The decision holds for the next start, too.
+    // The decision of a person also holds after a restart.
     let backend = image(&backend);
     let (running, shared) = run_users(&backend, &brokers);
     put(&brokers, &[user(1, 99, "new", Some(901))]);
@@ -160,7 +161,7 @@ fn a_repartitioned_table_without_lsn_is_not_resumed() {
     );
     assert!(shared.partitions()[0].hold.is_some());
     stop(running, &shared);
-    // The table is read again from a new snapshot, and continues.
+    // The table is read again from a new snapshot, and then continues.
     let rebuilt = image(&backend);
     nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), None).unwrap();
     let (running, shared) = run_users(&image(&rebuilt), &two.bootstrap_servers());

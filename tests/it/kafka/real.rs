@@ -1,4 +1,4 @@
-//! What the broker in the process cannot do, against a real Kafka if one is named.
+//! Tests of what the in-process broker cannot do, against a real Kafka if `NOVA_TEST_KAFKA` names one.
 
 use nova_storage::testing::Recorder;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -8,7 +8,7 @@ use nova::source::kafka::Owner;
 
 use super::*;
 
-/// A topic of its own in a real Kafka, with the means to change it.
+/// A topic in a real Kafka that only one test uses, with the means to change it.
 pub(super) struct Real {
     pub settings: KafkaSettings,
     pub topic: String,
@@ -18,12 +18,13 @@ pub(super) struct Real {
 }
 
 impl Real {
-    /// Makes a topic. `last` is the last part of its name, which names its content.
+    /// Makes a topic in the real Kafka. `last` is the last part of the topic's name, which says what the topic
+    /// contains.
     pub fn topic(last: &str, partitions: i32) -> Option<Real> {
         Real::topic_with(last, partitions, &[])
     }
 
-    /// Like `topic`, with settings of the topic.
+    /// Makes a topic like `topic`, with settings of the topic.
     pub fn topic_with(last: &str, partitions: i32, config: &[(&str, &str)]) -> Option<Real> {
         let Some(brokers) = crate::support::environment("NOVA_TEST_KAFKA") else {
             eprintln!("skipped: NOVA_TEST_KAFKA is not set");
@@ -50,14 +51,14 @@ impl Real {
         assert!(made[0].is_ok(), "{made:?}");
     }
 
-    /// Deletes the topic and makes it again as soon as the broker lets it.
+    /// Deletes the topic, and makes it again as soon as the broker allows it.
     pub fn make_again(&self, partitions: i32) {
         self.runtime.block_on(self.admin.delete_topics(&[&self.topic], &self.options)).unwrap();
         until("the topic to be made again", || {
             let new = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
             self.runtime.block_on(self.admin.create_topics(&[new], &self.options)).unwrap()[0].is_ok()
         });
-        // For a moment the broker accepts records for the deleted log.
+        // The broker still accepts records for the deleted log for a moment.
         let client: BaseConsumer =
             ClientConfig::new().set("bootstrap.servers", &self.settings.brokers).create().unwrap();
         until("the new log", || client.fetch_watermarks(&self.topic, 0, PATIENCE).is_ok_and(|bounds| bounds == (0, 0)));
@@ -69,7 +70,7 @@ impl Real {
         assert!(grown[0].is_ok(), "{grown:?}");
     }
 
-    /// The records, moved into this topic.
+    /// Returns the records with their topic replaced by the topic of the test.
     pub fn moved(&self, records: impl IntoIterator<Item = Record>) -> Vec<Record> {
         let topic: Arc<str> = self.topic.as_str().into();
         records.into_iter().map(|record| Record { topic: Arc::clone(&topic), ..record }).collect()
@@ -101,12 +102,12 @@ pub(super) fn held(shared: &Shared) -> Option<Arc<str>> {
     shared.partitions().into_iter().find_map(|status| status.hold)
 }
 
-/// Torture 47: a topic of a table gets more partitions while nova reads.
+/// Case 47 of `docs/testing.md`: a topic of a table gets more partitions while nova reads it.
 #[test]
 fn partitions_added_under_a_running_node_halt_the_table() {
     let Some(real) = Real::topic("users", 1) else { return };
     real.put((0..20).map(|n| partitions::user(0, n, "first", Some(100))));
-    // The member is static, like that of a node.
+    // The consumer is a static member of its group, like the consumer of a node.
     let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..real.settings.clone() };
     let (running, shared, status) = real.follow(&Recorder::new(), &settings);
     until("the rows", || consumed(&shared) == 20);
@@ -127,7 +128,8 @@ fn partitions_added_under_a_running_node_halt_the_table() {
     stop(running, &shared);
 }
 
-/// A static member gets its former partitions at once. The group does not look for topics that were created in between.
+/// A static member gets its former partitions back at once. The consumer group does not notice topics that were created
+/// while the member was away.
 #[test]
 fn a_topic_that_was_made_while_nova_was_away_is_read_after_its_return() {
     let Some(real) = Real::topic("events", 2) else { return };
@@ -157,7 +159,7 @@ fn a_topic_that_was_made_while_nova_was_away_is_read_after_its_return() {
     real.runtime.block_on(real.admin.delete_topics(&[&users], &real.options)).unwrap();
 }
 
-/// Torture 43: retention deletes records that nova has not read.
+/// Case 43 of `docs/testing.md`: retention deletes records that nova has not read.
 #[test]
 fn what_retention_deleted_unread_is_told_and_never_stepped_over() {
     let Some(real) = Real::topic("events", 1) else { return };
@@ -201,8 +203,8 @@ fn a_second_store_is_refused_before_it_takes_a_partition() {
     stop(first, &shared);
 }
 
-/// Torture 15: a copy of the store on a second machine has the same name in the group, and one of the two processes
-/// ends.
+/// Case 15 of `docs/testing.md`: a copy of the store on a second machine has the same member name in the group, and one
+/// of the two processes ends.
 #[test]
 fn a_copy_of_the_store_is_fenced() {
     let Some(real) = Real::topic("events", 2) else { return };

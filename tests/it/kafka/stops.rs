@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Every fetch fails, and librdkafka does not say for which partition.
+/// In this test every fetch fails, and librdkafka does not say which partition the error is about.
 #[test]
 fn a_partition_that_cannot_be_fetched_says_why_and_goes_on_when_it_can() {
     let cluster = cluster();
@@ -21,7 +21,7 @@ fn a_partition_that_cannot_be_fetched_says_why_and_goes_on_when_it_can() {
         assert_eq!(stop.offset, next, "{reason}");
         assert!(reason.contains("CRC") || reason.contains("InvalidMessage"), "{reason}");
     }
-    // The broker works again.
+    // The broker answers fetch requests again.
     cluster.clear_request_errors(RDKafkaApiKey::Fetch);
     until("the rest", || consumed(&shared) == 900);
     until("nothing to stand", || status.stopped().is_empty());
@@ -29,7 +29,8 @@ fn a_partition_that_cannot_be_fetched_says_why_and_goes_on_when_it_can() {
     assert_whole(&running.finish(|_| {}).unwrap(), 900);
 }
 
-/// Records before the offset are not fetched, because they may be the reason for the seek.
+/// After a seek, nova fetches no record before the offset, because a record before the offset may be the reason for the
+/// seek.
 #[test]
 fn a_seek_begins_exactly_at_its_offset_also_at_the_next_start() {
     let cluster = cluster_with(TOPIC, 1);

@@ -1,4 +1,4 @@
-//! A partition whose records cannot be read now waits and reports the reason, and other partitions continue.
+//! A partition whose records cannot be read now waits and reports the reason, while other partitions continue.
 
 use nova::decode::FileSchemas;
 use nova::pipeline::writer::{Command, Message};
@@ -10,7 +10,7 @@ const REPAIRED: &[u8] =
     br#"{"id":"30000000-0000-4000-8000-000000000001","user_id":"00000000-0000-4000-8000-000000000001",
     "post_id":"20000000-0000-4000-8000-000000000001","created_at":1795132800000000,"__deleted":"false","__lsn":5}"#;
 
-/// A topic whose schema writes a time as text.
+/// Returns schemas in which the schema of one topic writes a time as text.
 fn mismatched() -> Arc<FileSchemas> {
     let field = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
     let fields = ["id", "user_id", "post_id", "created_at"].map(field).join(",");
@@ -18,7 +18,7 @@ fn mismatched() -> Arc<FileSchemas> {
     Arc::new(FileSchemas::parse(&text).unwrap())
 }
 
-/// Torture 71: an incompatible schema stalls its topic, with a remedy, and makes no dead letters.
+/// Case 71 of `docs/testing.md`: an incompatible schema stalls its topic with a remedy, and makes no dead letters.
 #[test]
 fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it() {
     let cluster = cluster();
@@ -59,7 +59,7 @@ fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it(
     let statuses = running.finish(|_| {}).unwrap();
     assert!(statuses.iter().all(|status| *status.name.topic == *TOPIC || status.row.consumed == 0));
 
-    // The records of that schema are given up, and the records after them are read.
+    // A seek skips the records of the incompatible schema, and the records after them are read.
     put(&brokers, &[like(REPAIRED.to_vec())]);
     let image = backend.image(backend.syncs(), 0);
     let mut opened = app::open_store(&setup, store_over(image)).unwrap();

@@ -1,16 +1,16 @@
-//! Which file of the crate names which other file, found in the text: `use` trees, re-exports, and paths within the
-//! code that begin with `crate`, `super`, `self` or a child of the file.
+//! Finds in the text which file of the crate names which other file: in `use` trees, in re-exports, and in paths that
+//! begin with `crate`, `super`, `self` or a child module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The text of each file by the path of its module, such as `http::lane`; the root of the crate is the empty path.
+/// The text of each file by its module path, such as `http::lane`; the root of the crate has the empty path.
 pub type Sources = BTreeMap<String, String>;
 
-/// The files that each file names, each with one of the paths that name it.
+/// For each file the files that it names, each with one of the paths that name it.
 pub type Graph = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Every file of code below `src`. Files of tests are left out.
+/// Returns every file of code below `src`. Files that contain only tests are left out.
 pub fn sources(src: &Path) -> Sources {
     let mut paths = Vec::new();
     super::files(src, &mut paths);
@@ -25,7 +25,7 @@ pub fn sources(src: &Path) -> Sources {
         let module = parts.iter().copied().filter(|part| *part != "mod").collect::<Vec<_>>().join("::");
         match module.as_str() {
             "lib" => sources.insert(String::new(), text),
-            // A program names the crate from outside.
+            // The program names the crate as `nova`, because `main.rs` is not part of the library.
             "main" => sources.insert(module, text.replace("nova::", "crate::")),
             _ => sources.insert(module, text),
         };
@@ -33,7 +33,7 @@ pub fn sources(src: &Path) -> Sources {
     sources
 }
 
-/// The files that each file names.
+/// Returns the graph of which file names which other files.
 pub fn graph(sources: &Sources) -> Graph {
     let mut graph = Graph::new();
     for (file, text) in sources {
@@ -49,14 +49,14 @@ pub fn graph(sources: &Sources) -> Graph {
     graph
 }
 
-/// Every circle of files: all edges between files that reach each other, a line each.
+/// Returns every circle of files: all edges between files that reach each other, with one line for each edge.
 pub fn circles(graph: &Graph) -> Vec<Vec<String>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> = graph.keys().map(|file| (&**file, reached(graph, file))).collect();
     let mutual = |one: &str, other: &str| reached[one].contains(other) && reached[other].contains(one);
     let mut circles = BTreeMap::<&str, Vec<String>>::new();
     for (file, edges) in graph {
         for (named, path) in edges.iter().filter(|(named, _)| mutual(file, named)) {
-            // The first file of those that reach each other stands for the circle.
+            // The first of the files that reach each other identifies the circle.
             let first = reached[&**file].iter().find(|other| mutual(file, other)).unwrap();
             circles.entry(*first).or_default().push(format!("{file} names {named} by {path}"));
         }
@@ -64,7 +64,7 @@ pub fn circles(graph: &Graph) -> Vec<Vec<String>> {
     circles.into_values().collect()
 }
 
-/// The room of a file: the directory or file directly below `src` that it stands in.
+/// Returns the top-level module of a file: the directory or file directly below `src` to which the file belongs.
 pub fn room(file: &str) -> &str {
     match file.split("::").next() {
         Some("") | None => "lib",
@@ -84,7 +84,7 @@ fn reached<'g>(graph: &'g Graph, from: &str) -> BTreeSet<&'g str> {
     reached
 }
 
-/// The modules that stand directly below a file.
+/// Returns the modules that are direct children of a file's module.
 fn children<'s>(sources: &'s Sources, file: &str) -> BTreeSet<&'s str> {
     let below = |module: &'s String| match file {
         "" => Some(module.as_str()),
@@ -93,7 +93,7 @@ fn children<'s>(sources: &'s Sources, file: &str) -> BTreeSet<&'s str> {
     sources.keys().filter_map(below).filter(|name| !name.is_empty() && !name.contains("::")).collect()
 }
 
-/// The text without comments and modules of tests. What stands behind such a module is kept.
+/// Returns the text without comments and without test modules. The text after a test module is kept.
 pub fn code(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines().peekable();
@@ -115,7 +115,7 @@ pub fn code(text: &str) -> String {
             }
             continue;
         }
-        // Two slashes after a colon are part of an address.
+        // Two slashes after a colon belong to a URL, and begin no comment.
         let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
         kept.push_str(comment.map_or(line, |(at, _)| &line[..at]));
         kept.push('\n');
@@ -123,7 +123,7 @@ pub fn code(text: &str) -> String {
     kept
 }
 
-/// Every path in the code that may name a file.
+/// Returns every path in the code that may name a file.
 fn paths(code: &str, children: &BTreeSet<&str>) -> Vec<String> {
     let (mut paths, mut rest) = (Vec::new(), String::new());
     let mut lines = code.lines();
@@ -143,7 +143,7 @@ fn paths(code: &str, children: &BTreeSet<&str>) -> Vec<String> {
     let starts = rest.char_indices().filter(|(at, first)| {
         let before = &rest[..*at];
         let begins = first.is_ascii_alphabetic() || *first == '_';
-        // The visibility `pub(in path)` names nothing that the file needs.
+        // The path in a visibility `pub(in path)` does not count, because the file needs nothing from it.
         begins && !before.ends_with(|c: char| is_word(c) || c == ':') && !before.ends_with("pub(in ")
     });
     for (at, _) in starts {
@@ -161,7 +161,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The `use` tree on a line that begins one.
+/// Returns the `use` tree that begins on a line, if the line begins one.
 fn use_tree(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let item = match line.strip_prefix("pub") {
@@ -172,7 +172,7 @@ fn use_tree(line: &str) -> Option<&str> {
     item.strip_prefix("use ")
 }
 
-/// The paths of a `use` tree. `a::{b, c::{self, d as e}}` gives `a::b`, `a::c::self` and `a::c::d`.
+/// Collects the paths of a `use` tree. `a::{b, c::{self, d as e}}` gives `a::b`, `a::c::self` and `a::c::d`.
 fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((path, branches)) = tree.split_once('{') else {
@@ -199,7 +199,7 @@ fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     expand(&before, &branches[begin..], paths);
 }
 
-/// A path from the root of the crate, or `None` for a path of another crate.
+/// Returns a path from the root of the crate, or `None` for a path of another crate.
 fn absolute(file: &str, path: &str, children: &BTreeSet<&str>) -> Option<String> {
     let mut parts: Vec<_> = path.split("::").collect();
     let mut base: Vec<_> = file.split("::").filter(|part| !part.is_empty()).collect();
@@ -218,7 +218,8 @@ fn absolute(file: &str, path: &str, children: &BTreeSet<&str>) -> Option<String>
     Some(base.join("::"))
 }
 
-/// The file that has an item: the longest beginning of its path that is a module with a file of its own.
+/// Returns the file that defines an item: the longest prefix of the item's path that is a module with a file of its
+/// own.
 fn holder(sources: &Sources, path: &str) -> Option<String> {
     let mut path = path;
     loop {
@@ -227,7 +228,7 @@ fn holder(sources: &Sources, path: &str) -> Option<String> {
         }
         path = path.rsplit_once("::").map_or("", |(above, _)| above);
         if path.is_empty() {
-            // Macros and the public items of the crate are at the root.
+            // Macros and the public items of the crate are in the root of the crate.
             return sources.contains_key("").then(String::new);
         }
     }

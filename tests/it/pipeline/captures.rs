@@ -1,4 +1,4 @@
-//! Real captures against PostgreSQL's own tables.
+//! Real captures of a connector, compared with PostgreSQL's own tables.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -30,7 +30,7 @@ fn count(statuses: &[PartitionStatus], outcome: Outcome) -> u64 {
 
 fn with_truncate(name: &str) -> Setup {
     let mut setup = setup(name);
-    // The scenario ends with a TRUNCATE of comments where the connector sends it.
+    // The captured scenario ends with a TRUNCATE of comments, if the connector sends truncates.
     setup.settings.truncate = TruncatePolicy::Apply;
     setup
 }
@@ -51,7 +51,7 @@ fn replays(name: &str, finals_name: &str) -> usize {
     let excused = compare(&dumped, &finals(finals_name));
     drop(opened);
 
-    // All records are delivered again, and nothing changes.
+    // After all records were delivered again, nothing has changed.
     let statuses = run(&setup, store_over(image.clone()), records.clone());
     assert_eq!(statuses.iter().map(PartitionStatus::consumed).sum::<u64>(), 0);
     assert_eq!(statuses.iter().map(|status| status.redelivered).sum::<u64>(), records.len() as u64);
@@ -103,7 +103,7 @@ fn side_topics_are_ignored_and_counted() {
     assert_eq!(count(&statuses, Outcome::Ignored), total);
 }
 
-/// Merges the partitions in another order. Each partition keeps its own order.
+/// Merges the records of the partitions in another order. The records of each partition keep their order.
 fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record> {
     let mut partitions: BTreeMap<TopicPartition, std::collections::VecDeque<Record>> = BTreeMap::new();
     for record in records {
@@ -115,7 +115,7 @@ fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record>
     let mut picks = picks.iter().cycle();
     while !lists.is_empty() {
         let at = picks.next().unwrap().index(lists.len());
-        // A few records of a partition come at a time.
+        // Up to seven records of one partition come in a row.
         for _ in 0..7 {
             out.extend(lists[at].pop_front());
         }
@@ -129,7 +129,8 @@ fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record>
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// N6: a key gets the source's latest row, in whatever order the partitions come.
+    /// N6: nova ends with the source's latest row for each key, in whatever order the records of different partitions
+    /// come.
     #[test]
     fn n6_partitions_interleaved_in_any_order_give_the_same_tables(
         picks in proptest::collection::vec(any::<prop::sample::Index>(), 1..200),

@@ -1,4 +1,4 @@
-//! N14: no time from outside changes what is remembered, forgotten or listed (`docs/cdc.md`, "Clocks").
+//! N14: no time that comes from outside changes what nova remembers, forgets or lists (`docs/cdc.md`, "Clocks").
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::support::{Listed, setup, state_bytes, store_over};
 const T: i64 = 1_763_600_000_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// The posts of honest events and of strange ones.
+/// The numbers of two posts: `HONEST` gets honest events, and `STRANGE` gets events with wrong times.
 const HONEST: u128 = 2;
 const STRANGE: u128 = 9;
 
@@ -39,7 +39,7 @@ fn record(topic: &str, partition: i32, timestamp_ms: i64, key: Option<Id>, value
     }
 }
 
-/// An impression by a user without other events, so that it counts.
+/// Returns an impression by a user who has no other events, so that the impression counts.
 fn event(partition: i32, timestamp_ms: i64, event_time_ms: i64, id: u128, post: u128) -> Record {
     let (event_id, user_id, post_id) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(post));
     let value = json!({
@@ -49,7 +49,7 @@ fn event(partition: i32, timestamp_ms: i64, event_time_ms: i64, id: u128, post: 
     record("events", partition, timestamp_ms, None, value)
 }
 
-/// A view, which counts in trending.
+/// Returns a view of a post, which counts in trending.
 fn view(timestamp_ms: i64, event_time_ms: i64, id: u128, post: u128) -> Record {
     let mut record = event(0, timestamp_ms, event_time_ms, id, post);
     let text = String::from_utf8(record.value.unwrap().to_vec()).unwrap().replace("impression", "view");
@@ -87,17 +87,17 @@ fn numbered(mut records: Vec<Record>) -> Vec<Record> {
     records
 }
 
-/// The time at which records are read.
+/// The time at which nova reads the records of a test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reading {
-    /// At their arrival. The node's clock is that of the honest records.
+    /// nova reads each record when it arrives. The node's clock follows the times of the honest records.
     Live,
-    /// A year later.
+    /// nova reads the records a year after they arrived.
     Later,
     Replay,
 }
 
-/// Runs records to their end, and returns the store as it is then.
+/// Runs the pipeline over the records to their end, and returns the store after that.
 fn read(reading: Reading, records: &[Record], honest_end_ms: i64) -> (Opened, Recorder) {
     let (mut setup, backend) = (setup("events"), Recorder::new());
     setup.clock = Clock::manual(if reading == Reading::Live { T } else { T + 366 * DAY_MS });
@@ -112,7 +112,7 @@ fn read(reading: Reading, records: &[Record], honest_end_ms: i64) -> (Opened, Re
     (app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap(), backend)
 }
 
-/// A source that sets the clock by the honest records, which a header marks.
+/// A source that sets the clock to the time of each honest record, which has a header as a mark.
 struct Steps {
     inner: Listed,
     clock: Clock,
@@ -149,7 +149,7 @@ fn count(opened: &Opened, outcome: Outcome) -> u64 {
     opened.shared.partitions().iter().map(|status| status.row.outcomes[outcome as usize]).sum()
 }
 
-/// The counts of the honest post, and its entry in each list at `now_ms`.
+/// Returns the counts of the honest post, and its entry in each trending list at `now_ms`.
 fn served(opened: &Opened, now_ms: i64) -> ([i64; 5], Vec<Option<Entry>>) {
     let state = opened.state.read();
     let number = state.post_ids.number(Id::from_u128(HONEST)).unwrap();
@@ -160,7 +160,7 @@ fn served(opened: &Opened, now_ms: i64) -> ([i64; 5], Vec<Option<Entry>>) {
     (state.posts.totals(number), Window::ALL.map(entry).to_vec())
 }
 
-/// The reported case: a day of events that arrive three hours late, and one event whose time is days ahead.
+/// The case that a user reported: a day of events that arrive three hours late, and one event whose time is days ahead.
 #[test]
 fn n14_one_record_of_the_future_makes_no_honest_event_late() {
     const EVENTS: i64 = 1_440;
@@ -191,7 +191,7 @@ enum Strange {
     Like { log_ms: i64, created_us: i64 },
 }
 
-/// Times that a wrong clock may give.
+/// Draws times that a wrong clock may give.
 fn any_time_ms() -> impl Strategy<Value = i64> {
     prop_oneof![
         any::<i64>(),
@@ -217,8 +217,8 @@ fn strange() -> impl Strategy<Value = Strange> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Whatever others claim, and wherever their records are in the log, honest events get the outcomes and the lists
-    /// that they get alone.
+    /// Honest events get the outcomes and the lists that they get without strange events, whatever times the strange
+    /// events have, and wherever they are in the log.
     #[test]
     fn n14_honest_events_are_as_without_any_others(
         steps in proptest::collection::vec((1i64..40, 0i64..20, 0i32..2, 0usize..10), 20..150),
@@ -229,7 +229,7 @@ proptest! {
         let mut sent: Vec<Record> = Vec::new();
         for ((minutes, age_hours, partition, again), id) in steps.into_iter().zip(1u128..) {
             now_ms += minutes * 60_000;
-            // Some records come a second time.
+            // Some honest records are delivered a second time.
             let record = match sent.len().checked_sub(again + 1).filter(|_| again < 4) {
                 Some(at) => Record { timestamp_ms: now_ms, partition, ..sent[at].clone() },
                 None => honest(Record { partition, ..view(now_ms, now_ms - age_hours * HOUR_MS, id, HONEST) }),
@@ -245,14 +245,14 @@ proptest! {
                 }
                 Strange::Like { log_ms, created_us } => like(log_ms, created_us, id, STRANGE),
             };
-            // The record comes after the rows of the posts.
+            // The strange record is put after the rows of the posts.
             records.insert(2 + place % (records.len() - 2), record);
         }
         let (among, backend) = read(reading, &numbered(records), now_ms);
         for at_ms in [now_ms - 3 * DAY_MS, now_ms - 5 * HOUR_MS, now_ms] {
             prop_assert_eq!(served(&among, at_ms), served(&alone, at_ms));
         }
-        // N13: an event with a time ahead counts again in the same place.
+        // N13: if an event with a time ahead is replayed, it counts in the same place as before.
         let mut setup = setup("events");
         setup.clock = Clock::manual(now_ms);
         let again = |backend: &Recorder| app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
@@ -262,7 +262,8 @@ proptest! {
     }
 }
 
-/// The reported case: 180 of 9 500 views were left. A like dated 2099 counts as if it were dated at its arrival.
+/// In the case that a user reported, 180 of 9 500 views were left. A like with a date in 2099 counts as if its date
+/// were the time of its arrival.
 #[test]
 fn n14_a_like_of_2099_counts_at_its_arrival() {
     let lists = |created_us| {
@@ -274,11 +275,12 @@ fn n14_a_like_of_2099_counts_at_its_arrival() {
     let sane = lists(T * 1_000);
     assert_eq!(sane[0].0[Action::Like as usize], 1);
     assert_eq!(lists(4_070_908_800_000_000), sane);
-    // Debezium's number for infinity.
+    // The number 9223372036825200000 is Debezium's encoding of an infinite timestamp.
     assert_eq!(lists(9_223_372_036_825_200_000), sane);
 }
 
-/// A machine whose clock was months ahead for a while, and a store whose marks a record had moved before.
+/// The test has a machine whose clock was months ahead for a while, and a store whose watermarks a record with a wrong
+/// time had moved.
 #[test]
 fn n14_marks_of_a_wrong_clock_heal_when_it_is_set_right() {
     let (mut setup, backend) = (setup("events"), Recorder::new());
@@ -306,7 +308,7 @@ fn n14_marks_of_a_wrong_clock_heal_when_it_is_set_right() {
     assert_eq!([Outcome::Applied, Outcome::Late].map(|outcome| count(&opened, outcome)), [399, 50]);
 }
 
-/// In an earlier version a row without a timestamp in its capture was lost, although it needs none.
+/// An earlier version of nova lost a row without a timestamp in its capture, although a row needs no timestamp.
 #[test]
 fn a_capture_line_without_a_time_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The disk is frozen at each sync of a run. What recovers must be a whole prefix, and must lead to the same end.
+//! The test freezes the disk at each sync of a run. nova must recover a whole prefix of the log from each frozen disk,
+//! and must reach the same end from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 use crate::support::events::mix;
 use crate::support::{capture, dump, run, setup, state_bytes, store_over};
 
-/// A run with changes and events, and checkpoints in the middle of it.
+/// A run with changes and events, and with checkpoints in the middle.
 pub fn world() -> (Setup, Vec<Record>) {
     let mut setup = setup("envelope.jsonl");
     setup.settings.checkpoint_min_bytes = 60_000;
@@ -56,14 +57,14 @@ fn n1_n2_n13_every_frozen_sync_recovers_a_whole_commit_and_goes_on_to_the_same_e
 
     let syncs = backend.syncs();
     assert!(syncs > 20, "the run had only {syncs} syncs");
-    // Recovery is checked at every sync, and the run to the end from some of them.
+    // The test recovers at every sync, and runs on to the end from some of the syncs.
     for sync in 4..=syncs {
         let image = backend.image(sync, sync as u64);
-        // Recovery itself checks N2: it refuses counters that do not add up.
+        // Recovery itself checks invariant N2: it refuses counters that do not add up.
         let opened = app::open_store(&setup, store_over(image.clone())).unwrap();
         let first = state_bytes(&opened);
         drop(opened);
-        // N13: a second recovery, and a recovery from a new checkpoint, give the same bytes.
+        // N13: the bytes of the state are the same after a second recovery, and after a recovery from a new checkpoint.
         let again = image.image(image.syncs(), 0);
         let mut opened = app::open_store(&setup, store_over(again.clone())).unwrap();
         assert_eq!(state_bytes(&opened), first, "recovery at sync {sync} is not repeatable");
@@ -84,7 +85,7 @@ fn n1_n2_n13_every_frozen_sync_recovers_a_whole_commit_and_goes_on_to_the_same_e
     }
 }
 
-/// The checkpoint's chunks, by structure and number.
+/// Returns the chunks of the checkpoint, by structure and number.
 fn chunks(backend: &Recorder) -> BTreeMap<(String, u32), Vec<u8>> {
     let store = store_over(backend.image(backend.syncs(), 0));
     let mut chunks = BTreeMap::new();
@@ -102,7 +103,7 @@ fn a_checkpoint_rewrites_only_chunks_that_changed() {
     let (setup, mut records) = world();
     let last = records.iter().rposition(|record| &*record.topic == "events").unwrap();
     let mut event = records.remove(last);
-    // A new event replaces the last one.
+    // The last event is replaced by one with a new id.
     let of_events = records.iter().filter(|record| record.topic == event.topic);
     let valid = of_events.filter_map(|record| serde_json::from_slice::<Value>(record.value.as_ref()?).ok());
     let mut value = valid.filter(|value| value["event_id"].is_string()).last().unwrap();
@@ -127,13 +128,13 @@ fn a_checkpoint_rewrites_only_chunks_that_changed() {
     }
 }
 
-/// Torture 11: a disk that cannot read remembered ids ends the process. An id that cannot be looked up never counts as
-/// new.
+/// Case 11 of `docs/testing.md`: a disk that cannot read remembered ids ends the process. An id that cannot be looked
+/// up never counts as a new id.
 #[test]
 fn a_dedup_page_that_cannot_be_read_ends_the_run_and_counts_nothing_twice() {
     const HOUR_MS: i64 = 3_600_000;
     let setup = setup("events");
-    // The events cover six hours, so that most ids are in sealed segments, which are only on disk.
+    // The events cover six hours, so that most ids are in sealed segments, which exist only on disk.
     let (mut records, _) = mix(3_000, 3);
     for (record, number) in records.iter_mut().zip(0..) {
         record.timestamp_ms += number * 6 * HOUR_MS / 3_000;
@@ -142,7 +143,7 @@ fn a_dedup_page_that_cannot_be_read_ends_the_run_and_counts_nothing_twice() {
     let source = |records| Box::new(crate::support::Listed::live(records, 100, &setup.clock));
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
     let before = totals(&opened.start(source(records.clone()), &setup).unwrap().finish(|_| {}).unwrap());
-    // The same events come again at new offsets, with a page cache of almost nothing.
+    // Events that were already read are delivered again at new offsets, while the page cache is very small.
     let again: Vec<_> = records.iter().map(|one| Record { offset: one.offset + 1_000_000, ..one.clone() }).collect();
     let options = Options { cache_bytes: 1 << 12, ..Options::default() };
     for reads in [0, 3, 10, 30] {
@@ -171,7 +172,8 @@ fn n1_a_full_disk_ends_the_run_and_loses_nothing() {
         let running = opened.start(Box::new(source), &setup).unwrap();
         let error = running.finish(|_| {}).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("writing the store failed"), "{error}");
-        // The disk has space again. The same records go through to the same end.
+        // The disk has free space again after the fault. After the repair of the disk, the records lead to the same end
+        // as without the fault.
         let statuses = run(&setup, store_over(backend.image(backend.syncs(), 1)), records.clone());
         assert_eq!(totals(&statuses), totals(&clean));
     }

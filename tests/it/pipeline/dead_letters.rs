@@ -1,4 +1,4 @@
-//! What people do with dead letters, and what limits their number.
+//! Tests of what people do with dead letters, and of what limits the number of dead letters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn user(offset: i64, name: &str, lsn: u64) -> Record {
     record("cdc.users", 0, offset, value)
 }
 
-/// An impression by a user without other events, so that it counts.
+/// Returns an impression by a user who has no other events, so that the impression counts.
 fn view(offset: i64, id: u128) -> Record {
     let (event, user, post) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(2));
     let value = format!(
@@ -53,7 +53,7 @@ fn view(offset: i64, id: u128) -> Record {
     record("events", 0, offset, value)
 }
 
-/// A store with these records, and with dead letters whose cause has been repaired.
+/// Makes a store with the given records, and with dead letters whose cause is repaired.
 fn buried(records: Vec<Record>, letters: &[Record]) -> (Setup, Recorder) {
     let (setup, backend) = (setup("letters"), Recorder::new());
     run(&setup, store_over(backend.clone()), records);
@@ -99,7 +99,7 @@ fn a_second_replay_finds_nothing_and_changes_nothing() {
     let (setup, backend) = buried(vec![view(0, 1)], &[view(1, 2), view(2, 1)]);
     let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
     let gone = |outcome| Ok(Replayed::Gone(outcome));
-    // A letter can be named twice in one command.
+    // A person can name a dead letter twice in one command.
     let first = replay(&mut opened, &[0, 0, 1], None);
     assert_eq!(first, [gone(Outcome::Applied), Err(CommandError::NoSuchLetter(0)), gone(Outcome::Duplicate)]);
     let before = state_bytes(&opened);
@@ -136,7 +136,7 @@ fn a_dry_run_tells_what_the_replay_then_does_and_does_nothing() {
     assert_eq!(done[5..], [Ok(Replayed::StillDead), Err(CommandError::NoSuchLetter(6))]);
 }
 
-/// A truncate that was replayed late deleted nothing and left the queue as applied.
+/// In an earlier version of nova, a truncate that was replayed late deleted nothing, and left the queue as applied.
 #[test]
 fn a_truncate_among_the_dead_letters_is_kept_unless_truncates_are_ignored() {
     let value = r#"{"before":null,"after":null,"source":{"lsn":99,"ts_ms":1795132800000},"op":"t"}"#;
@@ -163,8 +163,8 @@ fn a_truncate_among_the_dead_letters_is_kept_unless_truncates_are_ignored() {
     }
 }
 
-/// In an earlier version the dry run of a change gave the writer the form of its topic, and a null value then became
-/// a delete.
+/// In an earlier version of nova, the dry run of a change gave the writer the form of the change's topic, and another
+/// letter with a null value then became a delete.
 #[test]
 fn a_dry_run_of_one_letter_changes_nothing_about_another() {
     let mut null = record("cdc.users", 0, 1, "");
@@ -187,7 +187,7 @@ fn a_replayed_change_that_is_older_than_the_row_is_stale() {
     assert!(row.contains(r#""new""#), "{row}");
 }
 
-/// The letter has the higher LSN, but after the epoch was raised every change is newer than the rows before it.
+/// The dead letter has the higher LSN, but after the epoch was raised, every change is newer than the rows from before.
 #[test]
 fn a_change_of_the_log_before_that_is_replayed_after_the_epoch_was_raised_is_stale() {
     let letters = [user(3, "letter", 5_000)];
@@ -210,7 +210,8 @@ fn a_change_of_the_log_before_that_is_replayed_after_the_epoch_was_raised_is_sta
 
 #[test]
 fn an_event_from_before_the_dedup_horizon_is_replayed_only_by_force() {
-    // Ninety hours of events come, with a commit for each. The ids of the first events are then forgotten.
+    // The events come over ninety hours, with a commit for each hour. At the end nova has forgotten the ids of the
+    // first events.
     let hours = (0..90i64).map(|hour| {
         let (event, at_ms) = (view(hour, 100 + hour as u128), T + hour * HOUR_MS);
         let value = String::from_utf8(event.value.unwrap().to_vec()).unwrap();
@@ -303,19 +304,19 @@ fn at_the_quota_of_dead_letters_only_partitions_that_add_to_them_stand_still() {
     assert!(held(&statuses, "events").is_empty());
 }
 
-/// Torture 72: a topic that has become unreadable stops as a whole, and the other topics continue.
+/// Case 72 of `docs/testing.md`: a topic that has become unreadable stops as a whole, and the other topics continue.
 #[test]
 fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_stops() {
     let mut setup = setup("letters");
     setup.settings.breaker_dead_in_a_row = Some(100);
     let mut records = Vec::new();
     for offset in 0..300 {
-        // Before the break each partition was readable.
+        // The first ten records of each partition are readable.
         let broken =
             |partition| if offset < 10 { user(0, "u", 5).value.unwrap() } else { format!("?{partition}").into() };
         records.extend((0..3).map(|partition| record("cdc.users", partition, offset, broken(partition))));
         records.push(view(offset, 1 + offset as u128));
-        // Bad events between good ones stop nothing, however many there are.
+        // Bad events between good events stop no partition, however many bad events there are.
         let good = view(0, 5_000 + offset as u128).value.unwrap();
         records.push(record("events", 1, offset, if offset % 3 == 0 { "?".into() } else { good }));
     }
@@ -330,7 +331,8 @@ fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_
     assert!(reasons.iter().all(|reason| reason.starts_with("topic-breaker: 100") && reason.contains("nova cdc seek")));
     assert!(held(&statuses, "events").is_empty());
     assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 500 + 1);
-    // After the repair the topic continues where it stopped. Records that stay undecodable are passed over.
+    // After the repair, the topic continues at the offset where it stopped. Records that cannot be decoded even after
+    // the repair are skipped.
     let image = backend.image(backend.syncs(), 0);
     let mut opened = app::open_store(&setup, store_over(image.clone())).unwrap();
     for partition in 0..3 {
@@ -345,7 +347,7 @@ fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_
     assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 3);
 }
 
-/// A missing NOT NULL column is reported to a person within seconds, with its name.
+/// nova reports a missing NOT NULL column to a person within seconds, with the name of the column.
 #[test]
 fn what_is_put_aside_is_told_with_its_cause_and_its_number() {
     let dir = tempfile::tempdir().unwrap();

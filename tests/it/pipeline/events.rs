@@ -1,4 +1,4 @@
-//! Client events with duplicates, conflicts and malformed ones.
+//! A stream of client events that contains duplicates, conflicts and malformed events.
 
 use nova::app;
 use nova::event::{Action, Outcome};
@@ -29,7 +29,7 @@ fn n5_a_hundred_thousand_events_give_exactly_the_expected_counts_and_dead_letter
     let figures = days(&state);
     assert_eq!(Action::ALL.map(|action| figures.values().map(|events| events[action as usize]).sum::<u64>()), accepted);
     for ((post, action), count) in &expected.accepted {
-        // Impressions count once for each user and day, as views and shares do.
+        // An impression counts once for each user and day, like a view or a share.
         if *action == Action::Impression as u8 {
             let number = state.post_ids.number(*post).unwrap();
             assert!((1..=*count as i64).contains(&state.posts.totals(number)[0]));
@@ -44,7 +44,7 @@ fn n5_a_hundred_thousand_events_give_exactly_the_expected_counts_and_dead_letter
         letters.extend(page);
     }
     let reasons = |reason: &str| letters.iter().filter(|(_, letter)| letter.reason == reason).count() as u64;
-    // The first thousand conflicts of a partition are all kept.
+    // The first thousand conflicts of a partition all become dead letters.
     assert_eq!(reasons("conflict"), expected.conflicts);
     assert_eq!(letters.len() as u64, expected.dead + expected.conflicts);
     assert!(letters.iter().all(|(_, letter)| !letter.detail.is_empty() && letter.value.is_some()));

@@ -1,4 +1,4 @@
-//! Files of garbage. Every bad record is counted, and every good one applied.
+//! Files that contain garbage beside good records. nova counts every bad record, and applies every good record.
 
 use std::io::Write as _;
 
@@ -47,7 +47,7 @@ fn garbage_ends_in_the_dead_letters_and_every_good_record_is_applied() {
     }
     file.write_all(line(offset, "cdc.likes", None, GOOD).as_bytes()).unwrap();
     file.write_all(line(0, "cdc.elsewhere", None, "?").as_bytes()).unwrap();
-    // These lines are no records.
+    // None of the written lines is a record.
     file.write_all(b"\xff\xfe\x00garbage\nnot json\n{\"topic\":\"cdc.likes\"}\n\n").unwrap();
     drop(file);
 
@@ -75,7 +75,7 @@ fn garbage_ends_in_the_dead_letters_and_every_good_record_is_applied() {
     assert!(letters.iter().any(|(_, letter)| letter.value_bytes > 20 << 20), "its whole size is known");
     drop(opened);
 
-    // On the second reading, lines that are no records have a place, too.
+    // Lines that are not records also have offsets, so a second reading skips them.
     let opened = app::open_store(&setup, store_over(image)).unwrap();
     let source = CaptureSource::new(vec![path]).unwrap();
     let statuses = opened.start(Box::new(source), &setup).unwrap().finish(|_| {}).unwrap();

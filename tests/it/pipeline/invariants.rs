@@ -1,4 +1,4 @@
-//! Invariants without a test of their name elsewhere, and faults that were found.
+//! Tests of invariants that no other test names, and tests of faults that were found.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,8 @@ use nova_storage::testing::Recorder;
 use crate::support::events::mix;
 use crate::support::{Listed, capture, dump, run, setup, store_over};
 
-/// N4: the store decides. Progress is reported after the commit and is never ahead of the store.
+/// N4: the store decides where reading continues. nova reports progress after the commit, and the reported progress is
+/// never ahead of the store.
 #[test]
 fn n4_progress_never_runs_ahead_of_the_store() {
     let setup = setup("envelope.jsonl");
@@ -39,7 +40,7 @@ fn n4_progress_never_runs_ahead_of_the_store() {
     assert!(seen > 0 && statuses.len() == 3);
 }
 
-/// A source without an end that counts its polls.
+/// A source that never ends, and that counts its polls.
 struct Endless(Arc<AtomicUsize>);
 
 impl Source for Endless {
@@ -56,7 +57,7 @@ impl Source for Endless {
     }
 }
 
-/// N12: a writer that stands still stops the source after a bounded number of polls.
+/// N12: if the writer stands still, the source is no longer polled after a bounded number of polls.
 #[test]
 fn n12_what_waits_for_the_writer_is_bounded() {
     let polls = Arc::new(AtomicUsize::new(0));
@@ -74,7 +75,7 @@ fn n12_what_waits_for_the_writer_is_bounded() {
     assert_eq!(inbox.len(), QUEUE_MAX_MESSAGES);
 }
 
-/// In an earlier version the writer waited for its own write transaction, and the process never ended.
+/// In an earlier version of nova, the writer waited for its own write transaction, and the process never ended.
 #[test]
 fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_crash() {
     let mut setup = setup("events");
@@ -83,7 +84,7 @@ fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_cras
     let source = Box::new(Listed::new(mix(500, 1).0, 500));
     opened.start(source, &setup).unwrap().finish(|_| {}).unwrap();
     setup.settings.checkpoint_min_bytes = 1;
-    // The crash is at the latest moment at which there was a journal.
+    // The crash is at the latest moment at which the store has a journal.
     let crashed = |sync| app::open_store(&setup, store_over(backend.image(sync, 0))).unwrap();
     let mut moments = (1..=backend.syncs()).rev().map(crashed);
     let mut opened = moments.find(|opened| opened.recovery.journal_batches > 0).unwrap();
@@ -94,8 +95,8 @@ fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_cras
     assert_eq!(done.recv_timeout(std::time::Duration::from_secs(60)), Ok(true), "the writer blocks itself");
 }
 
-/// What Debezium writes for a truncate, at the end of a partition of comments and after every other record. A truncate
-/// that is earlier than a row of another partition would belong to another log.
+/// Returns what Debezium writes for a truncate, as the last record of a partition of comments, later than every other
+/// record. A truncate that is earlier than a row of another partition would belong to another log.
 fn truncate(records: &[Record]) -> Record {
     let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
     let (lsn, ts_ms) = (i64::MAX, records.iter().map(|record| record.timestamp_ms).max().unwrap() + 1);
@@ -115,7 +116,7 @@ fn a_truncate_halts_its_table_until_somebody_decides() {
     let consumed: u64 = statuses.iter().map(|status| status.consumed()).sum();
     assert_eq!(consumed + 1, records.len() as u64, "the truncate itself is not consumed");
 
-    // The next process keeps the halt. A person decides, and then the table continues.
+    // The next process keeps the halt of the table. The table continues after a person has decided about it.
     let image = backend.image(backend.syncs(), 0);
     let mut opened = app::open_store(&setup, store_over(image.clone())).unwrap();
     assert!(!dump(&opened)[Table::Comments as usize].is_empty());
@@ -176,7 +177,8 @@ fn an_event_older_than_a_day_at_its_arrival_is_late_and_one_from_the_future_coun
     assert!(opened.state.read().posts.counted(PostNo::of(0), T / 60_000..T / 60_000 + 1)[1] == 1);
 }
 
-/// Counts come from one source. A store is opened with another source only after a rebuild.
+/// The counts of an action come from one kind of source: events or tables. A store can be opened with another source of
+/// counts only after a rebuild.
 #[test]
 fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_filled_store() {
     const T: i64 = 1_795_132_800_000;
@@ -188,7 +190,7 @@ fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_
     let mut setup = setup("events");
     setup.state.likes = CountedFrom::Events;
     let backend = Recorder::new();
-    // Another event of the same user and post comes, and then the first event again.
+    // The test delivers another event of the same user and post, and then the first event again.
     let statuses = run(&setup, store_over(backend.clone()), vec![like(0, 1), like(1, 2), like(2, 1)]);
     assert_eq!([statuses[0].count(Outcome::Applied), statuses[0].count(Outcome::Duplicate)], [2, 1]);
     let image = || backend.image(backend.syncs(), 0);
@@ -218,7 +220,7 @@ fn another_capture_under_the_same_names_is_refused() {
     assert_eq!(statuses[0].consumed(), 0);
 }
 
-/// Torture 61: the connector produces its last messages again, at new offsets.
+/// Case 61 of `docs/testing.md`: the connector produces its last messages again, at new offsets.
 #[test]
 fn a_connector_that_repeats_its_last_messages_flips_no_row() {
     let mut setup = setup("random-envelope.jsonl.gz");

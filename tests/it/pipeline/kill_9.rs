@@ -1,4 +1,5 @@
-//! The real binary is killed at random moments and started again, and compared with a run without interruption.
+//! The test kills the real binary at random moments and starts it again, and compares the result with a run without
+//! interruption.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use crate::support::asked;
 use crate::support::events::{Rng, lines, mix};
 
-/// The kills of a normal run. `NOVA_TEST_KILLS` sets more.
+/// The number of kills in a normal run of the test. The variable `NOVA_TEST_KILLS` sets another number of kills.
 const KILLS: u64 = 6;
 
 fn nova(data: &Path) -> Command {
@@ -24,7 +25,7 @@ fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Everything that must be equal at the end.
+/// Returns everything that must be equal at the end of both runs.
 fn outcome(data: &Path) -> (String, usize, String) {
     let letters: Value = serde_json::from_str(&output(nova(data).args(["dlq", "list", "--json"]))).unwrap();
     let letters =
@@ -45,7 +46,7 @@ fn n5_n13_kill_9_at_random_moments_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (records, expected) = mix(100_000, 11);
     let capture = dir.path().join("events.jsonl");
-    // The posts of the events, so that the posts can trend.
+    // The rows of the posts of the events are written, because only a known post can trend.
     let mut text = String::new();
     for number in 0..100u128 {
         let id = nova::event::Id::from_u128(2 << 100 | number);
@@ -77,7 +78,7 @@ fn n5_n13_kill_9_at_random_moments_changes_nothing() {
         let mut child =
             nova(&killed).arg("replay").arg(&capture).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moment = Duration::from_micros(rng.below(run_time.as_micros() as u64));
-        // Waits for the moment of the kill, or for the end if that comes first.
+        // The test waits until the moment of the kill.
         let (alive, ended) = crossbeam_channel::bounded::<()>(0);
         let _ = ended.recv_timeout(moment);
         drop(alive);
@@ -155,7 +156,8 @@ fn dead_letters_are_listed_replayed_and_discarded_on_the_command_line() {
     let list = || -> Vec<Value> { serde_json::from_str(&output(nova(&data).args(["dlq", "list", "--json"]))).unwrap() };
     let before = list();
     assert_eq!(before.len() as u64, expected.dead + expected.conflicts);
-    // Conflicts are duplicates when they are decoded again. Malformed letters stay, with one more attempt.
+    // A conflict counts as a duplicate when it is decoded again. The letters of malformed events stay in the queue,
+    // with one more attempt.
     assert_eq!(nova(&data).args(["dlq", "replay", "--all"]).output().unwrap().status.code(), Some(1));
     let after = list();
     assert_eq!(after.len() as u64, expected.dead);

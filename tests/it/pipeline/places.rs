@@ -1,4 +1,4 @@
-//! Places in the log: the numbers of partitions, seeks, and decisions that hold again after a rebuild.
+//! Positions in logs: the numbers of partitions, seeks, and decisions that hold again after a rebuild.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 use crate::support::{dump, setup, store_over};
 
-/// Logs that can be read from any offset. A poll gives one record of the chosen partition.
+/// Logs that can be read from any offset. A poll of the logs returns one record of the chosen partition.
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Inner>>);
 
@@ -26,7 +26,8 @@ struct Inner {
     logs: BTreeMap<TopicPartition, Vec<Record>>,
     /// The next offset of each partition, and whether the partition is paused.
     at: BTreeMap<TopicPartition, (i64, bool)>,
-    /// The partition that the next poll reads. If `None`, it reads any partition with more records.
+    /// The partition that the next poll of the logs reads. `None` means that the next poll reads any partition that has
+    /// more records.
     turn: Option<TopicPartition>,
 }
 
@@ -41,7 +42,7 @@ impl Logs {
         Logs(Arc::new(Mutex::new(inner)))
     }
 
-    /// Makes the next poll read this partition.
+    /// Makes the next poll read the partition `name`.
     fn turn(&self, name: &TopicPartition) {
         self.0.lock().turn = Some(name.clone());
     }
@@ -74,7 +75,7 @@ impl Source for Logs {
     }
 }
 
-/// Both threads of the batch loop, stepped by hand.
+/// The two threads of the batch loop, whose steps the test makes itself.
 struct Stepped {
     opened: Opened,
     ingest: Ingest,
@@ -90,7 +91,7 @@ impl Stepped {
             let first = logs.0.lock().logs[&name][0].offset;
             source.resume(&name, opened.shared.next_offset(&name).unwrap_or(first)).unwrap();
         }
-        // Nothing waits for the writer longer than a test says.
+        // The channel to the writer has more room than any test needs, so ingest never waits.
         let (out, inbox) = crossbeam_channel::bounded(10_000);
         let ingest = Ingest::new(Box::new(source), setup.decoder(), Arc::clone(&opened.shared), out);
         Stepped { opened, ingest, inbox }
@@ -105,7 +106,7 @@ impl Stepped {
         self.opened.writer.process(&mut queue).unwrap();
     }
 
-    /// Steps until no more records come.
+    /// Makes steps until no more records come.
     fn rest(&mut self) {
         for _ in 0..200 {
             self.poll();
@@ -147,8 +148,8 @@ fn user(number: u64, lsn: u64) -> (Option<String>, String) {
     (Some(format!(r#"{{"id":"{id}"}}"#)), row)
 }
 
-/// Records of six partitions whose offsets tell the partitions apart. Even partitions have rows, and odd ones have
-/// garbage.
+/// Returns records of six partitions, whose offsets tell the partitions apart. Even partitions contain rows, and odd
+/// partitions contain garbage.
 fn six() -> Vec<Record> {
     let mut records = Vec::new();
     for partition in 0..6i32 {
@@ -180,8 +181,8 @@ fn moves() -> impl Strategy<Value = Move> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// In an earlier version ingest and the writer each numbered partitions: a seek of an unknown partition got a
-    /// number that ingest had given to another.
+    /// In an earlier version of nova, ingest and the writer each numbered partitions: a seek of an unknown partition
+    /// got a number that ingest had given to another partition.
     #[test]
     fn seeks_of_unknown_partitions_and_records_of_new_ones_never_mix_partitions_up(
         moves in proptest::collection::vec(moves(), 0..40),
@@ -210,7 +211,7 @@ proptest! {
             let dead = status.row.outcomes[Outcome::Dead as usize];
             prop_assert_eq!(dead, if partition % 2 == 0 { 0 } else { status.row.consumed }, "{}", partition);
         }
-        // After a restart each partition is stored under its own name, too.
+        // After a restart, each partition is still stored under its own name.
         drop(stepped);
         let stepped = Stepped::new(&setup, &backend.image(backend.syncs(), 0), &logs);
         for status in stepped.opened.shared.partitions() {
@@ -237,7 +238,8 @@ fn a_seek_to_what_is_no_place_names_the_field_and_the_way_out() {
     stepped.seek(&TopicPartition::new("cdc.users", 0), SEEK_MAX).unwrap();
 }
 
-/// In an earlier version, after each rebuild, the partition stopped again where a person had moved it on.
+/// In an earlier version of nova, a partition stopped again after each rebuild at the place where a person had moved it
+/// past bad records.
 #[test]
 fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     let mut setup = setup("rows");
@@ -252,7 +254,8 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     let mut stepped = Stepped::new(&setup, &backend, &logs);
     stepped.rest();
     assert!(stepped.held()[0].contains("topic-breaker") && stepped.held()[0].contains("nova cdc seek cdc.users 0"));
-    // The first seek is not far enough, the second is. Together they are one stretch.
+    // The first seek does not go past all bad records, and only the second seek does. The store keeps the skipped
+    // offsets of both seeks as one range.
     stepped.seek(&name, 10).unwrap();
     stepped.rest();
     assert!(stepped.held()[0].contains("topic-breaker"));
@@ -266,13 +269,13 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
         stepped.rest();
         assert_eq!((stepped.held(), dump(&stepped.opened)[0].len()), (Vec::new(), 7));
     }
-    // In another log under that name nothing was given up.
+    // If another log has the same name, none of its records are skipped.
     let other: Vec<_> = (0..17).map(|offset| Record { timestamp_ms: 1_795_000_000_000, ..good(offset) }).collect();
     rebuild(&store_over(backend.clone()), None).unwrap();
     let mut stepped = Stepped::new(&setup, &backend, &Logs::new(other));
     stepped.rest();
     assert_eq!(dump(&stepped.opened)[0].len(), 17);
-    // After a seek backwards everything is read again.
+    // After a seek backwards, nova reads every record again.
     drop(stepped);
     rebuild(&store_over(backend.clone()), None).unwrap();
     let mut stepped = Stepped::new(&setup, &backend, &logs);
@@ -282,7 +285,8 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     assert!(stepped.held()[0].contains("topic-breaker"), "{:?}", stepped.held());
 }
 
-/// In an earlier version a truncate with a decision halted its table again after each rebuild.
+/// In an earlier version of nova, a truncate about which a person had decided halted its table again after each
+/// rebuild.
 #[test]
 fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
     let truncate = |offset: i64, lsn: u64| {
@@ -317,7 +321,7 @@ fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
         stepped.rest();
         assert_eq!((stepped.held(), dump(&stepped.opened)[0].len()), (Vec::new(), left), "{decision}");
         drop(stepped);
-        // The same truncate at another place is already decided, and another truncate is not.
+        // A truncate about which a person has decided is also decided at another offset, and any other truncate is not.
         records.extend([truncate(3, 9), truncate(4, 20)]);
         let mut stepped = Stepped::new(&setup, &backend, &Logs::new(records));
         stepped.rest();
@@ -325,8 +329,8 @@ fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
     }
 }
 
-/// In an earlier version a table halted again after each rebuild where a person had decided that the source's log began
-/// again.
+/// In an earlier version of nova, after a person had decided that the source's log began again, each rebuild halted the
+/// table again.
 #[test]
 fn a_decision_about_a_log_that_began_again_holds_again_after_a_rebuild() {
     let change = |offset: i64, op: &str, lsn: u64| {

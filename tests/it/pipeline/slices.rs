@@ -1,4 +1,4 @@
-//! Checkpoints of which each commit carries a slice, with the process killed at every slice.
+//! Checkpoints that are written in slices, one slice with each commit, while the test kills the process at every slice.
 
 use std::collections::BTreeSet;
 
@@ -25,14 +25,14 @@ fn seen(opened: &Opened, backend: &Recorder) -> Commit {
     Commit { syncs: backend.syncs(), state: state_bytes(opened), rows: dump(opened) }
 }
 
-/// What a store has of checkpoints besides the last whole one.
+/// What a store has of checkpoints besides the last whole checkpoint.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Leftover {
-    /// The number of chunks of a checkpoint that is not whole.
+    /// The number of chunks of a checkpoint that is not complete.
     unfinished: usize,
-    /// The number of chunks that a later checkpoint has, too.
+    /// The number of chunks that a later checkpoint also has.
     replaced: usize,
-    /// The number of journal blobs that a checkpoint covers.
+    /// The number of journal blobs that a whole checkpoint covers.
     covered: u64,
 }
 
@@ -70,14 +70,14 @@ fn n13_every_commit_of_a_checkpoint_in_slices_recovers_what_memory_was() {
     while ingest.step().unwrap() != Step::Ended {
         opened.writer.process(&mut inbox.try_iter().collect()).unwrap();
         commits.push(seen(&opened, &backend));
-        // This commit carries only slices.
+        // A commit without records carries only slices of the checkpoint.
         opened.writer.process(&mut Vec::new()).unwrap();
         commits.push(seen(&opened, &backend));
     }
     drop(opened);
     let (mut unfinished, mut cleared) = (0, 0);
     for (number, commit) in commits.iter().enumerate() {
-        // Every second time the disk also has some or all of the next commit.
+        // For every second commit, the disk also has some or all writes of the next commit.
         let torn = number % 2 == 1;
         let image = backend.image(commit.syncs, if torn { number as u64 } else { 0 });
         let or = commits.get(number + 1).filter(|_| torn).unwrap_or(commit);

@@ -1,5 +1,5 @@
-//! What a source and its connector do in bad conditions, on one topic of likes. Each case is compared with the rows
-//! that the source has at the end.
+//! What a source and its connector do under bad conditions, on one topic of likes. The test compares each case with the
+//! rows that the source has at the end.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +18,12 @@ fn like_id(key: u128) -> Id {
     Id::from_u128((4 << 100) + key)
 }
 
-/// A topic as the connector fills it, and the source's rows, which give the post of each like.
+/// A topic as the connector fills it, and the rows of the source: the post of each like.
 #[derive(Clone, Debug, Default)]
 struct Source {
     records: Vec<Record>,
     rows: BTreeMap<u128, u128>,
-    /// The LSN, which rises with each commit, like the time.
+    /// The LSN of the source, which rises with each commit, like the time.
     lsn: u64,
 }
 
@@ -43,7 +43,7 @@ impl Source {
         });
     }
 
-    /// Writes an envelope at the LSN, committed at `ts_ms`.
+    /// Writes a Debezium envelope with the given LSN, committed at `ts_ms`.
     fn envelope(&mut self, op: &str, key: u128, post: Option<u128>, lsn: u64, ts_ms: u64) {
         let after = post.map_or("null".to_owned(), |post| row(key, post));
         let value =
@@ -56,14 +56,14 @@ impl Source {
         self.envelope(op, key, Some(post), self.lsn, self.lsn);
     }
 
-    /// Writes a delete and its tombstone.
+    /// Writes a delete and its tombstone to the topic.
     fn delete(&mut self, key: u128) {
         self.rows.remove(&key);
         self.envelope("d", key, None, self.lsn, self.lsn);
         self.record(key, None);
     }
 
-    /// Repeats the records of a range at the end.
+    /// Appends the records of a range to the topic once more.
     fn again(&mut self, range: std::ops::Range<usize>) {
         let first = self.records.len() as i64;
         let again = self.records[range].iter().zip(first..).map(|(old, offset)| Record { offset, ..old.clone() });
@@ -77,7 +77,7 @@ fn row(key: u128, post: u128) -> String {
     format!(r#"{{"id":"{}","user_id":"{user}","post_id":"{post}","created_at":1795476488850012}}"#, like_id(key))
 }
 
-/// Runs everything and compares rows and counters with the source's.
+/// Runs nova over the whole topic, and compares nova's rows and counters with the source's rows.
 fn ends_like(source: &Source) -> Vec<PartitionStatus> {
     let backend = Recorder::new();
     let statuses = run(&setup("likes"), store_over(backend.clone()), source.records.clone());
@@ -120,7 +120,7 @@ fn torture_60_a_key_that_changes_and_changes_back_is_one_row() {
         source.delete(from);
         source.insert(to, 9);
     }
-    // All of it is delivered once more.
+    // Every record of the topic is delivered once more.
     source.again(0..7);
     let statuses = ends_like(&source);
     assert_eq!(statuses[0].count(Outcome::Applied), 5);
@@ -145,17 +145,18 @@ fn torture_63_and_64_a_snapshot_repairs_what_was_missed_and_takes_nothing_back()
     source.lsn = 20;
     source.insert(1, 2);
     source.insert(2, 2);
-    // The row was read before the update.
+    // The snapshot read the row before the update.
     source.envelope("r", 1, Some(1), 15, 15);
-    // After the slot was lost, a snapshot reads the row and one missed row. Nothing tells of a missed delete.
+    // After the slot was lost, a snapshot reads the row and another row that nova missed. No record reports a missed
+    // delete.
     source.envelope("r", 1, Some(2), 30, 100);
     source.envelope("r", 3, Some(1), 30, 100);
     source.rows.insert(3, 1);
     assert_eq!(counts(&ends_like(&source)), [5, 0, 1, 0]);
 }
 
-/// A connector that was killed in its first snapshot takes it again. No record tells what was deleted between the two
-/// snapshots.
+/// A connector that was killed during its first snapshot takes the snapshot again. No record reports the rows that were
+/// deleted between the two snapshots.
 #[test]
 fn a_row_that_only_an_interrupted_first_snapshot_has_read_is_deleted_when_the_log_was_read() {
     let mut source = Source::default();
@@ -163,14 +164,15 @@ fn a_row_that_only_an_interrupted_first_snapshot_has_read_is_deleted_when_the_lo
         keys.for_each(|key| source.envelope("r", key, Some(1), lsn, lsn));
     }
     source.rows = (0..9).map(|key| (key, 1)).collect();
-    // Whether the second snapshot was read to its end is not known yet.
+    // nova does not know yet whether the connector has read the second snapshot to its end.
     ends_like(&source);
-    // The change was committed after the second snapshot, and has an LSN before the snapshot's point.
+    // The change was committed after the second snapshot, but its LSN is below the LSN of the snapshot.
     source.rows = (2..9).map(|key| (key, 1)).collect();
     source.lsn = 190;
     source.insert(3, 2);
     ends_like(&source);
-    // A truncate halts the table in the middle. The records after it may have the rows.
+    // A truncate halts the table in the middle of the snapshot. The records after the truncate may contain rows that
+    // seem to be deleted.
     source.records.truncate(13);
     source.envelope("t", 0, None, 210, 210);
     let backend = Recorder::new();
@@ -183,7 +185,7 @@ fn a_row_that_only_an_interrupted_first_snapshot_has_read_is_deleted_when_the_lo
 fn torture_65_a_restored_source_halts_its_table_and_goes_on_in_a_new_epoch() {
     let mut source = Source { lsn: 1_000, ..Source::default() };
     (0..5).for_each(|key| source.insert(key, 1));
-    // The source's log begins again, and its clock does not.
+    // The LSNs of the source begin again, and its clock continues.
     for (key, lsn) in (0..5).zip(3..) {
         source.envelope("u", key, Some(2), lsn, 2_000 + lsn);
         source.rows.insert(key, 2);
@@ -207,17 +209,18 @@ fn torture_65_a_restored_source_halts_its_table_and_goes_on_in_a_new_epoch() {
 fn torture_67_a_delete_of_nobody_stays_and_a_row_with_its_own_time_comes_back() {
     let mut source = Source { lsn: 50, ..Source::default() };
     source.delete(1);
-    // The change is older than the delete, and is delivered after it.
+    // The change was made before the delete, and is delivered after the delete.
     source.envelope("c", 1, Some(1), 40, 40);
     source.insert(2, 1);
     source.lsn = 51;
     source.delete(2);
-    // The changes are of one commit, and have the same time and LSN.
+    // The changes belong to one commit, and have the same time and LSN.
     source.insert(2, 3);
     assert_eq!(counts(&ends_like(&source)), [4, 0, 1, 2]);
 }
 
-/// Flattened records: a null value deletes if rows have no `__deleted`, and only follows the delete if they have it.
+/// In flattened records, a null value is a delete if rows have no `__deleted`, and only follows the delete if rows have
+/// this member.
 #[test]
 fn torture_68_deletes_by_tombstone_and_by_flag_delete_once() {
     let bare = |source: &mut Source, key| source.record(key, Some(row(key, 1)));
@@ -245,8 +248,8 @@ fn torture_68_deletes_by_tombstone_and_by_flag_delete_once() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Torture 59 to 62: any history of a few keys, with several changes in a commit and any parts of it delivered
-    /// again, each part in its own order.
+    /// Cases 59 to 62 of `docs/testing.md`: the test draws a history of a few keys with several changes in a commit,
+    /// and any parts of it are delivered again, each part in its own order.
     #[test]
     fn n6_whatever_is_delivered_again_rows_and_counters_are_the_sources(
         steps in proptest::collection::vec((0u128..5, proptest::option::weighted(0.7, 0u128..4), any::<bool>()), 1..60),
@@ -265,7 +268,7 @@ proptest! {
             while let Some((_, back)) = repeats.first().copied().filter(|(at, _)| *at == number) {
                 repeats.remove(0);
                 let end = source.records.len();
-                // A repetition begins at a commit, because a connector resumes at one.
+                // A repetition begins at the start of a commit, because a connector resumes there.
                 let mut from = end.saturating_sub(back).max(last);
                 while from > last && from < end && lsn_of(&source.records[from]) == lsn_of(&source.records[from - 1]) {
                     from -= 1;
@@ -279,7 +282,7 @@ proptest! {
     }
 }
 
-/// The LSN of a record. A tombstone has none, because it belongs to the delete before it.
+/// Returns the LSN of a record. A tombstone has no LSN, because it belongs to the delete before it.
 fn lsn_of(record: &Record) -> Option<u64> {
     let value: serde_json::Value = serde_json::from_slice(record.value.as_ref()?).unwrap();
     value["source"]["lsn"].as_u64()

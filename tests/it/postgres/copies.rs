@@ -1,5 +1,5 @@
-//! Copies of tables, and the publication that names the tables: what is read, when, and what prevents it. The numbers
-//! are those of public faults of other systems.
+//! Tests of copies of tables, and of the publication that names the tables: what is read, when, and what prevents
+//! reading. The numbers in the test names refer to public bugs of other systems.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn p5_p20_nothing_behind_the_snapshots_own_point_is_acknowledged_before_its_end_
         during += 1;
     }
     assert!(during > 10);
-    // The position is the point at which the slot was made.
+    // The stored position is the point at which the slot was made.
     let made = pg.lock().slot.clone().unwrap().saved;
     assert_eq!(node.position().unwrap().end_lsn, made);
     node.catch_up();
@@ -73,7 +73,7 @@ fn p7_a_table_that_was_away_for_a_time_is_read_again() {
         node.resnapshot(Tables::NONE.with(Table::Likes));
         node.catch_up();
         node.check_equal();
-        // The other tables were not read.
+        // nova did not read tables again that the person had not named.
         for (table, epoch) in Table::ALL.iter().zip(epochs) {
             let read = u16::from(*table == Table::Likes);
             assert_eq!(node.opened.writer.tables()[*table as usize].epoch, epoch + read, "{table}");
@@ -102,7 +102,7 @@ fn p8_p14_a_publication_that_cannot_be_followed_is_refused_until_it_is_corrected
         ("pg-publication-missing", |pg| pg.publication = None),
     ];
     for (code, spoil) in wrong {
-        // The server has the fault from the start, so nothing is made there.
+        // Each problem of the server exists from the start, so nova makes nothing on the server.
         let pg = Arc::new(Mutex::new(Pg::default()));
         spoil(&mut pg.lock());
         let mut node = Node::boot(&Recorder::new(), &pg, settings());
@@ -119,7 +119,7 @@ fn p8_p14_a_publication_that_cannot_be_followed_is_refused_until_it_is_corrected
         now.parents = fresh.parents;
         drop(now);
         node.catch_up();
-        // The server gets the fault while the node runs.
+        // Each problem of the server appears while the node runs.
         spoil(&mut pg.lock());
         node.steps(120);
         match node.view().state {
@@ -135,7 +135,7 @@ fn p17_a_snapshot_that_fails_leaves_no_slot_behind() {
     fill(&mut pg.lock(), &mut Rng(6), 60);
     let disk = Recorder::new();
     let mut node = Node::boot(&disk, &pg, settings());
-    // The double refuses a second slot with this name.
+    // The double of the server refuses a second slot with the same name.
     for round in 0..6 {
         pg.lock().break_copy_after = Some(3 + round);
         node.until("the failure", |node| node.pg.lock().break_copy_after.is_none());
@@ -157,7 +157,7 @@ fn a_resnapshot_deletes_what_is_gone_and_old_rows_stay_until_then() {
     let (pg, _, mut node) = following(false);
     let rows = || -> usize { crate::support::dump(&node.opened).iter().map(Vec::len).sum() };
     let before = rows();
-    // The slot is lost, and the server lost some rows and has new ones.
+    // The slot is lost, and the server has lost some rows and got new rows since then.
     pg.lock().disconnect();
     pg.lock().slot = None;
     let mut rng = Rng(8);
@@ -176,7 +176,7 @@ fn a_resnapshot_deletes_what_is_gone_and_old_rows_stay_until_then() {
     node.check_equal();
 }
 
-/// The surroundings of a publication are checked while the stream runs, too.
+/// nova also checks the surroundings of a publication while the stream runs.
 #[test]
 fn policies_and_an_encoding_are_said_within_ten_seconds_while_the_stream_goes_on() {
     let (pg, _, mut node) = following(false);
@@ -185,7 +185,7 @@ fn policies_and_an_encoding_are_said_within_ten_seconds_while_the_stream_goes_on
     let likes = Tables::NONE.with(Table::Likes);
     pg.lock().encoding = "SQL_ASCII";
     pg.lock().hidden = likes;
-    // The steps last a little more than ten seconds.
+    // The steps last a little more than ten seconds, which is the interval of the checks.
     node.steps(110);
     let codes: Vec<_> = node.view().warnings.iter().map(|one| one.code).collect();
     assert_eq!(codes, [Code::Encoding, Code::RowSecurity]);
@@ -193,7 +193,7 @@ fn policies_and_an_encoding_are_said_within_ten_seconds_while_the_stream_goes_on
     node.catch_up();
     node.check_equal();
     assert_eq!(pg.lock().starts, starts);
-    // PostgreSQL would refuse the copy, so the copy does not begin before the policies are removed.
+    // PostgreSQL would refuse the copy, so nova does not begin the copy before the policies are removed.
     node.resnapshot(likes);
     node.steps(110);
     match node.view().state {

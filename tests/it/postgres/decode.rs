@@ -1,5 +1,5 @@
-//! Bytes of the replication stream and of COPY become changes. Whatever is written can be read, broken bytes are
-//! refused, and nothing private is kept.
+//! Tests that decode the bytes of the replication stream and of COPY to changes. Every written message can be read,
+//! broken bytes are refused, and nothing private is kept.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn reason(decoded: Decoded) -> (&'static str, String) {
     }
 }
 
-/// A relation with other columns.
+/// Returns a relation of the table with other columns.
 fn with_columns(table: Table, columns: &[(&str, u32)]) -> Arc<Relation> {
     let columns = columns.iter().map(|(name, type_oid)| WireColumn { name: (*name).into(), type_oid: *type_oid });
     Arc::new(Relation { columns: columns.collect(), ..relation(table) })
@@ -74,7 +74,7 @@ fn values(tuple: Tuple<'_>) -> Vec<Wire> {
     tuple.values().map(one).collect()
 }
 
-/// A message of any kind.
+/// Draws a message of any kind.
 fn messages() -> impl Strategy<Value = Vec<u8>> {
     let numbers = any::<(u64, u64, i32, u32)>();
     (0usize..9, wires(), wires(), numbers, any::<bool>()).prop_map(|(kind, new, old, (a, b, time, oid), whole)| {
@@ -130,8 +130,8 @@ proptest! {
         }
     }
 
-    /// A message that is cut anywhere is refused. Changed messages and arbitrary bytes are accepted or refused, and no
-    /// decoder panics.
+    /// A message that is cut at any place is refused. Changed messages and arbitrary bytes are accepted or refused, and
+    /// no decoder panics.
     #[test]
     fn broken_messages_are_refused_and_nothing_panics(
         bytes in messages(), cut: prop::sample::Index, at: prop::sample::Index, byte: u8, any in prop::collection::vec(any::<u8>(), 0..80),
@@ -157,7 +157,7 @@ proptest! {
         }
     }
 
-    /// A row is the same whichever way it comes, and in whatever order its columns are.
+    /// A row is the same whether it comes in the stream or by COPY, and in whatever order its columns are.
     #[test]
     fn a_row_is_the_same_by_insert_update_and_copy_in_any_order(id in 1u64..50, version in 0u64..2_000, turn in 0usize..9) {
         for table in Table::ALL {
@@ -204,7 +204,8 @@ proptest! {
         check_bytes(&bytes, seed, origin::decode, encode);
     }
 
-    /// A dead letter is as long as the message, and has no value of a private column, wherever the column is.
+    /// A dead letter is as long as the message, and has no value of a private column, wherever the column is in the
+    /// row.
     #[test]
     fn dead_letters_have_no_private_values(secret in "[a-z]{6,40}", public in "[A-Z]{6,20}", at in 0usize..4, copied: bool, more: bool) {
         let mut columns = vec![("id", 2_950), ("username", 25), ("email", 25), ("password_hash", 25), ("phone", 25), ("bio", 25)];
@@ -213,7 +214,7 @@ proptest! {
         columns.rotate_left(at);
         values.rotate_left(at);
         let relation = with_columns(Table::Users, &columns);
-        // There are more values than the relation has columns.
+        // The drawn message may have more values than the relation has columns.
         values.extend(more.then(|| text(secret.clone())));
         let (kind, bytes) = match copied {
             true => (OriginKind::Copied(Arc::clone(&relation)), pgoutput::line(&values)),
@@ -225,7 +226,7 @@ proptest! {
         let shown = String::from_utf8_lossy(&masked).into_owned();
         prop_assert!(!shown.contains(&secret), "{shown}");
         prop_assert!(shown.contains(&public), "{shown}");
-        // A cut message has nothing that can be read.
+        // A dead letter keeps nothing of a message that was cut.
         if !copied {
             let cut = decoder().mask_replicated(&origin, &bytes[..bytes.len() - 1]).into_owned();
             prop_assert!(!String::from_utf8_lossy(&cut).contains(&secret));
@@ -242,12 +243,12 @@ fn values_that_are_not_repeated_are_unavailable_and_those_of_a_key_tuple_are_not
     let (_, changed) =
         upsert(decode(OriginKind::Change(Arc::clone(&posts)), pgoutput::update(posts.oid, None, &values)));
     assert_eq!((&changed.cells[2], &changed.cells[4]), (&Cell::Unavailable, &Cell::Unavailable));
-    // P9: of the old tuple only the key is read.
+    // P9: nova reads only the key of the old tuple.
     let mut old = vec![Wire::Null; values.len()];
     old[0] = text(key(1));
     let deleted = change(decode(OriginKind::Change(Arc::clone(&posts)), pgoutput::delete(posts.oid, (b'K', &old))));
     assert_eq!((deleted.op, deleted.body, deleted.key.to_string()), (Op::Delete, ChangeBody::Delete, key(1)));
-    // A literal text that equals Debezium's placeholder is a text here.
+    // A text from PostgreSQL that equals Debezium's placeholder is an ordinary text.
     values[2] = text(nova::decode::DEFAULT_PLACEHOLDER);
     let (_, row) = upsert(decode(OriginKind::Change(Arc::clone(&posts)), pgoutput::insert(posts.oid, &values)));
     assert_eq!(row.cells[2], Cell::Text(nova::decode::DEFAULT_PLACEHOLDER.into()));
@@ -266,7 +267,7 @@ fn a_change_of_the_key_is_a_delete_and_an_insert_that_name_each_other() {
         assert_eq!(gone.renamed.as_deref(), Some(&Renamed::To(come.key)));
         assert_eq!(come.renamed.as_deref(), Some(&Renamed::From(gone.key)));
     }
-    // With REPLICA IDENTITY FULL every update has the row before.
+    // With REPLICA IDENTITY FULL, every update contains the old row.
     assert!(!changes_key(&likes, &pgoutput::update(likes.oid, Some((b'O', &old)), &old)));
     assert!(!changes_key(&likes, &pgoutput::update(likes.oid, None, &new)));
 }
@@ -341,7 +342,7 @@ fn what_cannot_be_a_row_is_dead_with_its_reason() {
     let mut hidden = values.clone();
     hidden[0] = Wire::Unchanged;
     assert_eq!(inserted(&likes, &hidden).0, "unidentified-row");
-    // The replica identity is another index.
+    // The replica identity is an index other than the primary key.
     let mut old = vec![Wire::Null; 4];
     old[1] = values[1].clone();
     let deleted = decode(OriginKind::Change(Arc::clone(&likes)), pgoutput::delete(likes.oid, (b'K', &old)));

@@ -1,4 +1,5 @@
-//! The double of the server for the follower: one question at a time, a snapshot, and the stream of the slot.
+//! The double of the PostgreSQL server for the follower: it answers one request at a time, and has a snapshot and the
+//! stream of the slot.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use super::pgoutput::{self, Values};
 use super::walsender::{Pg, Rows, Slot};
 
-/// The server that the follower sees.
+/// The server as the follower sees it.
 #[derive(Clone)]
 pub struct Double(pub Arc<Mutex<Pg>>);
 
@@ -38,7 +39,7 @@ impl Clock for DoubleClock {
     }
 }
 
-/// A future that is pending once, so that each step of the follower ends between two questions.
+/// A future that is pending once, so that each step of the follower ends between two requests.
 struct Turn(bool);
 
 impl Future for Turn {
@@ -87,7 +88,7 @@ impl Server for Double {
         if pg.away {
             return Err(Failure::Away("no answer".to_owned()));
         }
-        // The server writes a log record of its own.
+        // The server writes a log record of its own when it makes a slot.
         pg.lsn += 56;
         let (consistent_lsn, at_us) = (pg.lsn, pg.now_us());
         if !temporary {
@@ -148,7 +149,7 @@ impl Server for Double {
 }
 
 thread_local! {
-    /// The rows that the open snapshot sees.
+    /// The rows that the open snapshot contains.
     static SNAPSHOT: std::cell::RefCell<[Rows; 5]> = Default::default();
 }
 
@@ -188,12 +189,13 @@ pub struct DoubleStream {
     pg: Arc<Mutex<Pg>>,
     life: u64,
     session: u64,
-    /// The number of the next transaction, and of the next message within it. Message 0 is Begin.
+    /// The number of the next transaction, and the number of the next message within it. Message 0 of a transaction is
+    /// Begin.
     next: usize,
     within: usize,
-    /// The last description of each relation.
+    /// The last description of each relation that the session has sent.
     described: BTreeMap<u32, Arc<Relation>>,
-    /// The position in the last keepalive.
+    /// The LSN in the last keepalive.
     alive_until: u64,
     told: u64,
 }

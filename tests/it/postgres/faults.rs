@@ -1,6 +1,6 @@
-//! Faults of the stream that other systems had in public, each with the double: what is acknowledged and when, what a
-//! session survives, and what a row may bring. `slots` and `copies` have other faults, and `real` has those that need a
-//! real server.
+//! Faults of the stream that were public bugs of other systems, each with the double: what is acknowledged and when,
+//! what a session survives, and what a row may contain. `slots` and `copies` test other faults, and `real` tests those
+//! that need a real server.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn p1_the_end_of_a_transaction_is_acknowledged_only_when_all_of_it_is_committed(
     let before = pg.lock().slot.clone().unwrap().confirmed;
     let rows: Vec<_> = (0..9_000).map(|id| Write::Put(Table::Likes, row(Table::Likes, 1_000 + id, id))).collect();
     pg.lock().commit(&rows);
-    // A part of the transaction is committed, and the process is killed.
+    // nova has committed a part of the transaction when the process is killed.
     node.until("a part of the transaction", |node| node.partition().row.consumed > 4_000);
     assert!(node.partition().row.consumed < 9_000, "the transaction was committed at once");
     assert_eq!(pg.lock().slot.clone().unwrap().confirmed, before);
@@ -33,13 +33,13 @@ fn p3_p24_the_slot_moves_on_while_the_followed_tables_are_idle() {
     let (pg, _, mut node) = following(false);
     for _ in 0..16 {
         pg.lock().foreign_wal(64 << 20);
-        // The steps last a little more than ten seconds.
+        // The steps last a little more than ten seconds, which is the interval of idle positions.
         node.steps(110);
         let pg = pg.lock();
         let held = pg.lsn - pg.slot.as_ref().unwrap().confirmed;
         assert!(held < 64 << 20, "{held} bytes are held");
     }
-    // nova wrote nothing to the server for it: neither a log record nor a table.
+    // nova made the server write nothing for the idle position: neither a log record nor a table.
     let consumed = node.partition().row.consumed;
     node.steps(200);
     assert_eq!(node.partition().row.consumed, consumed);
@@ -52,7 +52,7 @@ fn p6_a_writer_that_stands_for_minutes_costs_no_session() {
     for seed in 0..300 {
         some(&pg, seed);
         pg.lock().now += Duration::from_secs(1);
-        // The writer does not run.
+        // The writer makes no step, while the follower and ingest do.
         node.follow();
         node.ingest();
     }
@@ -75,13 +75,14 @@ fn p9_what_is_not_repeated_is_never_taken_for_null() {
     assert_ne!(at[3], at[2]);
     pg.lock().commit(&[post(1)]);
     pg.lock().commit(&[post(2)]);
-    // A new key names the row that has the value. A delete reports nulls for values that are not null.
+    // A change of a key comes first, for which nova must take the value from the row with the old key. A delete reports
+    // nulls for values that are not null.
     pg.lock().commit(&[Write::Rekey(Table::Posts, key(500), key(501))]);
     pg.lock().commit(&[Write::Rekey(Table::Posts, key(501), key(500)), post(3)]);
     node.catch_up();
     node.check_equal();
     assert_eq!(node.partition().unfilled, 0);
-    // The row is not stored. Its value counts as unknown, and the row exists.
+    // nova has not stored the row with its value. The value counts as unknown, and the row exists.
     let sync = disk.syncs();
     drop(node);
     let mut node = Node::boot(&disk.image(sync, 0), &pg, settings());
@@ -95,7 +96,7 @@ fn p16_p19_a_session_ends_for_silence_and_never_while_keepalives_come() {
     let (pg, _, mut node) = following(false);
     let starts = pg.lock().starts;
     for _ in 0..3_000 {
-        // Another database writes a long transaction.
+        // A long transaction is written to another database of the server.
         pg.lock().foreign_wal(1 << 20);
         node.step();
     }
@@ -127,7 +128,7 @@ fn p18_a_row_that_cannot_be_read_is_a_dead_letter_that_can_be_replayed() {
     assert_eq!((&*relation.name, relation.columns.len()), ("likes", 4));
     assert_eq!(record.value.as_ref().unwrap()[0], b'I');
     assert_eq!(letter.reason, "invalid-value");
-    // The rest of the stream was applied.
+    // All other changes of the stream were applied.
     assert_eq!(
         pg.lock().tables[Table::Likes as usize].len(),
         crate::support::dump(&node.opened)[Table::Likes as usize].len() + 1
@@ -143,7 +144,7 @@ fn p21_rows_that_share_an_lsn_are_told_apart_by_their_place() {
         pg.commit(&rows);
         let last = pg.log.last_mut().unwrap();
         let lsn = last.changes[0].0;
-        // COPY and inserts of several rows write changes with one LSN.
+        // COPY and an insert of several rows write changes with the same LSN.
         last.changes.iter_mut().for_each(|change| change.0 = lsn);
     }
     node.until("a part of the transaction", |node| node.partition().row.consumed > 2_000);
@@ -167,14 +168,14 @@ fn what_comes_again_otherwise_than_before_is_numbered_on() {
     node.until("a part of the transaction", |node| node.partition().row.consumed > 3_000);
     let sync = disk.syncs();
     drop(node);
-    // The repeated transaction has other numbers, because one of its changes is not sent any more.
+    // The changes of the repeated transaction get other numbers, because the server no longer sends one of them.
     pg.lock().log.last_mut().unwrap().changes.remove(10);
     let removed = key(1_010);
     let mut node = Node::boot(&disk.image(sync, 0), &pg, settings());
     node.catch_up();
     assert!(node.partition().hold.is_none() && node.stopped().is_none());
     assert!(node.count(Outcome::Duplicate) > 1_000, "{:?}", node.partition().row);
-    // The row was applied before.
+    // nova had applied the removed row before its restart.
     assert!(crate::support::dump(&node.opened).concat().iter().any(|line| line.contains(&removed)));
     node.check_equal();
 }
@@ -184,7 +185,7 @@ fn p23_a_run_that_ends_at_once_has_told_the_server_of_its_last_commit() {
     let (pg, _, mut node) = following(false);
     some(&pg, 2);
     let end_lsn = pg.lock().log.last().unwrap().end_lsn;
-    // The follower sees nothing of the last commit before the end.
+    // The follower does not notice the last commit of the store before the process ends.
     for _ in 0..1_000 {
         pg.lock().now += STEP / 10;
         node.follow();

@@ -1,4 +1,4 @@
-//! A node that follows a server with rows, which is the start of tests of faults.
+//! A node that follows a server with rows, as a start for tests of faults.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::rows::fill;
 use super::walsender::Pg;
 use crate::support::events::Rng;
 
-/// A server with rows, and a node that has caught up with it.
+/// Returns a server with rows, and a node that has caught up with the server.
 pub fn following(resnapshot: bool) -> (Arc<Mutex<Pg>>, Recorder, Node) {
     let pg = Arc::new(Mutex::new(Pg::default()));
     fill(&mut pg.lock(), &mut Rng(1), 20);
@@ -22,14 +22,14 @@ pub fn following(resnapshot: bool) -> (Arc<Mutex<Pg>>, Recorder, Node) {
     (pg, disk, node)
 }
 
-/// Starts the next process on the disk that the last one left. Unsynced writes may be lost.
+/// Starts a new nova process with the disk that the ended process has left. Writes that were not synced may be lost.
 pub fn again(disk: &Recorder, pg: &Arc<Mutex<Pg>>, node: Node) -> Node {
     let sync = disk.syncs();
     drop(node);
     Node::boot(&disk.image(sync, 3), pg, settings())
 }
 
-/// Commits some more transactions.
+/// Commits a few transactions on the server.
 pub fn some(pg: &Mutex<Pg>, seed: u64) {
     fill(&mut pg.lock(), &mut Rng(seed), 10);
 }

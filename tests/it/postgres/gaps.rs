@@ -1,5 +1,6 @@
-//! Changes that the stream does not report, or reports when they are outdated. With each an attacker made nova's rows
-//! differ from PostgreSQL's while nova was ready. Each case uses the double.
+//! Changes that the stream does not report, or that the stream reports when they are outdated. In each case an attacker
+//! once made nova's rows differ from PostgreSQL's rows while nova was ready. Each case runs with the double of the
+//! server.
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use crate::support::events::Rng;
 
 const LIKES: Tables = Tables::NONE.with(Table::Likes);
 
-/// Steps until a position is committed and acknowledged up to which there was nothing to send, and the slot is saved
-/// there.
+/// Makes steps until nova has committed and acknowledged a position up to which the server had nothing to send, and
+/// until the server has saved it as the position of the slot.
 fn idle(pg: &Mutex<Pg>, node: &mut Node) {
     pg.lock().foreign_wal(1 << 20);
     let end = pg.lock().lsn;
@@ -41,7 +42,7 @@ fn stops_with(node: &mut Node, code: &str, command: &str) {
 
 #[test]
 fn a_server_that_was_put_back_is_told_where_its_slot_stands_behind_the_last_change() {
-    // The case is tried before the first change after the snapshot, and after it.
+    // The test restores the server before the first change after the snapshot, and after a change.
     for changes in [false, true] {
         let (pg, disk, mut node) = following(false);
         if changes {
@@ -51,12 +52,12 @@ fn a_server_that_was_put_back_is_told_where_its_slot_stands_behind_the_last_chan
         idle(&pg, &mut node);
         let copied = pg.lock().lsn;
         idle(&pg, &mut node);
-        // The copied slot is after the last change, and before the idle position.
+        // The position of the copied slot is after the last change, and before the idle position.
         pg.lock().restore(copied);
         pg.lock().commit(&[like(3, 900), Write::Delete(Table::Likes, key(4))]);
         pg.lock().foreign_wal(8 << 20);
         stops_with(&mut node, "pg-behind", "nova cdc resnapshot");
-        // The slot was not moved, so the next start reports the same finding.
+        // nova did not move the slot, so the next process reports the same finding.
         assert!(pg.lock().slot.as_ref().unwrap().confirmed <= copied, "what nova has not was acknowledged");
         let mut node = again(&disk, &pg, node);
         stops_with(&mut node, "pg-behind", "nova cdc resnapshot");
@@ -74,7 +75,7 @@ fn a_server_that_was_put_back_without_the_last_change_is_told_before_another_one
     some(&pg, 2);
     node.catch_up();
     pg.lock().restore(copied);
-    // Nobody writes to the followed tables.
+    // Nobody writes to the tables that nova follows.
     pg.lock().foreign_wal(8 << 20);
     stops_with(&mut node, "pg-behind", "nova cdc resnapshot");
     node.resnapshot(Tables::ALL);
@@ -84,7 +85,8 @@ fn a_server_that_was_put_back_without_the_last_change_is_told_before_another_one
 
 #[test]
 fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_saved() {
-    // The slot is saved before changes that nova has, between them and an idle position, or at that position.
+    // The saved position of the slot is before changes that nova has, between the changes and an idle position, or at
+    // the idle position.
     for saved in 0..3 {
         let (pg, disk, mut node) = following(false);
         idle(&pg, &mut node);
@@ -108,7 +110,7 @@ fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_sa
         node.catch_up();
         assert_eq!((node.stopped(), node.partition().redelivered), (None, redelivered));
         node.check_equal();
-        // The finding is also reported if nova was killed.
+        // nova also reports the finding if the process was killed before.
         pg.lock().crash();
         let mut node = again(&disk, &pg, node);
         some(&pg, 10);
@@ -122,19 +124,20 @@ fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_sa
 
 #[test]
 fn what_a_copy_of_a_table_has_is_not_taken_from_the_stream_behind_it() {
-    // The node is killed between the copy and the part that the stream repeats, or is not killed.
+    // The test kills the node between the copy and the part of the stream that repeats the copy, or does not kill the
+    // node.
     for kill in [false, true] {
         let (pg, mut disk, node) = following(false);
         let sync = disk.syncs();
         drop(node);
-        // The stream has the inserts, and the table is not published while the rows are deleted.
+        // The stream contains the inserts, and the table is not published while the rows are deleted.
         let rows: Vec<_> = (0..3_000).map(|id| like(1_000 + id, id)).collect();
         pg.lock().commit(&rows);
         pg.lock().drop_member(Table::Likes);
         let gone: Vec<_> = (0..3_000).step_by(2).map(|id| Write::Delete(Table::Likes, key(1_000 + id))).collect();
         pg.lock().commit(&gone);
         pg.lock().add_member(Table::Likes);
-        // Other tables change at the same time, and the copy does not have these changes.
+        // Other tables change while the one table is copied, and the copy does not contain their changes.
         some(&pg, 3);
         disk = disk.image(sync, 0);
         let mut node = Node::boot(&disk, &pg, settings());
@@ -163,7 +166,7 @@ fn changes_of_a_table_that_was_replaced_are_not_taken_for_those_of_the_table_tha
         let sync = disk.syncs();
         let running = Some(node).filter(|_| !while_down);
         pg.lock().commit(&[like(700, 1), like(701, 1)]);
-        // The new table has only one of the rows.
+        // The new table with the same name has only one of the rows.
         pg.lock().tables[Table::Likes as usize].remove(&key(700));
         pg.lock().replace(Table::Likes);
         pg.lock().commit(&[like(702, 1)]);
@@ -224,7 +227,7 @@ fn a_table_that_a_person_wanted_is_read_when_it_comes_into_the_publication() {
     assert_eq!(snapshots(&node), 1);
     node.resnapshot(LIKES);
     node.steps(300);
-    // There is nothing to read, and the other tables are followed.
+    // nova has no table to read, and follows the other tables.
     assert_eq!((snapshots(&node), node.view().state), (1, State::Streaming));
     some(&pg, 2);
     pg.lock().add_member(Table::Likes);
@@ -247,7 +250,7 @@ fn a_column_of_another_type_is_said_until_the_table_is_read_again() {
     pg.lock().retype(Table::Posts, "status", 1_043);
     node.steps(120);
     assert!(said(&node) && node.view().state == State::Streaming, "{:?}", node.view().state);
-    // A new start knows it, too.
+    // nova also knows the missing table after a restart.
     let mut node = again(&disk, &pg, node);
     node.catch_up();
     assert!(said(&node));

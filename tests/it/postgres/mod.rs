@@ -1,6 +1,6 @@
-//! PostgreSQL followed directly. The follower runs over a double of the server (`walsender`, `double`), stepped by hand
-//! with the real ingest and writer, and nova runs as a process over a real server. The numbers in names are those of
-//! public faults of other systems.
+//! Tests of nova that follows PostgreSQL directly. Most tests run the follower with a double of the server
+//! (`walsender`, `double`), the real ingest and the real writer, whose steps the test makes; others run nova as a
+//! process with a real server. The numbers in the test names refer to public bugs of other systems.
 
 mod copies;
 mod decode;

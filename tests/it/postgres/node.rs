@@ -1,5 +1,5 @@
-//! nova over the double, stepped by hand. The follower, ingest and writer are the real ones, and the disk can lose what
-//! was not synced.
+//! A nova node with the double of the server, whose steps the test makes. The node has the real follower, ingest and
+//! writer, and its disk can lose what was not synced.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -32,7 +32,7 @@ use crate::support::{dump, store_over};
 
 pub const SLOT: &str = "nova";
 
-/// The time of one step.
+/// The time by which one step advances the clocks.
 pub const STEP: Duration = Duration::from_millis(100);
 
 pub fn settings() -> FollowSettings {
@@ -46,7 +46,7 @@ pub fn setup() -> Setup {
     setup
 }
 
-/// A source that never waits, because the tests move the time.
+/// A source whose polls never wait, because the test advances the clock.
 struct AtOnce(PostgresSource);
 
 impl Source for AtOnce {
@@ -70,7 +70,7 @@ impl Source for AtOnce {
     }
 }
 
-/// One run of the process.
+/// One run of the nova process.
 pub struct Node {
     pub opened: Opened,
     pub pg: Arc<Mutex<Pg>>,
@@ -120,7 +120,8 @@ impl Node {
         self.check();
     }
 
-    /// Ends the process after the last commit, whose position the follower reports to the server.
+    /// Ends the process after its last commit, and lets the follower report the position of the last commit to the
+    /// server.
     pub fn close(&mut self) {
         self.link.end(Duration::ZERO);
         for _ in 0..1_000 {
@@ -133,7 +134,7 @@ impl Node {
         panic!("the session does not end: {:?}", self.view().state);
     }
 
-    /// One step of the server's time, the follower, ingest and the writer.
+    /// Makes one step of the server's clock, the follower, ingest and the writer.
     pub fn step(&mut self) {
         let now_ms = {
             let mut pg = self.pg.lock();
@@ -150,7 +151,7 @@ impl Node {
         (0..count).for_each(|_| self.step());
     }
 
-    /// Steps until `done` returns true, for at most ten minutes of the double's time.
+    /// Makes steps until `done` returns true, for at most ten minutes of the double's time.
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&Node) -> bool) {
         for _ in 0..6_000 {
             if done(self) {
@@ -161,14 +162,14 @@ impl Node {
         panic!("waited in vain for {what}: {:?}, held: {:?}", self.view().state, self.partition().hold);
     }
 
-    /// Steps until everything that the server has is committed and acknowledged.
+    /// Makes steps until everything that the server has is committed and acknowledged.
     pub fn catch_up(&mut self) {
         self.until("the end of the log", |node| {
             let end_lsn = node.pg.lock().log.last().map_or(0, |last| last.end_lsn);
             let caught = node.position().is_some_and(|position| position.end_lsn >= end_lsn);
             node.view().state == State::Streaming && caught
         });
-        // These steps give time for sweeps and acknowledgements.
+        // The additional steps give sweeps and acknowledgements time to finish.
         self.steps(20);
     }
 
@@ -192,13 +193,13 @@ impl Node {
         self.partition().row.outcomes[outcome as usize]
     }
 
-    /// Runs `nova cdc resnapshot` on the node.
+    /// Runs `nova cdc resnapshot` for the given tables on the node.
     pub fn resnapshot(&mut self, tables: Tables) {
         let (actor, reply) = ("test".to_owned(), Box::new(|()| {}));
         self.write(Some(Message::Command(Command::Resnapshot { partition: Node::name(), tables, actor, reply })));
     }
 
-    /// The code of the finding that stopped the follower.
+    /// Returns the code of the finding that stopped the follower.
     pub fn stopped(&self) -> Option<&'static str> {
         match self.view().state {
             State::Stopped(finding) => Some(finding.code.name()),
@@ -206,11 +207,12 @@ impl Node {
         }
     }
 
-    /// Checks that nothing was acknowledged that the store does not have.
+    /// Checks that nova has acknowledged nothing that the store does not have.
     pub fn check(&self) {
         let pg = self.pg.lock();
         let Some(slot) = &pg.slot else { return };
-        // The follower reports a slot that somebody else moved, and a slot of another server.
+        // The check holds only for a slot that a session reads: another slot may belong to another server, or somebody
+        // may have moved it.
         if slot.active.is_none() {
             return;
         }
@@ -218,7 +220,7 @@ impl Node {
         assert!(slot.confirmed <= committed, "the slot is at {:x}, the store at {committed:x}", slot.confirmed);
     }
 
-    /// Checks that nova's rows equal the server's.
+    /// Checks that nova's rows equal the rows of the server.
     pub fn check_equal(&self) {
         let ours = dump(&self.opened);
         let theirs = expected(&self.pg.lock());
@@ -228,7 +230,7 @@ impl Node {
     }
 }
 
-/// The rows of the server as `nova dump` prints them.
+/// Returns the rows of the server as `nova dump` prints them.
 pub fn expected(pg: &Pg) -> Vec<Vec<String>> {
     let mut decoder = Decoder::new(Topics::default(), Arc::new(NoSchemas));
     let mut all = Vec::new();

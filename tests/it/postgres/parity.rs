@@ -1,4 +1,4 @@
-//! The same workload through Debezium and through nova's own slot gives the same changes, record by record.
+//! The test writes through Debezium and through nova's own slot, and compares the changes record by record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::support::asked;
 
 const TRANSACTIONS: u64 = 400;
 
-/// A store that commits everything at once.
+/// A double of the store that commits every record at once.
 #[derive(Default)]
 struct AtOnce(Mutex<Option<Arc<[u8]>>>);
 
@@ -47,7 +47,7 @@ impl Progress for AtOnce {
     }
 }
 
-/// The changes of each row in their order, and whether the last change of all has come.
+/// The changes of each row in their order, and whether the very last change has come.
 #[derive(Default)]
 struct Told {
     rows: BTreeMap<(Table, Id), Vec<Change>>,
@@ -57,7 +57,7 @@ struct Told {
 impl Told {
     fn take(&mut self, decoder: &mut Decoder, record: &Record, last: &str) {
         match decoder.decode(record) {
-            // A delete is followed by a null value.
+            // After a delete, Debezium sends a record with a null value.
             Decoded::Change(Change { body: ChangeBody::Tombstone, .. }) => {}
             Decoded::Change(change) => {
                 self.ended |= change.table == Table::Users && change.key.to_string() == last;
@@ -70,7 +70,7 @@ impl Told {
     }
 }
 
-/// Reads everything that Debezium produced, up to the last user.
+/// Reads everything that Debezium has produced, up to the change of the last user.
 fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &world.servers.kafka)
@@ -119,7 +119,7 @@ fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
             let before = told.ended;
             told.take(&mut decoder, &record, last);
             if told.ended && !before {
-                // Other partitions may still be behind.
+                // Partitions of other tables may still be behind.
                 begun = nova::clock::monotonic_now();
             }
         }
@@ -127,7 +127,7 @@ fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
     told
 }
 
-/// Reads until the sentinel of this name has come.
+/// A function that reads changes until the user with the given id has come.
 type ReadOn = Box<dyn FnMut(&str) -> Told>;
 
 fn own_slot(world: &World) -> (Session, ReadOn) {
@@ -181,7 +181,8 @@ fn the_same_workload_gives_the_same_changes_record_by_record() {
     let Some(servers) = Servers::find() else { return };
     let world = World::begin(servers, Form::Envelope);
     let (running, mut own) = own_slot(&world);
-    // Both readers are past their snapshots of empty tables. Both streams have what follows.
+    // Debezium and nova have finished their snapshots of the empty tables. Both streams contain every change after the
+    // first user.
     let first = last_user(&world, 0);
     own(&first);
     let transactions = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS);
@@ -209,7 +210,8 @@ fn the_same_workload_gives_the_same_changes_record_by_record() {
     running.end();
     let mut compared = 0;
     for (row, theirs) in &theirs.rows {
-        // Debezium's own snapshot read only the first user. The user's insert was read before the comparison began.
+        // Debezium's own snapshot contains only the first user. nova read the insert of the first user before the
+        // comparison began.
         let skipped =
             |change: &&Change| change.op == Op::Read || (row.1.to_string() == first && change.op == Op::Create);
         let theirs: Vec<_> = theirs.iter().filter(|change| !skipped(change)).collect();

@@ -1,9 +1,9 @@
-//! Writes what a server sends: messages of pgoutput, and lines of COPY.
+//! Writes what a PostgreSQL server sends: messages of pgoutput, and lines of COPY.
 
 use nova::decode::pgoutput::EPOCH_OFFSET_US;
 use nova::event::{Relation, Table, WireColumn};
 
-/// A column's value as pgoutput sends it.
+/// The value of a column as pgoutput sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wire {
     Null,
@@ -13,7 +13,7 @@ pub enum Wire {
 
 pub type Values = Vec<Wire>;
 
-/// The relation of a table as nova's columns describe it.
+/// Returns the relation of a table with the columns that nova knows.
 pub fn relation(table: Table) -> Relation {
     use nova::event::ColumnType as T;
     let oid = |kind| match kind {
@@ -75,7 +75,7 @@ pub fn insert(oid: u32, new: &[Wire]) -> Vec<u8> {
     out
 }
 
-/// Writes an update. `old` is the kind of the old tuple, `K` or `O`, and its values.
+/// Writes the message for an update. `old` is the kind of the old tuple, `K` or `O`, with its values.
 pub fn update(oid: u32, old: Option<(u8, &[Wire])>, new: &[Wire]) -> Vec<u8> {
     let mut out = vec![b'U'];
     out.extend_from_slice(&oid.to_be_bytes());
@@ -130,7 +130,7 @@ pub fn logical(transactional: bool, lsn: u64, prefix: &str, content: &[u8]) -> V
     out
 }
 
-/// A line of COPY in text format.
+/// Writes a line of COPY in text format.
 pub fn line(values: &[Wire]) -> Vec<u8> {
     let mut out = Vec::new();
     for (index, value) in values.iter().enumerate() {

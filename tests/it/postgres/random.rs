@@ -1,6 +1,7 @@
 //! Random histories: transactions, kills of nova at any sync, crashes of the server, slots that are lost, moved or made
-//! again, tables that leave the publication and come back, and promotions. A person runs the one command that nova asks
-//! for. At the end nova's rows are the server's, and at no time was anything acknowledged that the store did not have.
+//! again, tables that leave the publication and come back, and promotions of a standby. The test plays the operator,
+//! and runs the one command that nova recommends. At the end nova has the same rows as the server, and nova never
+//! acknowledged anything that the store did not have.
 
 use std::sync::Arc;
 
@@ -18,11 +19,11 @@ use crate::support::events::Rng;
 const SEEDS: u64 = 60;
 const STEPS: u64 = 150;
 
-/// The faults of a history.
+/// The kinds of faults that a random history may have.
 #[derive(Clone, Copy)]
 struct Weather {
     kills: bool,
-    /// Whether faults happen that need a person afterwards.
+    /// Whether the history has faults after which a person must act.
     disasters: bool,
 }
 
@@ -66,7 +67,7 @@ fn disaster(rng: &mut Rng, pg: &mut Pg) {
         6 => {
             let at = pg.log.iter().rev().nth(1 + rng.below(4) as usize).map_or(0x100_0000, |one| one.end_lsn);
             pg.restore(at);
-            // The other server's time advances, too.
+            // The clock of the restored server also advances.
             pg.now += std::time::Duration::from_millis(7);
             (0..rng.below(12)).for_each(|_| pg.commit(&transaction(rng, 4, 30)));
         }

@@ -1,4 +1,4 @@
-//! nova as a process over a real server (`NOVA_TEST_POSTGRES`), in a database of its own.
+//! nova as a process with a real PostgreSQL server (`NOVA_TEST_POSTGRES`), in a database that only this test uses.
 
 mod cluster;
 mod letters;
@@ -22,14 +22,15 @@ use crate::support::rows::{compare, compare_current};
 
 use self::place::{PATIENCE, Place, Tap};
 
-/// The transactions of all sessions. `NOVA_TEST_TRANSACTIONS` sets more.
+/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` sets another number of
+/// transactions.
 const TRANSACTIONS: u64 = 600;
 const SESSIONS: u64 = 3;
-/// The WAL of other tables, MiB. `NOVA_TEST_FOREIGN_MIB` sets more.
+/// The WAL that other tables write, in MiB. The variable `NOVA_TEST_FOREIGN_MIB` sets another size.
 const FOREIGN_MIB: u64 = 192;
 
-/// Waits until nova has what was committed before, stops nova, and compares every table, and ClickHouse's views if rows
-/// are sent there.
+/// Waits until nova has everything that was committed, stops nova, and compares every table with PostgreSQL's, and
+/// ClickHouse's views if nova sends rows there.
 fn ends_equal(place: &mut Place) {
     place.sentinel();
     until("the rows that were not read to go", || place.ready().contains("\"ready\""));
@@ -58,7 +59,7 @@ fn a_workload_with_kill_9_of_nova_ends_equal_to_postgresql() {
     while !workers.iter().all(std::thread::JoinHandle::is_finished) {
         nap(200 + rng.below(900));
         place.kill();
-        // Nothing was acknowledged that the store does not have.
+        // nova has acknowledged nothing that the store does not have.
         let (confirmed, committed) = (place.confirmed(), place.committed());
         assert!(confirmed <= committed, "the slot is at {confirmed:?}, the store at {committed:?}");
         place.start();
@@ -111,7 +112,7 @@ fn a_slot_that_was_dropped_is_said_within_ten_seconds_and_one_command_ends_equal
     session(&mut place.sql(), 1, 60);
     place.start();
     session(&mut place.sql(), 2, 30);
-    // The statements after this one do not touch the post.
+    // No later statement of the test changes the post of the sentinel.
     let (reader, post) = place.sentinel();
     place.end_sessions();
     place.run(
@@ -175,7 +176,7 @@ fn p3_p24_other_tables_wal_is_not_held_back_and_their_schema_stays_as_it_is() {
     let mib = asked("NOVA_TEST_FOREIGN_MIB").unwrap_or(FOREIGN_MIB);
     place.run("CREATE TABLE foreign_rows (text text)");
     for _ in 0..mib.div_ceil(32) {
-        // These rows take about 32 MiB.
+        // The inserted rows take about 32 MiB.
         place.run("INSERT INTO foreign_rows SELECT repeat(md5(i::text), 30) FROM generate_series(1, 33000) i; TRUNCATE foreign_rows");
     }
     until("the slot to move on", || place.held_bytes() < 64 << 20);
@@ -207,7 +208,7 @@ fn values_at_the_ends_of_their_types_and_columns_that_nova_does_not_know() {
     place.start();
     place.sentinel();
     write(&place, "stream");
-    // An update does not repeat an unchanged column that is stored out of line.
+    // The stream does not repeat the value of an unchanged column that is stored out of line (TOAST).
     place.run("UPDATE posts SET status = 'pending' WHERE n = -5");
     place.sentinel();
     place.stop();
@@ -230,7 +231,8 @@ fn a_row_filter_of_the_publication_is_that_of_the_snapshot_too() {
     let Some(mut place) = Place::begin() else { return };
     let publication = &place.name;
     place.run(&format!("ALTER PUBLICATION {publication} SET TABLE users, follows, comments, likes, posts WHERE (id > '80000000-0000-0000-0000-000000000000')"));
-    // The replica identity must have all columns of a filter. The key is part of it.
+    // The columns of a row filter must be part of the replica identity. The row filter of the test uses only the key,
+    // which is part of the replica identity.
     session(&mut place.sql(), 1, 60);
     place.start();
     place.sentinel();

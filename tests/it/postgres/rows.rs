@@ -1,4 +1,4 @@
-//! Rows and random transactions for the double.
+//! Rows and random transactions for the double of the PostgreSQL server.
 
 use nova::event::{ColumnType, Table};
 
@@ -12,7 +12,7 @@ pub fn key(number: u64) -> String {
 
 const AT: &str = "2026-11-20 09:00:00";
 
-/// A row of a table. Its columns depend on `version`.
+/// Makes a row of a table for the double. The values of the row depend on `version`.
 pub fn row(table: Table, id: u64, version: u64) -> Values {
     let zoned = || text(format!("{AT}.{:06}+00", version % 1_000_000));
     let plain = || text(format!("{AT}.{:06}", version % 1_000_000));
@@ -51,7 +51,7 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
             vec![id, other(version), other(version + 3), if version.is_multiple_of(5) { Wire::Null } else { plain() }]
         }
     };
-    // These columns were added in later versions.
+    // Later versions of the schema added the columns that follow.
     for column in &table.columns()[values.len()..] {
         values.push(match column.kind {
             ColumnType::Text => text(format!("{} {version}", column.name)),
@@ -62,7 +62,7 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
     values
 }
 
-/// A transaction of up to `most` writes over `keys` keys for each table.
+/// Draws a transaction of up to `most` writes, with `keys` possible keys for each table.
 pub fn transaction(rng: &mut Rng, most: u64, keys: u64) -> Vec<Write> {
     (0..1 + rng.below(most))
         .map(|_| {

@@ -1,5 +1,6 @@
-//! The slot, the server or the store is not the one from before. nova reports each case, and one command makes nova
-//! equal again. The numbers are those of public faults of other systems.
+//! Tests in which the slot, the server or the store was replaced by another one. nova reports every replaced slot,
+//! server or store, and one command makes nova's rows equal to the server's again. The numbers in the test names refer
+//! to public bugs of other systems.
 
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ fn p4_a_server_that_was_put_back_from_a_copy_is_told_by_its_log() {
         let copied = pg.lock().log.last().unwrap().end_lsn;
         some(&pg, 2);
         node.catch_up();
-        // The new server's log is already longer than what nova has read of the old one.
+        // The log of the new server is already longer than the part of the old server's log that nova has read.
         pg.lock().restore(copied);
         pg.lock().now += STEP;
         fill(&mut pg.lock(), &mut Rng(40), 60);
@@ -125,7 +126,7 @@ fn p10_without_an_order_at_most_three_snapshots_are_made_within_an_hour() {
 
 #[test]
 fn p22_a_promoted_standby_is_gone_on_with_only_where_nothing_was_lost() {
-    // Nothing was lost, and the slot exists.
+    // The first standby is promoted without a loss of changes, and it has the slot.
     let (pg, _, mut node) = following(false);
     let end_lsn = pg.lock().lsn;
     pg.lock().promote(end_lsn, true);
@@ -133,7 +134,7 @@ fn p22_a_promoted_standby_is_gone_on_with_only_where_nothing_was_lost() {
     node.catch_up();
     node.check_equal();
     assert_eq!(node.position().unwrap().timeline, 2);
-    // The promoted server does not have the slot.
+    // The second promoted server does not have the slot.
     let end_lsn = pg.lock().lsn;
     pg.lock().promote(end_lsn, false);
     node.until("the halt", |node| node.stopped().is_some());
@@ -157,7 +158,7 @@ fn p22_a_promoted_standby_is_gone_on_with_only_where_nothing_was_lost() {
 fn another_database_is_said_and_read_after_the_command() {
     let (pg, _, mut node) = following(false);
     let mut other = Pg::default();
-    // The second server's log is shorter than the first server's.
+    // The log of the second server is shorter than the log of the first server.
     (other.system_id, other.now, other.lsn) = (8, pg.lock().now, 0x10_0000);
     fill(&mut other, &mut Rng(77), 30);
     pg.lock().disconnect();
@@ -191,7 +192,7 @@ fn a_slot_that_holds_too_much_of_their_log_is_dropped_where_that_is_limited() {
     fill(&mut pg.lock(), &mut Rng(1), 20);
     let mut node = Node::boot(&Recorder::new(), &pg, FollowSettings { max_held_wal_mib: 100, ..settings() });
     node.catch_up();
-    // A table is paused, and with it the stream.
+    // If one table is paused, the whole stream is paused.
     let (actor, reply) = ("test".to_owned(), Box::new(|()| {}));
     let pause = nova::pipeline::writer::Command::Pause { table: Table::Likes, actor, reply };
     node.write(Some(nova::pipeline::writer::Message::Command(pause)));

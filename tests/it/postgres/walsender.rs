@@ -1,6 +1,6 @@
 //! A PostgreSQL server in memory: tables, a log of transactions, a slot whose position is saved late, and a
-//! publication. It is the fifth double of the simulation. The follower asks it through `double` as it asks a real
-//! server. Its time is moved by the tests.
+//! publication. The server in memory is the fifth double of the simulation. The follower talks to the server in memory
+//! through `double` as it talks to a real server. The tests advance the clock of the server in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,18 +13,20 @@ use nova::source::postgres::slot::{Around, Place, Publication, Published, Seen, 
 
 use super::pgoutput::{self, Values, Wire, relation};
 
-/// A longer value is stored out of line. An update that leaves the value unchanged does not repeat it.
+/// The length above which a value is stored out of line (TOAST). An update that leaves a value unchanged does not
+/// repeat the value if it is stored out of line.
 pub const OUT_OF_LINE: usize = 12;
 
 pub(super) type Rows = BTreeMap<String, Values>;
 
-/// A committed transaction.
+/// A committed transaction of the server.
 #[derive(Clone)]
 pub struct Transaction {
     pub commit_lsn: u64,
     pub end_lsn: u64,
     pub commit_us: i64,
-    /// The LSN, table and message of each change of a table that was published then, with the relation of that time.
+    /// The LSN, the table and the message of each change of a published table, with the relation at the time of the
+    /// change.
     pub changes: Vec<(u64, Table, Bytes, Arc<Relation>)>,
     /// The rows of every table after the transaction.
     after: [Rows; 5],
@@ -33,7 +35,7 @@ pub struct Transaction {
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
     pub confirmed: u64,
-    /// The position that the slot has after a crash of the server.
+    /// The position at which the slot is after a crash of the server.
     pub saved: u64,
     pub lost: Option<&'static str>,
     pub active: Option<u64>,
@@ -44,36 +46,37 @@ pub struct Pg {
     pub now: Duration,
     pub system_id: u64,
     pub timeline: u32,
-    /// The positions at which earlier timelines ended.
+    /// For each earlier timeline the LSN at which it ended.
     pub branches: BTreeMap<u32, u64>,
     pub lsn: u64,
     pub tables: [Rows; 5],
     pub log: Vec<Transaction>,
     pub slot: Option<Slot>,
     pub publication: Option<Publication>,
-    /// The membership number of each published table.
+    /// The membership number of each table that is published.
     pub members: [Option<u64>; 5],
-    /// The name and the columns of each table.
+    /// The relation of each table, with the name and the columns.
     pub(super) relations: [Arc<Relation>; 5],
     pub leaf: bool,
     /// The server's `server_encoding`.
     pub encoding: &'static str,
-    /// The tables from which another one inherits, and the tables whose policies apply to nova's role.
+    /// The tables from which another table inherits, and (in the next member) the tables whose policies apply to nova's
+    /// role.
     pub parents: Tables,
     pub hidden: Tables,
-    /// The number of the server's present run. Sessions of an earlier run are dead.
+    /// The number of the server's present run, which a crash raises. Sessions of an earlier run of the server are dead.
     pub(super) life: u64,
     pub(super) sessions: u64,
-    /// The server does not answer.
+    /// Whether the double of the server gives no answer.
     pub away: bool,
-    /// The stream sends nothing, not even a keepalive.
+    /// Whether the stream sends nothing, not even a keepalive.
     pub silent: bool,
-    /// How often START_REPLICATION was sent, including refused attempts.
+    /// How often the follower has sent START_REPLICATION, including refused attempts.
     pub starts: u64,
     /// The number of open temporary slots and snapshots.
     pub open_snapshots: u32,
     next_member: u64,
-    /// Ends the next snapshot after this many rows.
+    /// The number of rows after which the next copy of a table breaks.
     pub break_copy_after: Option<u32>,
     pub looks: u64,
 }
@@ -119,12 +122,12 @@ impl Default for Pg {
     }
 }
 
-/// One change of a transaction.
+/// One write of a transaction.
 #[derive(Clone, Debug)]
 pub enum Write {
     Put(Table, Values),
     Delete(Table, String),
-    /// The row of the first key has the second key from now on.
+    /// Changes the primary key of the row with the first key to the second key.
     Rekey(Table, String, String),
 }
 
@@ -137,13 +140,13 @@ impl Pg {
         EPOCH_MS * 1_000 + i64::try_from(self.now.as_micros()).unwrap()
     }
 
-    /// Commits the writes. Writes that change nothing are left out.
+    /// Commits a transaction with the given writes. Writes that change nothing are left out.
     pub fn commit(&mut self, writes: &[Write]) {
         let mut changes = Vec::new();
         for write in writes {
             self.lsn += 40;
             let lsn = self.lsn;
-            // The publication is looked up as of the change.
+            // A change is in the stream if its table is published at the time of the change.
             if let Some((table, message)) = self.apply(write)
                 && self.members[table as usize].is_some()
             {
@@ -190,12 +193,13 @@ impl Pg {
         }
     }
 
-    /// Writes WAL of other tables and databases.
+    /// Writes WAL for other tables and databases.
     pub fn foreign_wal(&mut self, bytes: u64) {
         self.lsn += bytes;
     }
 
-    /// Kills the server with `kill -9` and starts it again. Sessions die, and the slot is at its saved position.
+    /// Kills the server with `kill -9` and starts it again. All sessions end, and the slot is back at its saved
+    /// position.
     pub fn crash(&mut self) {
         self.life += 1;
         self.open_snapshots = 0;
@@ -204,7 +208,7 @@ impl Pg {
         }
     }
 
-    /// Ends the sessions.
+    /// Ends the sessions of the server.
     pub fn disconnect(&mut self) {
         self.life += 1;
         self.open_snapshots = 0;
@@ -219,7 +223,7 @@ impl Pg {
         }
     }
 
-    /// Makes a standby the primary. Everything after `lsn` is lost, and the slot is lost unless it is kept.
+    /// Makes a standby the primary. Everything after `lsn` is lost, and so is the slot, unless it is kept.
     pub fn promote(&mut self, lsn: u64, keep_slot: bool) {
         self.crash();
         self.branches.insert(self.timeline, lsn);
@@ -231,7 +235,8 @@ impl Pg {
         }
     }
 
-    /// Restores an old cold copy of the server. Its log continues from there, on the same timeline.
+    /// Restores an old cold copy of the server. The log of the restored server continues from `lsn` on the same
+    /// timeline.
     pub fn restore(&mut self, lsn: u64) {
         self.crash();
         self.rewind(lsn);
@@ -256,7 +261,8 @@ impl Pg {
         self.members[table as usize] = Some(self.next_member);
     }
 
-    /// Runs `ALTER TABLE … SET SCHEMA` and `RENAME TO`. Both are in the log.
+    /// Runs `ALTER TABLE … SET SCHEMA` and `RENAME TO`. The log of the server contains the rename and the change of the
+    /// schema.
     pub fn rename(&mut self, table: Table, namespace: &str, name: &str) {
         let now = &self.relations[table as usize];
         let renamed = Relation { namespace: namespace.into(), name: name.into(), ..(**now).clone() };
@@ -264,7 +270,7 @@ impl Pg {
         self.lsn += 120;
     }
 
-    /// Replaces the published table by another one with the same name and rows.
+    /// Replaces the published table by another table with the same name and the same rows.
     pub fn replace(&mut self, table: Table) {
         let now = &self.relations[table as usize];
         let other = Relation { oid: now.oid + 1_000, ..(**now).clone() };
@@ -273,7 +279,7 @@ impl Pg {
         self.add_member(table);
     }
 
-    /// Runs `ALTER TABLE … ALTER COLUMN … TYPE`. The stream does not have its effect on rows.
+    /// Runs `ALTER TABLE … ALTER COLUMN … TYPE`. The stream does not report how ALTER COLUMN TYPE changes rows.
     pub fn retype(&mut self, table: Table, column: &str, type_oid: u32) {
         let mut relation = (*self.relations[table as usize]).clone();
         let columns = relation.columns.iter_mut().filter(|one| &*one.name == column);
@@ -303,7 +309,7 @@ impl Pg {
         });
         let published = |table: Table| {
             let (member, relation) = (self.members[table as usize]?, &self.relations[table as usize]);
-            // nova does not look for tables of other names.
+            // nova does not search for tables with other names.
             (*relation.name == *table.name()).then(|| Published {
                 table: Some(table),
                 oid: relation.oid,
@@ -337,7 +343,7 @@ impl Pg {
         }
     }
 
-    /// The place of a table in the database, whether it is published or not.
+    /// Returns where the table is in the database, whether it is published or not.
     fn place(&self, table: Table) -> Option<Place> {
         let relation = &self.relations[table as usize];
         (*relation.name == *table.name()).then(|| Place {
@@ -351,7 +357,7 @@ impl Pg {
     }
 }
 
-/// The new row of an update, without long values that the update leaves unchanged.
+/// Returns the new row of an update, without long values that the update leaves unchanged.
 fn toasted(old: &[Wire], new: &[Wire]) -> Values {
     let one = |(old, new): (&Wire, &Wire)| match new {
         Wire::Text(value) if old == new && value.len() > OUT_OF_LINE && value.len() != 36 && !value.contains(':') => {
@@ -362,7 +368,7 @@ fn toasted(old: &[Wire], new: &[Wire]) -> Values {
     old.iter().zip(new).map(one).collect()
 }
 
-/// The old row under the default replica identity: all values except the key are null.
+/// Returns the old row under the default replica identity, in which all values except the key are null.
 fn key_alone(row: &[Wire]) -> Values {
     row.iter().enumerate().map(|(index, value)| if index == 0 { value.clone() } else { Wire::Null }).collect()
 }

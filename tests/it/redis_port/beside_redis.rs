@@ -1,5 +1,5 @@
-//! Random commands to the port and to a real Redis, which `NOVA_TEST_REDIS` names. `.ci/redis_port.py` sends more of
-//! them, through redis-py.
+//! Random commands are sent to nova's Redis port and to a real Redis, which `NOVA_TEST_REDIS` names, and their answers
+//! are compared. `.ci/redis_port.py` sends more random commands through redis-py.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -10,8 +10,8 @@ use super::{as_role, fresh, live};
 const COMMANDS: usize = 5_000;
 const BATCH_MAX: u64 = 40;
 
-/// The kinds of arguments of each command: `K` is a key, `V` a value, `M` a member, `N` a whole number, `S` a score,
-/// `R` a bound.
+/// The kinds of arguments of each Redis command: `K` is a key, `V` a value, `M` a member, `N` a whole number, `S` a
+/// score, `R` a bound.
 const COMMANDS_OF: [&str; 56] = [
     "GET K",
     "SET K V",
@@ -76,7 +76,7 @@ const NUMBERS: [&[u8]; 8] = [b"0", b"1", b"-1", b"-2", b"5", b"x", b"-9", b"9223
 const SCORES: [&[u8]; 9] = [b"0", b"1", b"2", b"-2.5", b"0.1", b"inf", b"-inf", b"nan", b"1e300"];
 const BOUNDS: [&[u8]; 7] = [b"-inf", b"+inf", b"(1", b"0", b"2", b"(x", b"(-2.5"];
 
-/// The address of a Redis, if one is named.
+/// Returns the address of a real Redis, if the environment names one.
 fn address() -> Option<SocketAddr> {
     let Some(url) = crate::support::environment("NOVA_TEST_REDIS") else {
         eprintln!("skipped: NOVA_TEST_REDIS is not set");
@@ -102,8 +102,8 @@ fn command(random: &mut fastrand::Rng, keys: &[Vec<u8>]) -> Vec<Vec<u8>> {
     shape.split(' ').map(argument).collect()
 }
 
-/// An answer that can be compared: sorted if the order is open, and a score by its value, which Redis 7.0 writes with
-/// more digits than necessary.
+/// Returns an answer in a form that can be compared: it is sorted if the order is not defined, and a score is compared
+/// by its value, because Redis 7.0 writes scores with more digits than necessary.
 fn plain(sent: &[Vec<u8>], told: Told) -> Told {
     let scores = sent[0].starts_with(b"Z");
     let (members, pairs) = (sent[0] == b"SMEMBERS", sent[0] == b"HGETALL");

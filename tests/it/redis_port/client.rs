@@ -1,10 +1,10 @@
-//! A Redis client that keeps the type of each value.
+//! A Redis client that keeps the RESP type of each value.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// An answer of RESP2 or RESP3.
+/// An answer in RESP2 or RESP3.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {
     Simple(String),
@@ -13,7 +13,7 @@ pub enum Told {
     Bulk(Vec<u8>),
     Double(f64),
     Null,
-    /// An array, a set or a map, with the first byte that says which.
+    /// An array, a set or a map, with the first byte of the answer, which tells them apart.
     List(char, Vec<Told>),
 }
 
@@ -63,13 +63,13 @@ impl Redis {
         self.told().unwrap()
     }
 
-    /// Reads the next answer. `None` if the connection has ended.
+    /// Reads the next answer from the connection. Returns `None` if the connection has ended.
     pub fn told(&mut self) -> Option<Told> {
         let mut line = Vec::new();
         if self.reader.read_until(b'\n', &mut line).ok()? == 0 {
             return None;
         }
-        // An error repeats what was sent, whatever its bytes are.
+        // An error message repeats the sent bytes, which may not be valid UTF-8.
         let line = String::from_utf8_lossy(&line).into_owned();
         let (kind, rest) = line.trim_end_matches("\r\n").split_at(1);
         let rest = rest.to_owned();

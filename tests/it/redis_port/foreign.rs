@@ -1,11 +1,11 @@
-//! Connections that are no Redis clients, and mistakes of clients.
+//! Connections to the Redis port that do not come from Redis clients, and mistakes of Redis clients.
 
 use std::io::Write as _;
 
 use super::client::{Redis, Told, encoded};
 use super::{as_role, error, fresh, live};
 
-/// Cross-protocol scripting: a page in a browser sends commands to the port, as the body of a request.
+/// Cross-protocol scripting: a web page makes the browser send Redis commands to the port in the body of a request.
 #[test]
 fn a_request_of_http_ends_the_connection_without_a_word_and_its_body_does_nothing() {
     let live = live();
@@ -27,7 +27,7 @@ fn a_request_of_http_ends_the_connection_without_a_word_and_its_body_does_nothin
     }
     let mut redis = as_role(&live, fresh(), Some("service"));
     assert_eq!(redis.ask("GET x"), Told::Null);
-    // Elsewhere the words of HTTP are ordinary arguments.
+    // As arguments of a command, the words of HTTP are ordinary text.
     assert_eq!(redis.ask("SET post host:"), Told::Simple("OK".to_owned()));
     error(redis.ask("posts"), "ERR unknown command");
 }

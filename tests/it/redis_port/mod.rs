@@ -1,4 +1,4 @@
-//! The Redis port over a socket.
+//! Tests of the Redis port over a socket.
 
 mod beside_redis;
 mod client;
@@ -52,7 +52,7 @@ fn apply(live: &Live, key: Id, old: Option<Facts>, new: Option<Facts>) {
     live.state.write().apply(&Effect::Row { key, old, new });
 }
 
-/// `user` follows `friend`, who wrote a post and follows `other`.
+/// The ids of a world in which `user` follows `friend`, who has written a post and who follows `other`.
 struct World {
     user: Id,
     friend: Id,
@@ -171,7 +171,7 @@ fn a_scan_finds_keys_of_novas_own_and_of_the_cache() {
     assert_eq!(scan(" MATCH nova:cache:trending:?h"), ["nova:cache:trending:1h", "nova:cache:trending:6h"]);
     assert_eq!(redis.ask("DBSIZE"), Told::Int(all.len() as i64));
     assert_eq!(redis.ask("KEYS *").list().len(), all.len());
-    // The keys of the user, and the keys for everybody.
+    // A user sees the keys of the user and the keys for everybody.
     let mut own = as_role(&live, worlds[0].user, None);
     let mut found: Vec<_> = own.ask("SCAN 0").list().pop().unwrap().list().iter().map(Told::text).collect();
     found.sort();
@@ -307,7 +307,7 @@ fn commands_that_come_together_or_in_pieces_are_answered_in_order() {
         assert_eq!(redis.told().unwrap().text(), number.to_string());
     }
     sends.join().unwrap();
-    // One value is large, and the other does not fit into a shard.
+    // The test sets a large value, and a value that does not fit into a shard of the cache.
     let large = vec![b'x'; 3 << 20];
     redis.stream.write_all(&encoded(&[b"SET", b"large", &large])).unwrap();
     assert_eq!(redis.told().unwrap(), Told::Simple("OK".to_owned()));
@@ -341,7 +341,7 @@ fn commands_between_multi_and_exec_are_done_together_or_not_at_all() {
     assert_eq!(redis.ask("DISCARD").text(), "OK");
     assert_eq!(redis.ask("GET n"), Told::Bulk(b"2".to_vec()));
     error(redis.ask("EXEC"), "ERR EXEC without MULTI");
-    // Nobody sees a state between the commands of another client's transaction.
+    // No client sees a state between the commands of another client's transaction.
     let addr = live.redis.unwrap();
     let token = token(&live, fresh(), Some("service"));
     let writes = std::thread::spawn(move || {
@@ -385,7 +385,8 @@ fn metrics_tell_what_clients_do() {
     }
 }
 
-/// The client library that nova itself uses. Both protocols understand what it sends on its own at the beginning.
+/// Tests the port with the Redis client library that nova itself uses. The library sends commands of its own when it
+/// connects, and the port understands them in both protocols.
 #[cfg(feature = "redis-cache")]
 #[test]
 fn redis_rs_connects_reads_writes_and_pipelines_in_both_protocols() {

@@ -1,4 +1,4 @@
-//! Tests of the published lists against a full count.
+//! Tests that compare the published trending lists with a full count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ fn whole(state: &State, window: Window, now_ms: i64, overrides: &Overrides) -> S
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// A tick gives byte for byte the result of a full count, however time and writes went between ticks, and with any
-    /// windows and weights. Nothing that was removed is shown without a tick either (N11).
+    /// A tick gives byte for byte the result of a full count, whatever time passes and whatever is written between
+    /// ticks, with any windows and weights. A removed post also disappears from the lists without a tick (N11).
     #[test]
     fn every_tick_gives_the_bytes_of_a_full_count(seed: u64, drawn: bool) {
         let mut rng = Rng(seed);
@@ -37,7 +37,7 @@ proptest! {
         for _ in 0..200 {
             at_ms += match rng.below(10) {
                 0 => 3_600_000 * rng.below(60) as i64,
-                // The clock was set back.
+                // In some steps the clock is set back.
                 1 => -(rng.below(7_200_000) as i64),
                 _ => rng.below(90_000) as i64,
             };
@@ -58,7 +58,7 @@ proptest! {
                     }
                 }
                 1 if ranking.trending.windows[3] => {
-                    // Only retractions make a list again. Additions wait for the tick.
+                    // Between ticks, only retractions cause a new list. Additions to a list wait for the next tick.
                     let list = board.get(Window::Week, at_ms);
                     let state = state.read();
                     prop_assert!(list.numbers.iter().all(|post| state.visible(*post)));
@@ -73,7 +73,8 @@ proptest! {
         }
     }
 
-    /// N10 for trending: the pages of a generation together are its list, whatever is published between them.
+    /// N10 for trending: the pages of a generation together are the list of this generation, whatever is published
+    /// while they are read.
     #[test]
     fn n10_pages_of_a_generation_concatenate_to_its_list(seed: u64, limit in 1usize..9) {
         let mut rng = Rng(seed);
@@ -120,7 +121,8 @@ proptest! {
     }
 }
 
-/// A checkpoint reads the state for a long time. A tick that waited for a write lock would stop every later reader.
+/// A checkpoint holds a read lock on the state for a long time. If a tick waited for a write lock, it would stop every
+/// later reader.
 #[test]
 fn a_tick_is_made_while_somebody_reads_the_state_for_long() {
     let state = Arc::new(RwLock::new(State::new(StateSettings::default())));

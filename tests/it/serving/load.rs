@@ -1,4 +1,4 @@
-//! Feed pages while a writer works at full speed (N10, N11).
+//! Feed pages that are read while a writer works at full speed (N10, N11).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,17 +19,18 @@ use crate::support::events::Rng;
 
 const AUTHORS: u64 = 60;
 const WALKS: usize = 60;
-/// The number of effects that are applied under one lock, as the writer does it.
+/// The number of effects that are applied under one lock; the writer of nova does the same.
 const SLICE: usize = 64;
 
-/// The acknowledged effects. A read that begins afterwards must know them.
+/// The effects that the writer has acknowledged. A read that begins after the acknowledgement of an effect must know
+/// the effect.
 #[derive(Clone, Default)]
 struct Acknowledged {
     deleted: BTreeSet<Id>,
     /// The posts that the reader has seen.
     seen: BTreeSet<Id>,
     unfollowed: BTreeSet<Id>,
-    /// How often each author was followed or unfollowed.
+    /// How often the reader has followed or unfollowed each author.
     turns: BTreeMap<Id, u64>,
 }
 
@@ -61,7 +62,7 @@ impl Writer {
         self.put(id(2, self.posts), Some(Facts::Post { author: id(1, author), created_at_us, published: true }))
     }
 
-    /// Makes one effect, and notes what readers must know once it is applied.
+    /// Makes one effect, and notes what readers must know as soon as the effect is applied.
     fn effect(&mut self, told: &mut Acknowledged) -> Effect {
         let mut rng = self.rng.take().unwrap();
         let post = id(2, 1 + rng.below(self.posts));
@@ -115,7 +116,7 @@ impl World {
         self.feeds.page(&self.state, &ask)
     }
 
-    /// Walks all pages once, and returns their number.
+    /// Reads all pages of the feed once, and returns their number.
     fn walk(&self, limit: usize) -> usize {
         let (mut seen, mut cursor, mut pages) = (Vec::new(), None::<Cursor>, 0);
         loop {
@@ -144,8 +145,8 @@ impl World {
         }
     }
 
-    /// Whether the author was followed again since `before`, perhaps only for a moment. The state is read first, so
-    /// that a slice that is applied afterwards is already noted.
+    /// Whether the reader has followed the author again since `before`, perhaps only for a moment. The state is read
+    /// before the acknowledgements, so that no follow between the two reads is missed.
     fn turned(&self, author: &Id, before: &Acknowledged) -> bool {
         let follows = {
             let state = self.state.read();
@@ -155,13 +156,13 @@ impl World {
         follows || self.told.lock().turns.get(author) != before.turns.get(author)
     }
 
-    /// Checks that every post that was left out is gone for a reason.
+    /// Checks that every post that the pages left out is gone for a reason.
     fn no_holes(&self, page: &Page, seen: &[usize]) {
         let shown: BTreeSet<_> = seen.iter().collect();
         let state = self.state.read();
         let reader = state.users.number(id(1, 0)).unwrap();
         for (place, post) in page.snapshot.posts().iter().enumerate() {
-            // An unfollow that was undone in between leaves no trace, so such authors are passed.
+            // An unfollow that was undone leaves no trace, so posts that only a follow brought are not checked.
             let gone = !state.visible(post.number) || state.touches.seen(reader, post.number, T0_MS);
             let reason = gone || (post.sources.followed && !post.sources.trending && !post.sources.affinity);
             assert!(shown.contains(&place) || reason, "N10: a hole at {place}");
@@ -189,7 +190,7 @@ fn n10_n11_pages_hold_while_a_writer_inserts_deletes_follows_and_likes_at_full_s
                     let mut state = world.state.write();
                     slice.iter().for_each(|effect| state.apply(effect));
                 }
-                // The acknowledgement follows the effect.
+                // The effects are acknowledged after they were applied.
                 *world.told.lock() = told;
                 applied += SLICE as u64;
             }
@@ -200,7 +201,7 @@ fn n10_n11_pages_hold_while_a_writer_inserts_deletes_follows_and_likes_at_full_s
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                // Moving windows are counted while the writer works.
+                // The moving windows of trending are counted while the writer works.
                 world.board.refresh(T0_MS + turn % 3 * 60_000);
                 world.feeds.refresh(&world.state, &world.board.get(Window::Day, T0_MS).numbers, T0_MS, 10);
                 std::thread::yield_now();

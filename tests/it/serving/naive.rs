@@ -1,5 +1,5 @@
-//! A naive reference for trending, feeds and suggestions: clear code over plain maps, from the written rules alone. It
-//! keeps every row and event, and counts everything again for each question.
+//! A naive reference for trending, feeds and suggestions: clear code with plain maps, from the written rules alone. The
+//! reference keeps every row and event, and counts everything again for each query.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,23 +12,24 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 #[derive(Default)]
 pub struct Naive {
-    /// The numbers of the ranking.
+    /// The weights and limits of the ranking.
     pub ranking: Ranking,
     rows: BTreeMap<Id, Facts>,
-    /// The author of each post, also after the post is gone. Actions on the post still count for the author.
+    /// The author of each post, which is kept after the post is deleted. Actions on a deleted post still count for the
+    /// author.
     authors: BTreeMap<Id, Id>,
-    /// The times of the impressions, views and shares that count.
+    /// The times of the impressions, views and shares that count, by (user, post, action).
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
     views: BTreeMap<(Id, Id), Vec<i64>>,
 }
 
-/// Everything that is visible at one moment.
+/// Everything of the reference that is visible at one moment.
 pub struct View {
     ranking: Ranking,
     users: BTreeMap<Id, bool>,
     /// The author, the creation time and the visibility of each post.
     posts: BTreeMap<Id, (Id, i64, bool)>,
-    /// The follows of each user, with their times.
+    /// The users whom each user follows, with the times of the follows.
     follows: BTreeMap<Id, BTreeMap<Id, i64>>,
     followers: BTreeMap<Id, BTreeSet<Id>>,
     /// The user, the post, the action and the time of each action.
@@ -38,7 +39,7 @@ pub struct View {
 }
 
 impl Naive {
-    /// A reference with these numbers.
+    /// Makes a reference with the given numbers of ranking.
     pub fn by(ranking: Ranking) -> Naive {
         Naive { ranking, ..Naive::default() }
     }
@@ -65,7 +66,7 @@ impl Naive {
                     times.push(*at_ms);
                 }
             }
-            // No row of these worlds has a time in the future.
+            // None of the rows in the tested worlds has a time in the future.
             Effect::Dated { .. } => {}
         }
     }
@@ -114,7 +115,7 @@ impl View {
         self.ranking.weights[action as usize]
     }
 
-    /// The posts with their scores times 10, best first.
+    /// Returns the posts with ten times their scores, best first.
     pub fn trending(&self, window: &str, now_ms: i64) -> Vec<(Id, i64)> {
         let (length, bucket) = match window {
             "1h" => (HOUR_MS, 60_000),
@@ -137,7 +138,8 @@ impl View {
         list
     }
 
-    /// The weight, times 10, of the user's counted actions of the last 90 days on each author's posts.
+    /// Returns ten times the weight of the user's counted actions in the last 90 days, for each author whose posts they
+    /// were on.
     fn affinities(&self, user: Id, now_ms: i64) -> BTreeMap<Id, i64> {
         let today = now_ms.div_euclid(DAY_MS);
         let mut sums = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! nova's lists against the naive reference, on random histories and on the social data set.
+//! nova's lists are compared with the naive reference, on random histories and on the social data set.
 
 use std::collections::BTreeMap;
 
@@ -44,13 +44,13 @@ pub fn id(kind: u128, number: u64) -> Id {
     Id::from_u128(kind << 64 | u128::from(number))
 }
 
-/// A row of a random small world. The key decides its table.
+/// Draws a row of a small random world. The key of the row decides its table.
 fn row(rng: &mut Rng, at_ms: i64) -> (Id, Option<Facts>) {
     let us = (at_ms - rng.below(100 * 60) as i64 * MINUTE_MS) * 1_000;
     let (user, post) = (id(1, rng.below(9)), id(2, rng.below(30)));
     let (key, facts) = match rng.below(8) {
         0 => (user, Facts::User { username: "u".into(), active: rng.below(5) > 0, created_at_us: us }),
-        // A post keeps its author.
+        // The author of a post never changes.
         1 | 2 => (
             post,
             Facts::Post { author: id(1, post.as_u128() as u64 % 9), created_at_us: us, published: rng.below(6) > 0 },
@@ -64,7 +64,7 @@ fn row(rng: &mut Rng, at_ms: i64) -> (Id, Option<Facts>) {
     (key, (rng.below(6) > 0).then_some(facts))
 }
 
-/// An event or a changed row of the random small world.
+/// Draws an event or a changed row of the small random world.
 pub fn effect(rng: &mut Rng, rows: &mut BTreeMap<Id, Facts>, at_ms: i64) -> Effect {
     if rng.below(3) == 0 {
         let time_ms = at_ms - rng.below(20 * 60) as i64 * MINUTE_MS;
@@ -80,7 +80,7 @@ pub fn effect(rng: &mut Rng, rows: &mut BTreeMap<Id, Facts>, at_ms: i64) -> Effe
     Effect::Row { key, old, new }
 }
 
-/// Random numbers of the ranking: the ends of their ranges, the defaults, and values that a small world reaches.
+/// Draws numbers of the ranking: the ends of their ranges, the defaults, and values that a small world reaches.
 pub fn ranking(rng: &mut Rng) -> Ranking {
     let mut ranking = Ranking::DEFAULT;
     for number in NUMBERS {
@@ -95,12 +95,12 @@ pub fn ranking(rng: &mut Rng) -> Ranking {
         };
         (number.set)(&mut ranking, value);
     }
-    // Feeds take candidates from the window of 24 hours.
+    // The window of 24 hours is always kept, because feeds take candidates from it.
     ranking.trending.windows = [rng.below(2) == 0, rng.below(2) == 0, true, rng.below(2) == 0];
     ranking
 }
 
-/// The state after a restart with these numbers.
+/// Returns the state after a restart with the given numbers of ranking.
 fn restarted(state: &State, ranking: Ranking) -> State {
     let mut chunks = Vec::new();
     state.save(&mut |structure, number, chunk| chunks.push((structure.to_owned(), number, chunk.to_vec())));
@@ -111,8 +111,8 @@ fn restarted(state: &State, ranking: Ranking) -> State {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Every list is checked for every combination of numbers. A start with other numbers gives the same lists at once,
-    /// and from then on, as if the numbers had never been different.
+    /// The test checks every list with every combination of numbers of ranking. After a restart with other numbers of
+    /// ranking, nova immediately gives the lists that it would give if it had always had the new numbers.
     #[test]
     fn lists_by_any_numbers_agree_with_the_naive_reference_and_so_do_those_after_a_start_with_others(seed: u64) {
         let mut rng = Rng(seed);
@@ -160,7 +160,7 @@ proptest! {
     }
 }
 
-/// The data set's rows and events in the order of their times.
+/// Returns the rows and events of the data set in the order of their times.
 fn history(social: &Social) -> Vec<(i64, Effect)> {
     let user = |number: u32| social.users[number as usize].id;
     let post = |number: u32| social.posts[number as usize].id;
@@ -205,7 +205,7 @@ fn the_social_data_set_agrees_with_the_naive_reference_at_20_times_for_200_users
             state.apply(&effect);
             naive.apply(&effect);
         }
-        // Ten users are checked each time. Half of them are active.
+        // Each check of the lists covers ten users. Half of the checked users are active.
         let users: Vec<_> = (0..10)
             .map(|n| match n % 2 {
                 0 => social.users[rng.below(social.users.len() as u64) as usize].id,

@@ -1,4 +1,5 @@
-//! Kafka as a source sees it: logs with gaps, a consumer that may get offsets again, and partitions that come and go.
+//! A simulated Kafka as a source sees it: logs with gaps, a consumer that may get offsets again, and partitions that
+//! come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::support::events::Rng;
 
-/// What the group's coordinator tells the consumer with its next poll.
+/// What the coordinator of the group tells the consumer when it polls next.
 #[derive(Clone, Debug)]
 pub enum Rebalance {
     Revoked(TopicPartition),
@@ -29,24 +30,24 @@ pub struct Content {
 }
 
 impl Content {
-    /// A value without a key.
+    /// Makes a content with a value and without a key.
     pub fn of(value: impl Into<Bytes>) -> Content {
         Content { value: Some(value.into()), ..Content::default() }
     }
 }
 
-/// The logs, and what the group has committed.
+/// The logs, and the offsets that the group has committed.
 #[derive(Default)]
 pub struct Broker {
     pub logs: BTreeMap<TopicPartition, Vec<Record>>,
     pub committed: BTreeMap<TopicPartition, i64>,
     pub orders: Vec<Rebalance>,
-    /// The partitions of the group's one member.
+    /// The partitions of the only member of the group.
     pub assigned: BTreeSet<TopicPartition>,
 }
 
 impl Broker {
-    /// Appends a record `gap` offsets after the last, and returns its offset.
+    /// Appends a record `gap` offsets after the last record, and returns its offset.
     pub fn append(
         &mut self,
         name: &TopicPartition,
@@ -75,14 +76,14 @@ impl Broker {
         offset
     }
 
-    /// A dead member has no partitions, and the next member gets all of them.
+    /// The dead member loses its partitions, and the next member gets all partitions.
     pub fn restart(&mut self) {
         self.assigned.clear();
         self.orders = self.logs.keys().cloned().map(Rebalance::Assigned).collect();
     }
 }
 
-/// The consumer of one process.
+/// The Kafka consumer of one nova process.
 pub struct SimSource {
     pub broker: Arc<Mutex<Broker>>,
     pub progress: Arc<Shared>,
@@ -98,8 +99,9 @@ impl SimSource {
         SimSource { broker, progress, rng: Rng(seed), local, positions, paused }
     }
 
-    /// Behaves like the Kafka source. The store gives the position, and the source begins one record earlier if
-    /// possible. Polled records of a revoked partition are dropped, and its committed offset is the store's.
+    /// The simulated source handles a rebalance as the Kafka source does. Reading begins at the position of the store,
+    /// or one record earlier if possible. Polled records of a revoked partition are dropped, and the committed offset
+    /// of the partition is the store's.
     fn rebalance(&mut self, out: &mut Vec<Record>) {
         let mut broker = self.broker.lock();
         for order in std::mem::take(&mut broker.orders) {
@@ -136,7 +138,7 @@ impl SimSource {
             if self.paused.contains(name) || self.rng.below(3) == 0 {
                 continue;
             }
-            // Delivered offsets may come once more.
+            // Offsets that were delivered may be delivered once more.
             if self.rng.below(20) == 0 {
                 *position = (*position - 1 - self.rng.below(5) as i64).max(0);
             }
@@ -150,7 +152,7 @@ impl SimSource {
 
 impl Source for SimSource {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
-        // A command may come before or after the records of a poll.
+        // A rebalance may come before or after the records of a poll.
         if self.rng.below(2) == 0 {
             self.rebalance(out);
         }

@@ -1,38 +1,38 @@
-//! The properties of the world of a run.
+//! The drawn properties of a run of the simulation.
 
 use nova::pipeline::{Settings, TruncatePolicy};
 
 use super::product::Style;
 use crate::support::events::Rng;
 
-/// What the product, its connector and its clocks do besides writing rows. Each kind is drawn separately.
+/// What the product, its connector and its clocks do besides writing rows. Each kind of behaviour is drawn separately.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kinds {
-    /// The database exists before the connector, whose first snapshot reads it while rows are written.
+    /// Whether the database is older than the connector, whose first snapshot reads it while rows are written.
     pub initial: bool,
-    /// Transactions stay open, also during snapshots.
+    /// Whether transactions stay open, also during snapshots.
     pub open: bool,
-    /// There are blocking and incremental snapshots, and a new snapshot after a promotion.
+    /// Whether there are blocking and incremental snapshots, and a new snapshot after a promotion.
     pub snapshots: bool,
-    /// The clocks of the server and of the connector are set back and forth.
+    /// Whether the clocks of the server and of the connector are set back and forth.
     pub clocks: bool,
-    /// Kafka's timestamps come from a producer, and are days and years ahead.
+    /// Whether Kafka's timestamps come from a producer, and are days and years ahead.
     pub stamps: bool,
-    /// There are rows of other tables, deletes without a key, and rows without a required column.
+    /// Whether there are rows of other tables, deletes without a key, and rows without a required column.
     pub strangers: bool,
-    /// Updates leave unchanged columns out.
+    /// Whether updates leave out unchanged columns.
     pub left_out: bool,
-    /// A changed primary key does not repeat values that are stored out of line.
+    /// Whether a change of a primary key leaves out values that are stored out of line.
     pub renamed: bool,
-    /// The column that nova does not know has values of its own, also out of line.
+    /// Whether the column that nova does not know has values of its own, also out of line.
     pub unknown_values: bool,
-    /// With `message.key.columns` a row moves to another partition when a column changes.
+    /// Whether a row moves to another partition when a column changes, because of `message.key.columns`.
     pub moving: bool,
-    /// A producer writes its last messages twice.
+    /// Whether a producer writes its last messages twice.
     pub produced_again: bool,
-    /// A truncate and new LSNs from the beginning happen in one run, also when partitions are behind one another.
+    /// Whether one run has both a truncate and LSNs that begin again, also while some partitions are behind others.
     pub upset_twice: bool,
-    /// A proxy holds inserts back, also inserts of tables that refuse rows.
+    /// Whether a proxy holds inserts back, also inserts into tables that refuse rows.
     pub held_pieces: bool,
 }
 
@@ -54,13 +54,13 @@ impl Kinds {
             upset_twice: draw(),
             held_pieces: draw(),
         };
-        // Where deletes carry no LSN, a delete and an insert in two partitions have no order.
+        // If deletes carry no LSN, a delete and an insert in two partitions have no order.
         let moving = kinds.moving && style.numbered();
-        // A row that a transaction moves while a snapshot reads it: in the old partition the read comes after the
-        // insert.
+        // If an open transaction moves a row while a snapshot reads the row, the old partition gets the snapshot's
+        // record after the new partition got the insert.
         let open = kinds.open && !(moving && (kinds.initial || kinds.snapshots));
-        // A version that comes late from another partition and has a later time is one of a log that began again, or of
-        // a clock that was set back: nothing tells the two apart, and the table halts.
+        // A version with a later time that comes late from another partition may be of a log that began again, or of a
+        // clock that was set back: nova cannot tell the two apart, and the table halts.
         let clocks = kinds.clocks && !moving;
         Kinds { moving, open, clocks, ..kinds }
     }
@@ -72,12 +72,12 @@ pub struct Choices {
     pub settings: Settings,
     pub style: Style,
     pub kinds: Kinds,
-    /// Client events come over the local log instead of Kafka.
+    /// Whether client events come over the local log instead of Kafka.
     pub with_log: bool,
-    /// A constraint of `post_events` refuses some of the events.
+    /// Whether a constraint of `post_events` refuses some of the events.
     pub poison_rows: bool,
-    /// How long ClickHouse remembers tokens. It is also the longest time of an insert that nobody waits for,
-    /// milliseconds.
+    /// How long ClickHouse remembers deduplication tokens, in milliseconds. `slowest_ms` is the longest time for which
+    /// an insert runs whose client has given up.
     pub window_ms: usize,
     pub slowest_ms: u64,
     /// The number of partitions of each table's topic, and of the topic of client events.
@@ -85,7 +85,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// A world without special properties, which remembers tokens for an hour.
+    /// Returns a world without special properties, in which ClickHouse remembers tokens for an hour.
     pub fn plain() -> Choices {
         Choices {
             settings: Settings::default(),
@@ -105,7 +105,8 @@ impl Choices {
         let settings = &mut choices.settings;
         settings.checkpoint_min_bytes = 500 << rng.below(10);
         settings.checkpoint_max_bytes = 1 << 20;
-        // These values are not drawn, because a draw here would change all later draws of every seed.
+        // The settings of slices and outboxes are computed from the seed, because another draw would change all later
+        // draws of every seed.
         settings.checkpoint_slice_bytes = 200 << (seed % 13);
         settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
         if rng.below(4) == 0 {
@@ -116,7 +117,7 @@ impl Choices {
         }
         choices.slowest_ms = 1 << (10 + rng.below(14));
         choices.poison_rows = rng.below(3) == 0;
-        // The envelope is drawn more often than the other styles.
+        // The style with Debezium's envelope is drawn more often than the other styles.
         choices.style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
         choices.with_log = rng.below(3) == 0;
         if rng.below(4) > 0 {

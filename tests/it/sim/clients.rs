@@ -1,4 +1,4 @@
-//! The clients of the product: the events that they send, and the required outcome of each.
+//! The clients of the product: the events that they send, and the required outcome of each event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use crate::support::events::Rng;
 
 pub const DAY_MS: i64 = 86_400_000;
 const USERS: u64 = 12;
-/// A constraint of ClickHouse refuses ids that end with this number.
+/// The number at the end of the event ids that a constraint of ClickHouse refuses.
 const POISON: u128 = 0xdead;
 
-/// The required outcome of an event, in the order in which its user's events are consumed.
+/// The required outcome of an event, in the order in which nova consumes the events of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Accepted,
@@ -20,18 +20,18 @@ pub enum Fate {
     Late,
 }
 
-/// The user and the event id.
+/// The user and the id of an event.
 pub type Key = (Id, Id);
 
 pub struct Clients {
     rng: Rng,
     sent: Vec<ClientEvent>,
     pub accepted: BTreeMap<Key, ClientEvent>,
-    /// Events that are accepted or late, which depends on the clock when they are read.
+    /// The events that must be accepted or late: which of the two depends on the clock at the time of reading.
     pub either: BTreeSet<Key>,
-    /// The times of the counted impressions, views and shares, by (user, post, action).
+    /// The times of the impressions, views and shares that count, by (user, post, action).
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
-    /// The counted impressions, views and shares of each post.
+    /// For each post, the number of its impressions, views and shares that count.
     pub counts: BTreeMap<Id, [i64; 3]>,
     made: u64,
 }
@@ -50,8 +50,9 @@ impl Clients {
         self.rng.below(USERS)
     }
 
-    /// An event of the user: a new one, one from yesterday, one sent before, or one sent before with another content.
-    /// With `poison` its row may be refused. With `retried` it may arrive once more later, as another record.
+    /// Draws an event of the user: a new event, an event from yesterday, an event that was sent before, or an earlier
+    /// event with another content. With `poison`, ClickHouse may refuse the row of the event. With `retried`, the event
+    /// may arrive again later, as another record.
     pub fn event(&mut self, number: u64, post: Id, now_ms: i64, (poison, retried): (bool, bool)) -> ClientEvent {
         let user_id = Clients::user(number);
         let dice = self.rng.below(20);
@@ -67,7 +68,7 @@ impl Clients {
             id |= POISON;
         }
         let mut event_id = Id::from_u128(id);
-        // An id belongs to its user. Another user's event may have the same id.
+        // An event id belongs to its user. An event of another user may have the same id.
         if self.rng.below(10) == 0 && !self.sent.is_empty() {
             let other = self.sent[self.rng.below(self.sent.len() as u64) as usize].event_id;
             if own.iter().all(|event| event.event_id != other) {
@@ -95,8 +96,8 @@ impl Clients {
         event
     }
 
-    /// An event of a device whose clock is ahead, like its producer's. The event is not counted, because likes are
-    /// counted from rows.
+    /// Returns an event of a device whose clock is ahead, like the clock of its producer. The event is a like and does
+    /// not count, because the simulation counts likes from rows.
     pub fn event_ahead(&mut self, number: u64, post: Id, now_ms: i64, ahead_ms: i64) -> ClientEvent {
         self.made += 1;
         let event = ClientEvent {
@@ -114,7 +115,7 @@ impl Clients {
         event
     }
 
-    /// Notes that this event is the next of its user's that is consumed.
+    /// Notes that nova consumes the event as the next event of its user, and returns the required outcome.
     pub fn consumed(&mut self, event: &ClientEvent, arrival_ms: i64) -> Fate {
         if arrival_ms - event.event_time_ms > DAY_MS {
             return Fate::Late;
@@ -142,12 +143,13 @@ impl Clients {
     }
 }
 
-/// The constraint of `post_events`. A row begins with its id, and the id ends with its low half.
+/// Whether the constraint of `post_events` refuses a row. A row begins with its id: the first 8 bytes are the high half
+/// of the id, and the next 8 bytes are the low half.
 pub fn refused(row: &[u8]) -> bool {
     row[8..10] == (POISON as u16).to_le_bytes()
 }
 
-/// The user and the id of the event in a row of `post_events`.
+/// Returns the user and the id of the event in a row of `post_events`.
 pub fn key_of(row: &[u8]) -> Key {
     (nova::warehouse::rows::id(&row[24..40]), nova::warehouse::rows::id(row))
 }

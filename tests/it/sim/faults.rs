@@ -1,4 +1,4 @@
-//! The faults, and what a person does about some of them.
+//! The faults of the simulation, and what a person does about some of them.
 
 use nova::event::{Table, TopicPartition};
 use nova::pipeline::decided::Decision;
@@ -23,14 +23,14 @@ impl World {
         self.server.set(weather);
     }
 
-    /// Ends the process here. Any part of what was written and not synced may be lost. `sync` is the number of
-    /// completed syncs.
+    /// Ends the nova process. Any part of the writes that were not synced may be lost. `sync` is the number of
+    /// completed syncs, after which the disk is cut.
     pub fn die(&mut self, sync: Option<usize>) {
         let seed = if self.rng.below(3) == 0 { 0 } else { self.rng.next() };
         let sync = sync.unwrap_or(self.disk.syncs());
         self.tell(|| format!("death after sync {sync}"));
         if sync < self.disk.syncs() {
-            // The answer belongs to a commit that did not happen.
+            // The answer that a request got belongs to a commit that is lost.
             self.requests.iter_mut().for_each(|request| request.answer = None);
         }
         self.disk = self.disk.image(sync, seed);
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// N1, N13: after a crash between two syncs the store has the state before the commit, or after it.
+    /// N1, N13: after a crash between two syncs, the store has the state before the commit or the state after it.
     pub fn die_in_a_commit(&mut self) {
         let before = (self.node.memory(), self.disk.syncs());
         let most = 1 + self.rng.below(4) as usize;
@@ -56,7 +56,8 @@ impl World {
         assert!(found == before.0 || found == after.0, "N13: recovery found a state that never was");
     }
 
-    /// Makes writes or reads fail from some moment on. The process ends, and starts when the disk works again.
+    /// Makes the writes or reads of the disk fail from some moment on. The process ends, and starts again when the disk
+    /// works again.
     pub fn bad_disk(&mut self) {
         match self.rng.below(3) {
             0 => self.disk.fail_reads_after(self.rng.below(6) as u32),
@@ -83,7 +84,7 @@ impl World {
         }
         drop(broker);
         self.tell(|| "rebalance".to_owned());
-        // Sometimes the polled records are committed first, as in a drain.
+        // Sometimes the polled records are committed before the rebalance, as in a drain.
         if self.rng.below(2) == 0 {
             self.write(None);
         }
@@ -100,7 +101,7 @@ impl World {
         self.append(messages);
     }
 
-    /// Does something that happens rarely.
+    /// Draws one of the events that happen rarely.
     pub fn oddity(&mut self) {
         let now_us = self.now_ms() * 1_000;
         let kind = self.rng.below(10);
@@ -140,7 +141,7 @@ impl World {
         }
     }
 
-    /// Removes the constraint of `post_events`, or restores it.
+    /// Removes the constraint of `post_events` from ClickHouse, or restores it.
     fn repair(&mut self) {
         if self.choices.poison_rows {
             self.repaired = true;
@@ -191,7 +192,8 @@ impl World {
         }
     }
 
-    /// Sets the machine's wall clock. Records have the broker's time.
+    /// Sets the wall clock of nova's machine. The timestamps of records follow the clock of the broker, which is not
+    /// set.
     pub fn jump(&mut self) {
         self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
         let skew_ms = self.skew_ms;

@@ -1,10 +1,11 @@
-//! The whole pipeline in one thread under a seed: source, ingest, writer, store, outbox, delivery and a simulated
-//! ClickHouse, with virtual time and every fault that the seed draws. `docs/testing.md` says what is simulated.
+//! Simulates the whole pipeline in one thread from a seed: source, ingest, writer, store, outbox, delivery and a
+//! simulated ClickHouse, with virtual time and every fault that the seed draws. `docs/testing.md` says what is
+//! simulated.
 //!
-//! `product` and `clients` are the model: what they commit and send must be found. `broker` is Kafka, `network`
-//! ClickHouse, and `node` one run of the process. `world` is the run with its `choices` and `faults`, and `oracle` has
-//! the required properties. `regressions` has cases that the seeds have found, and `mutants` checks that the seeds find
-//! deliberate faults.
+//! `product` and `clients` are the model: nova must have what they commit and send. `broker` simulates Kafka, `network`
+//! simulates ClickHouse, and `node` is one run of the nova process. `world` is the run with its `choices` and `faults`,
+//! and `oracle` has the required properties. `regressions` has cases that seeds have found, and `mutants` checks that
+//! the seeds find deliberate faults.
 
 mod broker;
 mod choices;
@@ -26,7 +27,7 @@ use world::World;
 
 use crate::support::asked;
 
-/// The seeds of a normal run of the tests.
+/// The number of seeds in a normal run of the tests.
 const SEEDS: u64 = 120;
 const THREADS: u64 = 2;
 

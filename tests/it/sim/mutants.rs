@@ -1,4 +1,4 @@
-//! Checks that the simulation can fail: its seeds must find deliberate faults in nova.
+//! Checks that the simulation can fail: its seeds must find deliberate faults (mutants) in nova.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::{THREADS, run};
 
-/// The first seed that finds each mutant. If the simulation's draws change, the seed may pass, and then the search
-/// begins again.
+/// For each mutant the first seed that finds it. If the draws of the simulation change, the noted seed may no longer
+/// find its mutant, and the search begins at seed 1.
 const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::LeaveRunning, 93),
     (Mutant::BlameRows, 231),
@@ -30,7 +30,7 @@ const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::NullDeletes, 11),
     (Mutant::KeepUnread, 37),
 ];
-/// A mutant counts as not found when this many seeds pass.
+/// A mutant counts as not found if it passes this many seeds.
 const SEEDS: u64 = 1_000;
 
 fn fails(seed: u64, mutant: Option<Mutant>) -> bool {
@@ -40,7 +40,7 @@ fn fails(seed: u64, mutant: Option<Mutant>) -> bool {
     ended.is_err()
 }
 
-/// The first seed that fails with the mutant and passes without it.
+/// Returns the first seed that fails with the mutant and passes without it.
 fn caught(mutant: Mutant, known: u64) -> Option<u64> {
     let notices = |seed: &u64| fails(*seed, Some(mutant)) && !fails(*seed, None);
     std::iter::once(known).chain(1..=SEEDS).find(notices)

@@ -1,4 +1,5 @@
-//! ClickHouse within the process: the real client over streams in memory, and a server that follows the seed.
+//! A ClickHouse within the test process: the real client over streams in memory, and a server that behaves as the seed
+//! draws.
 
 use std::io;
 use std::pin::Pin;
@@ -17,30 +18,30 @@ use crate::support::clickhouse::{Inner, answer, parameter, request, response};
 use crate::support::events::Rng;
 
 const PIPE_BYTES: usize = 256 << 10;
-/// Codes of every kind of verdict that is not the fault of a row: retry, overload, stall, ambiguous, unknown.
+/// Error codes of ClickHouse for every verdict that does not blame a row: retry, overload, stall, ambiguous, unknown.
 const CODES: [u32; 14] = [159, 202, 209, 210, 425, 999, 252, 241, 439, 60, 16, 516, 319, 4_711];
 
-/// The present behaviour of the server.
+/// How the simulated ClickHouse behaves at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
     Fair,
-    /// Connections are refused.
+    /// The simulated ClickHouse refuses connections.
     Down,
-    /// This percentage of the inserts fails.
+    /// The percentage of inserts that fail in the simulated ClickHouse.
     Rough(u64),
-    /// Every insert is answered with this code.
+    /// The server answers every insert with the given error code.
     Code(u32),
-    /// The view throws after its table has the rows.
+    /// The materialised view throws an error after its source table has stored the rows.
     ViewThrows,
-    /// Every insert is stored, and its connection ends without an answer.
+    /// The server stores every insert, and ends the connection without an answer.
     Unanswered,
-    /// Every insert runs for this many milliseconds. The client does not wait that long, or a proxy reports that it
-    /// does not.
+    /// The number of milliseconds for which every insert runs, which is longer than the client waits. With `GivenUp`, a
+    /// proxy reports that it has stopped waiting for an insert that is still running.
     Slow(u64),
     GivenUp(u64),
 }
 
-/// What becomes of one insert.
+/// What happens to one insert in the simulated ClickHouse.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Stored,
@@ -50,8 +51,8 @@ enum Fate {
     Broken {
         stored: bool,
     },
-    /// No answer comes, or a proxy has waited long enough. The rows are stored after this many milliseconds, unless the
-    /// query is killed first. A proxy that holds the request back does not know of kills.
+    /// The client gets no answer, or the answer of a proxy that has stopped waiting. The server stores the rows after
+    /// `after_ms`, unless the query is killed first. A kill does not reach a request that a proxy holds back.
     Zombie {
         after_ms: u64,
         in_proxy: bool,
@@ -76,15 +77,17 @@ struct Plan {
 pub struct Server {
     pub tables: Arc<Mutex<Inner>>,
     plan: Arc<Mutex<Plan>>,
-    /// The longest run of an insert on the server, and the longest time that a proxy holds one back, milliseconds.
+    /// The longest time in milliseconds for which an insert runs on the server (`slowest_ms`), or for which a proxy
+    /// holds it back (`proxy_ms`).
     slowest_ms: u64,
     proxy_ms: u64,
-    /// Whether the server prints what is asked and answered.
+    /// Whether the server prints its requests and answers.
     told: bool,
 }
 
 impl Server {
-    /// Starts the server in a tokio runtime. `window_ms` is how long tokens are remembered.
+    /// Starts the simulated server in a tokio runtime. `window_ms` is the time for which the server remembers
+    /// deduplication tokens.
     pub fn start(seed: u64, window_ms: usize, (slowest_ms, proxy_ms): (u64, u64), told: bool) -> Server {
         let began = Instant::now();
         let now = move || began.elapsed().as_millis() as usize;
@@ -104,12 +107,12 @@ impl Server {
         plan.weather = weather;
         self.tables.lock().view_throws = weather == Weather::ViewThrows;
         if weather == Weather::Down {
-            // A killed server ends its queries. An insert is stored whole or not at all.
+            // If the server is killed, its queries end. The server stores an insert completely or not at all.
             plan.running.drain(..).for_each(|query| *query.alive.lock() = false);
         }
     }
 
-    /// Whether inserts are running that nobody waits for.
+    /// Whether inserts are running whose clients have given up.
     pub fn haunted(&self) -> bool {
         let mut plan = self.plan.lock();
         plan.running.retain(|query| *query.alive.lock());
@@ -205,7 +208,7 @@ impl Server {
                 3 => Fate::Broken { stored: false },
                 4 => Fate::Broken { stored: true },
                 5 => Fate::Lost,
-                // A request that a proxy holds back arrives while the server still knows the token of the retry.
+                // A request that a proxy holds back arrives while the server still remembers the token of the retry.
                 6 if self.proxy_ms > 0 => {
                     Fate::Zombie { after_ms: rng.below(self.proxy_ms), in_proxy: true, answered: false }
                 }
@@ -219,7 +222,7 @@ impl Server {
         (delay_ms, fate)
     }
 
-    /// Runs an insert. `into` is the table and the columns that the insert names.
+    /// Runs an insert on the simulated server. `into` is the table with the columns that the insert names.
     async fn insert(&self, into: &str, target: &str, body: Vec<u8>) -> Option<(u16, String)> {
         let token = parameter(target, "insert_deduplication_token");
         let (delay_ms, fate) = self.fate();
@@ -262,7 +265,7 @@ impl Server {
     }
 }
 
-/// The client's end of a connection.
+/// The client's end of a connection to the simulated server.
 pub struct Pipe(DuplexStream);
 
 impl tower_service::Service<hyper::Uri> for Server {

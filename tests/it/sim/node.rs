@@ -1,5 +1,5 @@
-//! One run of nova's process, stepped by hand: the real ingest, writer and delivery over a disk that can lose what was
-//! not synced.
+//! One run of the nova process, whose steps the test makes: the real ingest, writer and delivery, with a disk that can
+//! lose what was not synced.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the disk and starts everything. With `with_log` client events come over the local log.
+    /// Opens the disk and starts ingest, the writer and the delivery. With `with_log`, client events come over the
+    /// local log.
     pub fn boot(
         setup: &Setup,
         disk: &Recorder,
@@ -85,24 +86,24 @@ impl Node {
         Node { opened, shared, status, local, ingest, inbox, delivered, tasks, _stop: stop }
     }
 
-    /// Lets the delivery work for this long.
+    /// Lets the delivery work for the given time.
     pub async fn pass(&self, time: Duration) {
         self.tasks.run_until(tokio::time::sleep(time)).await;
     }
 
-    /// Polls once, unless the writer's queue is full.
+    /// Polls the source once, unless the writer's queue is full.
     pub fn ingest(&mut self) {
         if self.inbox.len() < QUEUE_MAX_MESSAGES {
             self.ingest.step().unwrap();
         }
     }
 
-    /// Whether no polled record or delivered row waits for the writer.
+    /// Whether neither polled records nor delivered rows wait for the writer.
     pub fn idle(&self) -> bool {
         self.inbox.is_empty() && self.delivered.lock().is_empty()
     }
 
-    /// Makes one commit with at most this many messages of each kind, and with the additional message.
+    /// Makes one commit with at most `most` messages of each kind, and with the additional message `more`.
     pub fn write(&mut self, most: usize, more: Option<Message>) -> Result<(), WriterError> {
         let mut queue: Vec<_> = self.inbox.try_iter().take(most).collect();
         let mut delivered = self.delivered.lock();

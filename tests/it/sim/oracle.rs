@@ -1,4 +1,5 @@
-//! The properties that must hold after every commit, after every crash and at the end, derived from the model alone.
+//! The properties that must hold after every commit, after every crash, and at the end of a run, derived from the model
+//! alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,14 +16,16 @@ use super::world::World;
 use crate::support::clickhouse::version_at;
 use crate::support::{state_bytes, store_over};
 
-/// The bytes of rows that one batch of the outbox may add to a full outbox. It also covers a file with few rows.
+/// The bytes of rows that one batch may add to an outbox that is already full. The slack of the outbox also covers a
+/// file with few rows.
 const OUTBOX_SLACK_BYTES: u64 = 1 << 20;
 const FILE_MAX_BYTES: usize = 24 << 20;
-/// The bytes of `_version`, `_deleted`, `_op`, `_lsn` and `_source_ts`. The column `_extra` follows.
+/// The size of the columns `_version`, `_deleted`, `_op`, `_lsn` and `_source_ts` in a row. The column `_extra` comes
+/// after the columns of numbers.
 const NUMBERS_BYTES: usize = 16 + 1 + 2 + 8 + 8;
 
 impl World {
-    /// Checks I7, I8 and N2.
+    /// Checks the properties I7, I8 and N2 after a commit.
     pub fn check_commit(&self) {
         let read = self.node.opened.store.read().unwrap();
         for (name, committed) in &self.broker.lock().committed {
@@ -37,7 +40,7 @@ impl World {
         assert!(waiting < most + OUTBOX_SLACK_BYTES, "I8: {waiting} bytes wait, at most {most} may");
     }
 
-    /// Checks I7 across a crash, and N13: a recovered state can be recovered again.
+    /// Checks the property I7 across a crash, and N13: a recovered state can be recovered again.
     pub fn check_recovery(&self) {
         self.check_commit();
         let image = self.disk.image(self.disk.syncs(), 0);
@@ -45,14 +48,15 @@ impl World {
         assert!(state_bytes(&opened) == self.node.memory(), "N13: recovery is not repeatable");
     }
 
-    /// Checks I2 during the run: no row is stored twice, and no row that nobody sent.
+    /// Checks the property I2 during the run: no row is stored twice, and every stored row was sent by a client.
     pub fn check_server(&mut self) {
         let tables = self.server.tables.lock();
         for stored in &tables.stored[self.seen.0..] {
             if stored.table != Target::Events.name() {
                 continue;
             }
-            // An insert has rows of one part, because otherwise it is not stored as a whole.
+            // All rows of an insert must belong to one partition (a month), because otherwise ClickHouse does not store
+            // the insert as a whole.
             let month = |row: &Vec<u8>| rows::month(i64::from_le_bytes(row[16..24].try_into().unwrap()));
             assert!(stored.rows.iter().all(|row| month(row) == month(&stored.rows[0])), "an insert of two months");
             for row in &stored.rows {
@@ -68,7 +72,7 @@ impl World {
         self.seen.0 = tables.stored.len();
     }
 
-    /// Checks I1 to I8 and N13 once everything is healed.
+    /// Checks the properties I1 to I8 and N13 at the end, after everything has healed.
     pub fn check_end(&mut self) {
         self.check_server();
         self.check_commit();
@@ -89,7 +93,7 @@ impl World {
         assert!(state_bytes(&opened) == self.node.memory(), "N13: the end is not what is recovered");
     }
 
-    /// I1: every record is consumed once, with the required outcome.
+    /// I1: nova has consumed every record once, with the required outcome.
     fn check_accounting(&self) {
         let statuses = self.node.shared.partitions();
         for (name, log) in &self.broker.lock().logs {
@@ -112,7 +116,7 @@ impl World {
         }
     }
 
-    /// Checks that a reader beside the writer sees the same rows.
+    /// Checks that a reader that runs beside the writer sees the same rows.
     fn check_seen(&self, table: Table, found: &Found) {
         let seen = Seen::load(self.node.opened.store.read().unwrap()).unwrap();
         let mut rows = Found::new();
@@ -125,7 +129,7 @@ impl World {
         assert_eq!(&rows, found, "{table}");
     }
 
-    /// I3: the stored rows and each current view equal the model.
+    /// I3: the stored rows and each current view are equal to the model.
     fn check_rows(&self) {
         let tables = self.server.tables.lock();
         for table in Table::ALL {
@@ -171,8 +175,8 @@ impl World {
         }
     }
 
-    /// I2 and I5: `post_events` has each accepted event once. The view counts the same events, or the doubt is
-    /// reported.
+    /// I2 and I5: `post_events` has each accepted event exactly once. The materialised view counts the accepted events,
+    /// or nova reports that the view may have lost some.
     fn check_views(&self) {
         let letters = self.letters();
         let mut refused_keys = BTreeSet::new();
@@ -193,7 +197,7 @@ impl World {
         assert!(viewed == stored.len() || self.uncertain + now > 0, "I5: {viewed} viewed, {} stored", stored.len());
     }
 
-    /// I4: the counters in memory equal a count over the model.
+    /// I4: the counters in memory are equal to a count of the model's rows and events.
     fn check_counters(&self) {
         let (state, product) = (self.node.opened.state.read(), &self.product);
         let mut counts: BTreeMap<Id, [i64; 5]> = BTreeMap::new();
@@ -231,7 +235,8 @@ impl World {
         }
     }
 
-    /// I6: every poison is one dead letter. A conflict is one, too, until somebody replays it.
+    /// I6: every poisonous record is exactly one dead letter. A conflict is also a dead letter, until somebody replays
+    /// it.
     fn check_letters(&self) {
         let mut found: BTreeMap<(String, i32, i64), usize> = BTreeMap::new();
         for letter in self.letters().iter().filter(|letter| letter.stage != "warehouse") {
@@ -248,7 +253,7 @@ impl World {
                 assert!(fine, "I6: conflict {name}@{offset} {times:?}");
             }
         }
-        // The offsets of the local log are not known.
+        // Dead letters of the local log are left out, because the model does not know their offsets.
         found.retain(|(_, partition, _), _| *partition >= 0);
         assert!(found.is_empty(), "I6: dead letters that are none: {found:?}");
         let read = self.node.opened.store.read().unwrap();
@@ -269,8 +274,9 @@ impl World {
 
 type Found = BTreeMap<Id, (Vec<Cell>, Option<String>)>;
 
-/// Removes values that nova reports as unknown. When nothing says whose values a changed key needs from a partition
-/// that was behind, nova must report that, and must never use another row's values.
+/// Removes from the model the values that nova reports as unknown. If a changed key needs values of a row in a
+/// partition that was behind, and nothing says which row that is, nova must report the values as unknown, and must
+/// never use another row's values.
 fn forget_unfilled(found: &Found, wanted: &mut Found) {
     for (id, (cells, extra)) in wanted {
         let Some((known, known_extra)) = found.get(id) else { continue };

@@ -1,7 +1,8 @@
-//! The product: PostgreSQL with its five tables, and Debezium. Its committed rows are the model.
+//! The simulated product: PostgreSQL with its five tables, and Debezium. The committed rows of the product are the
+//! model.
 //!
-//! This file holds the rows and what a transaction does to them. `log` gives the LSNs, the locks and the order of
-//! commits, `connector` reads that log, `snapshot` reads the tables, and `writing` makes the messages.
+//! This file has the rows, and what a transaction does to them. `log` assigns the LSNs, the locks and the order of
+//! commits, `connector` reads the log, `snapshot` reads the tables, and `writing` makes the messages.
 
 mod connector;
 mod log;
@@ -20,54 +21,55 @@ use crate::support::events::Rng;
 
 pub use writing::{Message, key_json};
 
-/// The format in which the connector writes.
+/// The format in which the simulated connector writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     Envelope,
-    /// Flattened with `__deleted` and `__lsn`.
+    /// Flattened records with the members `__deleted` and `__lsn`.
     Rewrite,
-    /// Flattened with `__lsn`. A delete is a null value.
+    /// Flattened records with the member `__lsn`. A delete is a record with a null value.
     Tombstone,
-    /// Flattened, with only the columns.
+    /// Flattened records that contain only the columns.
     Bare,
 }
 
 impl Style {
     pub const ALL: [Style; 4] = [Style::Envelope, Style::Rewrite, Style::Tombstone, Style::Bare];
 
-    /// Whether every change has its LSN, including deletes.
+    /// Whether every change in the format carries its LSN, including deletes.
     pub fn numbered(self) -> bool {
         matches!(self, Style::Envelope | Style::Rewrite)
     }
 }
 
-/// The cells of a row: one for each column of the table, and one for the column `lang` if the product has it.
+/// The cells of a row: one for each column of the table, and one for the column `lang` if the product has that column.
 pub type Row = Vec<Cell>;
 pub type Tables = [BTreeMap<Id, Row>; 5];
 
-/// The columns that an update does not repeat besides those that are stored out of line.
+/// The unchanged columns that an update leaves out, besides those that are stored out of line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeftOut {
     Nothing,
-    /// Unchanged columns, which a header names.
+    /// The update leaves out unchanged columns, and a header names them.
     Named,
-    /// Unchanged nullable columns, which nothing names.
+    /// The update leaves out unchanged nullable columns, and no header names them.
     Silently,
 }
 
-/// A change within a transaction.
+/// One change of a transaction.
 #[derive(Clone, Debug)]
 struct Op {
     table: Table,
     key: Id,
     before: Option<Row>,
     after: Option<Row>,
-    /// For a delete the primary key after its change, and for an insert the one before.
+    /// A change of a key may be written as a delete and an insert: the field is the new key for the delete, and the old
+    /// key for the insert.
     renamed: Option<Id>,
-    /// The row whose out-of-line values are not repeated.
+    /// The earlier row whose out-of-line values the message does not repeat.
     base: Option<Row>,
     left_out: LeftOut,
-    /// Whether the change has the LSN of the change before it, because one statement made both.
+    /// Whether the change has the LSN of the change before it, because one statement made both changes.
     same_lsn: bool,
     lsn: u64,
 }
@@ -77,39 +79,40 @@ pub struct Product {
     pub style: Style,
     kinds: Kinds,
     tombstones: bool,
-    /// Whether there is a column `lang`, which nova does not know.
+    /// Whether the tables have the column `lang`, which nova does not know.
     unknown_column: bool,
-    /// The LSN at the end of the log.
+    /// The LSN at the end of the product's log.
     lsn: u64,
-    /// The time of the last commit by the server's clock, epoch microseconds.
+    /// The time of the last commit by the server's clock, in epoch microseconds.
     commit_us: i64,
-    /// How far the clocks of the server and of the connector are off, microseconds.
+    /// How far the clocks of the server (`server_us`) and of the connector (`connector_us`) are off, in microseconds.
     server_us: i64,
     connector_us: i64,
-    /// The committed rows.
+    /// The committed rows of every table.
     pub tables: Tables,
-    /// The written rows, whether they are committed or not.
+    /// The written rows of every table, whether they are committed or not.
     latest: Tables,
     open: Vec<Transaction>,
     made: u64,
-    /// The stream of the connector's slot, in the order of commits. `None` before there is a slot.
+    /// The stream of the connector's slot, in the order of commits. `None` means that the slot does not exist yet.
     stream: Option<Vec<Committed>>,
-    /// The number of entries of the stream that the connector has written. It may go back.
+    /// The number of entries of the stream that the connector has written to Kafka. A restart of the connector makes
+    /// the number of written entries smaller.
     written: usize,
     snapshot: Option<Snapshot>,
-    /// Whether the first snapshot was taken again, and the stream began again with it.
+    /// Whether the connector took the first snapshot again, so that the stream began again with the repeated snapshot.
     retaken: bool,
     /// The latest time of a snapshot or of a commit.
     latest_us: i64,
     late: Option<Late>,
-    /// The last messages that were produced.
+    /// The last messages that the connector has produced.
     sent: Vec<Message>,
-    /// How often the product ran without a slot.
+    /// How often the product has run transactions while no slot existed.
     unseen: u64,
-    /// Whether the LSNs began again.
+    /// Whether the LSNs of the product began again.
     pub promoted: bool,
     pub truncated: bool,
-    /// Whether every table's topic has one partition.
+    /// Whether the topic of every table has one partition.
     ordered: bool,
 }
 
@@ -147,14 +150,16 @@ impl Product {
         }
     }
 
-    /// Whether nova may find no source for a value that a changed key does not repeat. Between two partitions a delete
-    /// without an LSN names no version, and a row that moves may be followed by older versions of itself.
+    /// Whether nova may be unable to find a value that the message about a changed key does not repeat. If the topic
+    /// has several partitions, a delete without an LSN names no version of its row, and a row that moves between
+    /// partitions may be followed by older versions of itself.
     pub fn values_get_lost(&self) -> bool {
         let unnamed = !self.style.numbered() || self.kinds.moving;
         unnamed && self.kinds.renamed && !self.ordered
     }
 
-    /// A new transaction that is not yet in the log. It does not change rows that others have locked.
+    /// Draws a new transaction that is not yet in the log. The transaction does not change rows that other transactions
+    /// have locked (`others`).
     fn transaction(&mut self, now_us: i64, others: &BTreeSet<Id>) -> Transaction {
         let (mut ops, mut own) = (Vec::new(), BTreeSet::new());
         for _ in 0..1 + self.rng.below(6) {
@@ -184,7 +189,7 @@ impl Product {
                     }
                 }
                 _ => {
-                    // A key changes, and sometimes changes back within the transaction.
+                    // The transaction changes a key, and sometimes changes the key back.
                     let Some(key) = self.existing(table, others) else { continue };
                     let other = self.new_id();
                     own.extend([key, other]);
@@ -225,7 +230,7 @@ impl Product {
         }
     }
 
-    /// Deletes a row after the rows that refer to it, as foreign keys do.
+    /// Deletes a row after the rows that refer to it, as foreign keys require.
     fn cascade(&mut self, ops: &mut Vec<Op>, table: Table, key: Id, others: &BTreeSet<Id>, own: &mut BTreeSet<Id>) {
         let columns: &[(Table, usize)] = match table {
             Table::Users => {
@@ -257,7 +262,7 @@ impl Product {
         (!free.is_empty()).then(|| free[self.rng.below(free.len() as u64) as usize])
     }
 
-    /// The key of a random row, or a key without a row.
+    /// Returns the key of a random row, or a key that has no row.
     pub fn some(&mut self, table: Table) -> Id {
         match self.existing(table, &BTreeSet::new()) {
             Some(id) if self.rng.below(10) > 0 => id,

@@ -1,4 +1,4 @@
-//! Cases that seeds have found, and cases that were found by other means.
+//! Cases that seeds of the simulation have found, and cases that were found in other ways.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn story(choices: Choices, tell: impl AsyncFnOnce(&mut World)) {
     });
 }
 
-/// An impression of a post without other events, so that it counts.
+/// Returns an impression of a post without other events, so that the impression counts.
 fn event(number: u128, at_ms: i64) -> ClientEvent {
     ClientEvent {
         event_id: Id::from_u128(number << 16),
@@ -42,7 +42,7 @@ fn event(number: u128, at_ms: i64) -> ClientEvent {
 }
 
 impl World {
-    /// Lets the event arrive at the topic at this time, and commits it.
+    /// Delivers the event to the topic at the given arrival time, and commits it.
     fn arrives(&mut self, event: &ClientEvent, arrival_ms: i64) {
         let name = TopicPartition::new(EVENTS, 0);
         let content = Content::of(client::encode(event));
@@ -60,7 +60,7 @@ impl World {
         self.node.shared.partitions().iter().map(|status| status.row.consumed).sum()
     }
 
-    /// Commits some events, and seals them in one batch.
+    /// Commits some events, and seals their rows in one batch.
     fn batch(&mut self, numbers: std::ops::Range<u128>) {
         for number in numbers {
             self.arrives(&event(number, BEGIN_MS), BEGIN_MS);
@@ -87,7 +87,7 @@ fn a_batch_that_an_earlier_process_sent_is_looked_for_once_its_token_may_be_forg
         world.batch(1..5);
         world.pass(1_000).await;
         assert_eq!(world.server.tables.lock().stored.len(), 1);
-        // The batch is young when the next process begins, and old when the server accepts rows again.
+        // The batch is young when the next process begins, and is old when the server accepts rows again.
         world.server.set(Weather::Code(252));
         world.die(None);
         world.pass(2 * HOUR_MS).await;
@@ -116,7 +116,8 @@ fn an_insert_of_an_earlier_process_that_still_runs_is_ended_also_where_its_rows_
     });
 }
 
-/// An insert runs for longer than its token is remembered. nova gets an answer, or a failure, after `answered_ms`.
+/// Runs a case in which an insert takes longer than ClickHouse remembers the insert's token. nova gets an answer or a
+/// failure after `answered_ms`.
 fn runs_on(weather: Weather, answered_ms: u64) {
     story(Choices::plain(), async |world| {
         world.server.set(weather);
@@ -134,19 +135,19 @@ fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
     runs_on(Weather::Slow(2 * HOUR_MS), 31_000);
 }
 
-/// In an earlier version a proxy's answer was taken for the end of the insert, which was stored after its token was
-/// forgotten.
+/// An earlier version of nova mistook a proxy's answer for the end of the insert, which ClickHouse then stored after it
+/// had forgotten the token.
 #[test]
 fn an_insert_that_a_proxy_gave_up_on_is_ended_before_its_batch_is_sent_again() {
     runs_on(Weather::GivenUp(2 * HOUR_MS), 11_000);
 }
 
-/// In an earlier version a temporary refusal was taken for an answer, and the insert was stored after its token was
-/// forgotten.
+/// An earlier version of nova mistook a temporary refusal for an answer, and ClickHouse stored the insert after it had
+/// forgotten the token.
 #[test]
 fn inserts_have_ended_only_when_the_server_says_so() {
     story(Choices::plain(), async |world| {
-        // Every question is refused, or not answered.
+        // The server refuses every query, or does not answer it.
         world.server.set(Weather::Rough(300));
         let clickhouse = ClickHouse::over(world.server.client(), world.setup.clickhouse.as_ref().unwrap());
         for _ in 0..20 {
@@ -173,11 +174,11 @@ fn a_process_that_dies_among_pieces_of_a_batch_doubles_none_when_the_table_takes
             world.node.pass(Duration::from_millis(1)).await;
         }
         assert!(world.server.tables.lock().stored[0].rows.len() < 8);
-        // The constraint is removed before the next process starts.
+        // The constraint is removed before nova starts again.
         world.server.tables.lock().refuses = None;
         world.die(None);
         world.pass(10_000).await;
-        // The outcome of the rest is lost as well.
+        // The outcome of the remaining inserts is lost as well.
         world.die(None);
         world.heal().await;
         world.check_end();
@@ -208,7 +209,7 @@ fn rows_that_were_stored_without_an_answer_and_are_refused_now_are_not_sent_in_p
 #[test]
 fn a_table_that_refused_too_much_gets_what_it_lacks_once_it_is_repaired() {
     story(Choices { poison_rows: true, ..Choices::plain() }, async |world| {
-        // There are more bad rows than may become dead letters, with some good rows before them.
+        // The batch has more bad rows than may become dead letters, and some good rows.
         let bad = nova::warehouse::bisect::DEAD_ROWS_MAX as u128 + 100;
         let name = TopicPartition::new(EVENTS, 0);
         for number in 1..=bad + 20 {
@@ -246,7 +247,8 @@ fn a_look_is_an_answer_to_the_breaker() {
         world.pass(1_000).await;
         world.server.set(Weather::Down);
         world.pass(2 * HOUR_MS).await;
-        // The trial of the half-open breaker is the question for rows, and nothing is sent after it.
+        // The half-open circuit breaker lets only one request through, which is the query for stored rows, so no insert
+        // follows it.
         world.heal().await;
         world.batch(5..9);
         world.heal().await;

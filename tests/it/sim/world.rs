@@ -1,5 +1,6 @@
-//! A run. The seed chooses the world, then step by step what happens in it. At the end the faults stop, and everything
-//! must heal by itself. A person ends the halts that need one.
+//! A run. One run of the simulation: the seed chooses the properties of the world, and what happens in each step. At
+//! the end of a run the faults stop, and everything must heal by itself. If a halt needs a person, the simulation acts
+//! as the person.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,26 +27,26 @@ use super::product::{Message as Change, Product, key_json};
 use crate::support::events::Rng;
 use crate::support::{setup, state_bytes, store_over};
 
-/// 22:00 on the last day of a month, epoch milliseconds.
+/// The time at which every run begins, in epoch milliseconds: 22:00 on the last day of a month.
 pub const BEGIN_MS: i64 = 1_796_076_000_000;
 const STEPS: u64 = 160;
-/// The steps without a fault within which everything must heal.
+/// The number of steps without a fault within which everything must heal.
 const HEALED_WITHIN: u64 = 3_000;
 
-/// The required outcomes of a partition's records.
+/// The required outcomes of the records of a partition.
 #[derive(Default)]
 pub struct Expected {
-    /// The number of records of each fate.
+    /// The number of records with each required outcome.
     pub fates: [u64; 4],
-    /// The number of events that are accepted or late.
+    /// The number of events that must be accepted or late.
     pub either: u64,
-    /// The offsets that must be among the dead letters, and those that may be. The latter are conflicts, until they are
-    /// replayed.
+    /// The offsets of records that must be dead letters (`poison`), and of records that may be dead letters. A record
+    /// that may be a dead letter is a conflict that somebody may have replayed.
     pub poison: Vec<i64>,
     pub conflicts: Vec<i64>,
 }
 
-/// A request to the local log without an answer so far.
+/// A request to the local log that has no answer yet.
 pub struct Request {
     pub user: u64,
     pub events: Vec<ClientEvent>,
@@ -66,12 +67,12 @@ pub struct World {
     pub expected: BTreeMap<TopicPartition, Expected>,
     pub requests: Vec<Request>,
     pub replayed: bool,
-    /// The number of batches of which the view may lack rows, because ended processes counted them.
+    /// The number of batches of which the materialised view may lack rows, as counted by processes that have ended.
     pub uncertain: u64,
     pub choices: Choices,
-    /// Whether the constraint on client events was changed in the run.
+    /// Whether the constraint on client events was changed during the run.
     pub repaired: bool,
-    /// The number of inserts that [`World::check_server`] has checked, and the events in them.
+    /// The number of inserts that [`World::check_server`] has checked, and the ids of their events.
     pub seen: (usize, std::collections::BTreeSet<super::clients::Key>),
     began: Instant,
     pub skew_ms: i64,
@@ -80,13 +81,13 @@ pub struct World {
 }
 
 impl World {
-    /// Makes a world in a tokio runtime with paused time. With `told` it prints events to standard error.
+    /// Makes a world in a tokio runtime with paused time. With `told`, the world prints its events to standard error.
     pub fn new(seed: u64, choices: Choices, told: bool) -> World {
         let mut rng = Rng(seed ^ 0x5eed);
         let mut setup = setup("envelope.jsonl");
         setup.clock = Clock::manual(BEGIN_MS);
         setup.settings = choices.settings.clone();
-        // Every table has the column that nova does not know.
+        // Every table has the column `lang`, which nova keeps although it does not know the column.
         setup.keep_unknown = KeepUnknown::parse(&Table::ALL.map(|table| table.name().to_owned())).unwrap();
         setup.clickhouse = Some(nova::warehouse::clickhouse::ClickHouseSettings {
             url: "http://clickhouse".to_owned(),
@@ -97,10 +98,10 @@ impl World {
             layout: Default::default(),
             timeout: Duration::from_secs(30),
         });
-        // docs/testing.md says what is left out.
+        // A proxy is left out of runs in which ClickHouse refuses rows, as docs/testing.md says.
         let proxy_ms = if choices.poison_rows && !choices.kinds.held_pieces { 0 } else { 10 * 60_000 };
         if proxy_ms == 0 {
-            // No proxy holds anything back, so nova need not wait for one.
+            // No proxy holds inserts back in the run, so nova need not wait for a proxy.
             setup.pace.held_max_ms = 0;
         }
         let server = Server::start(rng.next(), choices.window_ms, (choices.slowest_ms, proxy_ms), told);
@@ -150,7 +151,7 @@ impl World {
         BEGIN_MS + self.began.elapsed().as_millis() as i64
     }
 
-    /// Makes the whole run. The oracle checks it after every commit and at the end.
+    /// Makes the whole run of the simulation. The oracle checks the run after every commit and at the end.
     pub async fn run(&mut self) {
         for _ in 0..STEPS {
             self.step().await;
@@ -208,7 +209,8 @@ impl World {
         self.end_first_snapshot();
     }
 
-    /// Runs the job that waits until everything is read. Returns whether it was.
+    /// Runs the job that ends a first snapshot when every log is read to its end. Returns whether every log was read to
+    /// its end.
     fn end_first_snapshot(&mut self) -> bool {
         let read = self.unread().is_none();
         if read {
@@ -218,7 +220,7 @@ impl World {
         read
     }
 
-    /// Sends what the product commits to the topics.
+    /// Runs transactions of the product, and sends their messages to the topics.
     fn change(&mut self) {
         let now_us = self.now_ms() * 1_000;
         let messages = self.product.change(now_us);
@@ -244,13 +246,13 @@ impl World {
         self.put_at(name, stamp_ms, content)
     }
 
-    /// The broker's time, or the time of a producer whose clock is ahead.
+    /// Returns the time of the broker, or the time of a producer whose clock is ahead.
     fn stamp(&mut self) -> i64 {
         let ahead = self.choices.kinds.stamps && self.rng.below(200) == 0;
         self.now_ms() + if ahead { self.ahead_ms() } else { 0 }
     }
 
-    /// A random time from an hour to half a century, milliseconds.
+    /// Draws a time from an hour to half a century, in milliseconds.
     fn ahead_ms(&mut self) -> i64 {
         (3_600_000 * (1 + self.rng.below(24) as i64)) << self.rng.below(15)
     }
@@ -291,7 +293,7 @@ impl World {
             if fate == Fate::Conflict {
                 expected.conflicts.push(offset);
             }
-            // After a lost answer the client sends the event again.
+            // If the answer is lost, the client sends the event again.
             if self.rng.below(15) == 0 {
                 self.put_at(&name, now_ms, Content::of(client::encode(&event)));
                 let fate = self.clients.consumed(&event, now_ms);
@@ -305,8 +307,8 @@ impl World {
         }
     }
 
-    /// Sends an event whose producer's clock is ahead. nova's clock when it reads the event decides whether the event
-    /// is accepted or late.
+    /// Sends an event from a producer whose clock is ahead. The event must be accepted or late, depending on nova's
+    /// clock when nova reads the event.
     fn event_ahead(&mut self, name: &TopicPartition, user: u64) {
         let post = self.product.some(Table::Posts);
         let (now_ms, ahead_ms) = (self.now_ms(), self.ahead_ms());
@@ -315,7 +317,7 @@ impl World {
         self.expected.get_mut(name).unwrap().either += 1;
     }
 
-    /// Sends requests that have no answer again, and takes answers.
+    /// Repeats requests that have no answer, and takes the answers of other requests.
     pub fn answers(&mut self) {
         let now_ms = self.now_ms();
         let mut left = Vec::new();
@@ -339,7 +341,7 @@ impl World {
         self.requests = left;
     }
 
-    /// Makes one commit, and checks it.
+    /// Makes one commit, and checks the properties that must hold after it.
     pub fn write(&mut self, more: Option<Message>) {
         let most = 1 + self.rng.below(4) as usize;
         self.node.write(most, more).unwrap();
@@ -349,7 +351,7 @@ impl World {
         self.check_commit();
     }
 
-    /// Ends all faults. What is left must go through in bounded time.
+    /// Ends all faults of the simulated run. Everything that still waits must be done in bounded time.
     pub async fn heal(&mut self) {
         self.tell(|| "no more faults".to_owned());
         self.server.set(Weather::Fair);
@@ -396,7 +398,7 @@ impl World {
     }
 }
 
-/// Gives the store a random name from the seed, so that a run is repeatable.
+/// Gives the store a random id that depends only on the seed, so that a run is repeatable.
 fn name_store(disk: &Recorder, seed: u64) {
     let store = store_over(disk.clone());
     let write = store.write().unwrap();
@@ -406,7 +408,7 @@ fn name_store(disk: &Recorder, seed: u64) {
 }
 
 impl World {
-    /// A hash of the run: of what happened, and of what is served, stored and delivered.
+    /// Returns a hash of the run: of what happened, and of what nova has served, stored and delivered.
     pub fn digest(&mut self) -> u128 {
         self.trace.update(&state_bytes(&self.node.opened));
         for stored in &self.server.tables.lock().stored {

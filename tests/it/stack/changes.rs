@@ -1,4 +1,4 @@
-//! Source changes through everything, while every server and nova are killed.
+//! Changes of the source go through the whole stack, while the test kills nova and every server.
 
 use crate::support::asked;
 use crate::support::events::Rng;
@@ -7,7 +7,8 @@ use crate::support::rows::compare;
 use super::workload::session;
 use super::world::{Form, Servers, World, nap, until};
 
-/// The transactions of all sessions. `NOVA_TEST_TRANSACTIONS` sets more.
+/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` sets another number of
+/// transactions.
 const TRANSACTIONS: u64 = 900;
 const SESSIONS: u64 = 3;
 
@@ -15,8 +16,8 @@ fn transactions() -> u64 {
     asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS)
 }
 
-/// A user who follows one author, and a post of this author that is written last. When the feed has the post,
-/// everything before it has arrived.
+/// Writes a user who follows one author, and as the last row a post of this author. As soon as the user's feed shows
+/// the post, everything that was written before the post has arrived.
 fn sentinel(world: &World) -> (String, String) {
     let row = world.sql().query_one(
         "WITH a AS (INSERT INTO users (email, username, password_hash) VALUES ('sentinel-a', 'sentinel-a', 'x') RETURNING id),

@@ -1,4 +1,4 @@
-//! Client events over HTTP and Kafka, while nova and the servers are killed.
+//! Client events over HTTP and Kafka, while the test kills nova and the servers.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::support::events::Rng;
 
 use super::world::{Form, Servers, World, http, until};
 
-/// The events to send. `NOVA_TEST_EVENTS` sets more.
+/// The number of events to send. The variable `NOVA_TEST_EVENTS` sets another number of events.
 const EVENTS: u64 = 20_000;
 const REQUEST: u64 = 100;
 
@@ -34,7 +34,7 @@ fn every_accepted_event_is_in_post_events_exactly_once_through_kills() {
             _ if request == 3 * turn => world.servers.bounce("kafka"),
             _ => {}
         }
-        // The client repeats the request until it is accepted, and sometimes repeats an accepted one.
+        // The client repeats a request until it is accepted, and sometimes also repeats an accepted request.
         until("an event to be accepted", || {
             let answer = http("POST", &format!("{}/api/v1/events", world.url()), &headers, &body);
             matches!(answer, Some((202, _))) && rng.below(10) > 0

@@ -1,4 +1,5 @@
-//! The age of data when readers see it: from an SQL COMMIT to the follower's feed, and from a client's 202 to trending.
+//! Measures how old data is when readers see it: from a COMMIT in SQL to the feed of a follower, and from the answer
+//! 202 to the trending list.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::api::client::Client;
 use super::world::{Form, PATIENCE, Servers, World, nap};
 
 const ROUNDS: usize = 60;
-/// The limits at p95 for both with the shipped connector, and the allowance for a shared machine.
+/// The 95th percentiles that may not be exceeded with the shipped connector, for feeds and for trending, and the factor
+/// by which a shared machine may exceed them.
 const FEED_P95: Duration = Duration::from_millis(200);
 const TRENDING_P95: Duration = Duration::from_millis(1_200);
 const SLACK: u32 = 4;
@@ -51,7 +53,7 @@ fn a_commit_reaches_the_feed_and_an_event_trending_in_time() {
         .unwrap();
         let first = |page: &serde_json::Value| page["posts"][0] == *post;
         feed.push(watched(&mut client, "/api/v1/feed?algo=time&limit=1", &headers, first));
-        // The share lifts the post over earlier posts, each of which has one share and is older.
+        // Each earlier post has one share and is older, so one share lifts the new post above them.
         let now_ms = nova::clock::Clock::System.now_ms();
         let body = json!({ "events": [{ "event_id": Id::from_u128(3 << 64 | round).to_string(), "event_time": now_ms,
             "post_id": post, "action": "share" }] });
@@ -59,7 +61,7 @@ fn a_commit_reaches_the_feed_and_an_event_trending_in_time() {
         let top = |list: &serde_json::Value| list["posts"][0]["post_id"] == *post;
         trending.push(watched(&mut client, "/api/v1/feed/trending?window=1h&limit=1", "", top));
     }
-    // The first rounds wait for topics, partitions and a starting connector.
+    // The first rounds wait for topics, for partitions and for the start of the connector, so they are not measured.
     let (mut feed, mut trending) = (feed.split_off(10), trending.split_off(10));
     for (what, times, promise) in [("feed", &mut feed, FEED_P95), ("trending", &mut trending, TRENDING_P95)] {
         let (p50, p95) = (percentile(times, 50), percentile(times, 95));

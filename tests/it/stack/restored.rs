@@ -7,7 +7,7 @@ use crate::support::rows::compare;
 
 use super::world::{Form, Servers, World, http, until};
 
-/// Sends events with the ids of a range until they are accepted.
+/// Sends events with the ids of a range, until nova has accepted them.
 fn send(world: &World, ids: std::ops::Range<u128>) {
     let headers = format!("Authorization: Bearer {}\r\n", world.token(&Id::from_u128(7).to_string()));
     let now_ms = nova::clock::Clock::System.now_ms();
@@ -43,7 +43,7 @@ fn after_a_restore_every_event_is_in_post_events_once_and_every_row_is_the_sourc
     users(&world, 0..50);
     send(&world, 1..2_001);
     arrived(&world, 2_000, 50);
-    // These events may wait in the backup's outbox, and be delivered after it.
+    // The rows of the events may wait in the backup's outbox, although the node delivers them after the backup.
     send(&world, 2_001..2_301);
     let file = world.dir.path().join("backup");
     let backup = world.nova().arg("backup").arg(&file).args(["--url", world.url()]).output().unwrap();

@@ -1,17 +1,17 @@
-//! Random transactions like those of an application: inserts, updates, deletes, key changes, cascades, statements of
-//! several rows, rollbacks, large values.
+//! Random transactions like those of an application: inserts, updates, deletes, changes of keys, cascades, statements
+//! of several rows, rollbacks, large values.
 
 use postgres::Client;
 
 use crate::support::events::Rng;
 
-/// One session of `count` transactions; sessions with other numbers work on the same rows.
+/// Runs one session of `count` transactions; sessions with other numbers work on the same rows.
 pub fn session(sql: &mut Client, session: u64, count: u64) {
     let mut rng = Rng(session * 7_919 + 1);
     for number in 0..count {
         let statements = (0..1 + rng.below(4)).map(|_| statement(&mut rng, session, number)).collect::<Vec<_>>();
         let end = if rng.below(12) == 0 { "ROLLBACK" } else { "COMMIT" };
-        // A conflict with another session undoes the transaction, as it does for applications.
+        // If a transaction conflicts with another session, PostgreSQL rolls it back, as it does for applications.
         if sql.batch_execute(&format!("BEGIN; {}; {end}", statements.join("; "))).is_err() {
             sql.batch_execute("ROLLBACK").unwrap();
         }
@@ -30,8 +30,8 @@ fn statement(rng: &mut Rng, session: u64, number: u64) -> String {
             &unique[..unique.len().min(40)]
         ),
         3..=5 => {
-            // The size of each value is drawn. A value over 2 kB is stored out of line, and later updates do not repeat
-            // it.
+            // The size of each value is drawn. A value above 2 kB is stored out of line, and later updates do not
+            // repeat it.
             let size = [10, 300, 40_000][rng.below(3) as usize];
             format!(
                 "INSERT INTO posts (user_id, caption, image_key, image_sizes, status) SELECT {user}, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, {})), 'k', '{{\"w\": 1}}', 'published' WHERE EXISTS (SELECT 1 FROM users)",

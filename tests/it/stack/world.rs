@@ -1,4 +1,4 @@
-//! A source database with its connector, and a nova that follows it, all with names of their own.
+//! A source database with its connector, and a nova that follows it; each test uses its own names.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -19,7 +19,7 @@ pub struct Servers {
     pub registry: String,
     pub postgres: String,
     pub clickhouse: String,
-    /// A script that kills and starts servers by name.
+    /// The path of a script that kills and starts servers by their names.
     pub script: Option<String>,
 }
 
@@ -52,7 +52,7 @@ impl Servers {
     }
 }
 
-/// The kind of the shipped connector.
+/// Which of the shipped connectors the test uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Envelope,
@@ -81,7 +81,7 @@ pub fn nap(ms: u64) {
     std::thread::park_timeout(Duration::from_millis(ms));
 }
 
-/// Sends a request over a connection of its own. `None` if nobody answers.
+/// Sends a request over a new connection. Returns `None` if no server answers.
 pub fn http(method: &str, url: &str, headers: &str, body: &str) -> Option<(u16, String)> {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -162,7 +162,7 @@ impl World {
         });
     }
 
-    /// The command `nova` with this world's configuration.
+    /// Returns the command `nova` with the configuration of the test's world.
     pub fn nova(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
         command.arg("--data").arg(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -180,7 +180,7 @@ impl World {
         command
     }
 
-    /// Starts the node on a free port. Later starts use the same port.
+    /// Starts the node on a free port. Later starts of the node use the same port.
     pub fn start(&mut self) {
         self.start_as(self.nova());
     }
@@ -232,14 +232,14 @@ impl World {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// The answer to a user's GET.
+    /// Returns the answer to a GET request of a user.
     pub fn get(&self, path: &str, user: &str) -> Option<Value> {
         let headers = format!("Authorization: Bearer {}\r\n", self.token(user));
         let (status, body) = http("GET", &format!("{}{path}", self.url()), &headers, "")?;
         (status == 200).then(|| serde_json::from_str(&body).unwrap())
     }
 
-    /// The rows of PostgreSQL's tables, as PostgreSQL prints them.
+    /// Returns the rows of PostgreSQL's tables, as PostgreSQL prints them.
     pub fn source_rows(&self) -> BTreeMap<String, Vec<BTreeMap<String, Value>>> {
         let mut sql = self.sql();
         nova::event::Table::ALL
@@ -252,7 +252,7 @@ impl World {
             .collect()
     }
 
-    /// The output of `nova dump` for every table of the stopped node.
+    /// Returns the output of `nova dump` for every table of the stopped node.
     pub fn dumped(&self) -> Vec<Vec<String>> {
         nova::event::Table::ALL
             .iter()
@@ -264,19 +264,19 @@ impl World {
             .collect()
     }
 
-    /// The rows of a query to ClickHouse, separated by tabs.
+    /// Returns the rows that ClickHouse answers to a query, each as its values.
     pub fn ask(&self, sql: &str) -> Option<Vec<Vec<String>>> {
         let url = format!("{}/?database={}", self.servers.clickhouse, self.name);
         let (status, body) = http("POST", &url, "", sql)?;
         if status != 200 {
-            // The database may not be migrated yet.
+            // The query may fail because the database is not migrated yet.
             return None;
         }
         Some(body.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 }
 
-/// Drops a test's database and its slots. PostgreSQL allows only a few slots.
+/// Drops the database of a test and its slots. The slots are dropped because PostgreSQL allows only a few slots.
 pub fn drop_database(server: &str, name: &str) {
     let Ok(mut admin) = Postgres::connect(server, NoTls) else { return };
     for _ in 0..50 {
@@ -301,7 +301,7 @@ impl Drop for World {
             let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             eprintln!("nova's log:\n{}", log.lines().rev().take(40).collect::<Vec<_>>().join("\n"));
         }
-        // PostgreSQL allows only a few slots.
+        // The connector is deleted because PostgreSQL allows only a few slots.
         let _ = http("DELETE", &format!("{}/connectors/{}", self.servers.connect, self.name), "", "");
         drop_database(&self.servers.postgres, &self.name);
         let _ = http("POST", &self.servers.clickhouse, "", &format!("DROP DATABASE IF EXISTS {}", self.name));

@@ -1,10 +1,10 @@
-//! A certificate authority for one test.
+//! A certificate authority that one test makes for itself.
 
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// An authority whose certificate is in a file.
+/// A certificate authority whose own certificate is in a file.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pub file: PathBuf,
@@ -22,7 +22,7 @@ impl Authority {
         Authority { issuer, file, _dir: dir }
     }
 
-    /// A certificate for a host, and its key.
+    /// Makes a certificate for a host, and the key of the certificate.
     pub fn certify(&self, host: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![host.to_owned()]).unwrap();

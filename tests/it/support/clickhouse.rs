@@ -1,4 +1,5 @@
-//! A stand-in for ClickHouse. It keeps rows, remembers tokens in a window, and fails by script.
+//! A double of ClickHouse over HTTP. The double keeps rows, remembers a window of deduplication tokens, and fails as
+//! the test's script says.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read as _, Write as _};
@@ -10,32 +11,33 @@ use nova::event::Id;
 use nova::warehouse::{Target, Wire, rows};
 use parking_lot::Mutex;
 
-/// The fault of one insert.
+/// The fault that one insert into the double of ClickHouse meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A proxy answers with 503.
+    /// A proxy in front of the server answers with 503.
     Reject,
-    /// ClickHouse answers with an error of this code, and nothing is stored.
+    /// ClickHouse answers with an error with the given code, and stores nothing.
     Code(u32),
-    /// The connection ends before anything is stored.
+    /// The connection ends before the server has stored anything.
     CloseBefore,
-    /// The rows are stored, and the connection ends without an answer.
+    /// The server stores the rows, and the connection ends without an answer.
     FailAfterWrite,
-    /// The rows are stored, and no answer comes before the client gives up.
+    /// The server stores the rows, and no answer comes before the client gives up.
     Hang,
-    /// The rows are stored, and a view fails on them.
+    /// The server stores the rows, and a materialised view fails on them.
     View,
-    /// The connection ends. The insert continues, and is stored after the next one, unless it is killed.
+    /// The connection ends while the insert is running. The insert continues without its client, and is stored after
+    /// the next insert, unless it is killed.
     Zombie,
 }
 
-/// Decides whether the table's constraint refuses a row.
+/// A function that decides whether the constraint of a table refuses a row.
 pub type Refuses = fn(&[u8]) -> bool;
 
-/// The rows that one insert stored.
+/// The rows that one insert into the double of ClickHouse has stored.
 #[derive(Clone)]
 pub struct Stored {
-    /// The value of [`Inner::now`] at the arrival of the insert.
+    /// The value of [`Inner::now`] when the insert arrived.
     pub at: usize,
     pub table: String,
     pub token: String,
@@ -44,39 +46,41 @@ pub struct Stored {
 
 pub struct Inner {
     pub stored: Vec<Stored>,
-    /// Numbers the moments of a run.
+    /// A function that returns the number of the present moment of the run.
     pub now: Box<dyn Fn() -> usize + Send>,
-    /// Inserts that run without their client: query id, table, token and rows.
+    /// The inserts that run without their clients, as query id, table, token and rows.
     zombies: Vec<(String, String, String, Vec<u8>)>,
-    /// The batches whose rows nova looked for.
+    /// The numbers of the batches whose rows nova has searched for.
     pub probes: BTreeSet<u64>,
-    /// The query strings of inserts.
+    /// The query strings of the insert requests.
     pub targets: Vec<String>,
-    /// Fixed answers, by a part of the question.
+    /// The fixed answers to queries, each with a part of the query's text.
     pub answers: Vec<(&'static str, &'static str)>,
     /// The token of every insert and the hash of its bytes, in the order of arrival.
     pub inserts: Vec<(String, u128)>,
     window: Window,
-    /// The number of tokens that a table remembers. `window_moments` says for how many moments.
+    /// The number of tokens that a table remembers. `window_moments` is the number of moments for which a table
+    /// remembers a token.
     pub window_max: usize,
     pub window_moments: usize,
     pub script: VecDeque<Option<Fault>>,
-    /// The fault of every insert without a script.
+    /// The fault of every insert for which the script has no fault.
     pub always: Option<Fault>,
     pub refuses: Option<Refuses>,
-    /// The password that every request must have, in lower case. `strangers` counts the requests without it.
+    /// The password that every request must have, in lower case. `strangers` counts the requests that lack the
+    /// password.
     pub password: Option<String>,
     pub strangers: usize,
-    /// The number of rows that the materialised view of `post_events` counted. The view has a window of its own, and
-    /// fails if `view_throws` is set.
+    /// The number of rows that the materialised view of `post_events` has counted. The view has its own window of
+    /// tokens, and fails if `view_throws` is set.
     pub viewed: usize,
     view_window: Window,
     pub view_throws: bool,
-    /// The rows of `schema_migrations`.
+    /// The rows of the table `schema_migrations`.
     migrations: Vec<String>,
 }
 
-/// Entries of (table, token, moment), oldest first.
+/// The remembered tokens as (table, token, moment), oldest first.
 type Window = VecDeque<(String, String, usize)>;
 
 pub struct Fake {
@@ -111,7 +115,7 @@ impl Default for Inner {
 }
 
 impl Inner {
-    /// Copies the rows that another server had stored by that moment.
+    /// Copies the rows that another server had stored up to the moment `until`.
     pub fn seed(&mut self, other: &Inner, until: usize) {
         self.stored = other.stored.iter().filter(|stored| stored.at <= until).cloned().collect();
         self.window = self.stored.iter().map(|one| (one.table.clone(), one.token.clone(), one.at)).collect();
@@ -121,9 +125,10 @@ impl Inner {
         self.stored.iter().filter(move |stored| stored.table == table).flat_map(|stored| &stored.rows)
     }
 
-    /// Stores an insert unless its token is known, and then the view's rows. Returns the error if the table or the view
-    /// refuses a row. `into` is the table and the columns that the insert names, as in `posts_cdc (id, user_id`. With
-    /// it rows of an older list of columns are cut.
+    /// Stores the rows of an insert and of the materialised view, unless the token of the insert is known. Returns the
+    /// error if the table or the view refuses a row. `into` is the table with the columns that the insert names, as in
+    /// `posts_cdc (id, user_id`. The names of the columns show how to cut the body into rows if the insert has an older
+    /// list of columns.
     pub fn store(&mut self, into: &str, token: &str, body: &[u8]) -> Result<(), String> {
         let (table, names) = into.split_once(" (").unwrap();
         let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
@@ -152,7 +157,7 @@ impl Inner {
     }
 }
 
-/// Adds a token to a window. Returns true if the window did not know it.
+/// Adds a token to a window of tokens. Returns true if the window did not contain the token.
 fn remember(window: &mut Window, (table, token): (&str, &str), at: usize, max: usize, moments: usize) -> bool {
     window.retain(|(_, _, then)| at.saturating_sub(*then) <= moments);
     if window.iter().any(|(of, known, _)| of == table && known == token) {
@@ -184,7 +189,7 @@ impl Fake {
         self.inner.lock().script = faults.into_iter().collect();
     }
 
-    /// The ids of a table's rows. A row that is stored twice is listed twice.
+    /// Returns the ids of the rows in a table. The id of a row that is stored twice is returned twice.
     pub fn ids(&self, table: &str) -> Vec<Id> {
         self.inner.lock().rows(table).map(|row| rows::id(row)).collect()
     }
@@ -226,10 +231,11 @@ fn serve(mut stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
     }
 }
 
-/// The status that stands for no answer on an open connection.
+/// The status with which `answer` says that the server keeps the connection open and never answers.
 const HANGS: u16 = 0;
 
-/// Parses the request at the beginning of the buffer once it is complete: its length, its target and its body.
+/// Parses the request at the beginning of the buffer once it is complete, and returns its length, its target and its
+/// body.
 pub fn request(buffer: &[u8]) -> Option<(usize, String, Vec<u8>)> {
     let head_len = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&buffer[..head_len]).unwrap().to_lowercase();
@@ -279,7 +285,7 @@ pub fn parameter(target: &str, name: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The answer to a request, or `None` to end the connection.
+/// Returns the answer to a request, or `None` to end the connection.
 pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<u8>)> {
     let query = parameter(target, "query");
     if let Some(rest) = query.strip_prefix("INSERT INTO ") {
@@ -344,7 +350,7 @@ pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, 
     Some((200, Vec::new()))
 }
 
-/// Answers questions about the rows of a store, by batch.
+/// Answers nova's queries about the rows that a store has sent, by batch.
 fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
     let after = |mark: &str| sql.split(mark).nth(1).and_then(|rest| rest.split([' ', ')']).next()?.parse::<u64>().ok());
     let number = |row: &[u8], from_end: usize| {
@@ -355,7 +361,7 @@ fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
     let rows: Vec<_> = inner.rows("post_events").filter(|row| number(row, 16) == store).collect();
     let later = || rows.iter().filter(|row| number(row, 8) >= after("_nova_batch >= ").unwrap());
     if sql.contains("SELECT user_id, event_id, ingested_at") {
-        // The arrival comes before store and batch.
+        // In a row, the arrival time is followed by the ids of the store and of the batch.
         return later()
             .flat_map(|row| [&row[24..40], &row[..16], &row[row.len() - 24..row.len() - 16]].concat())
             .collect();
@@ -386,7 +392,7 @@ fn insert(inner: &mut Inner, into: &str, token: &str, id: String, body: &[u8]) -
     }
     let stored = inner.store(into, token, body);
     for (_, into, token, body) in std::mem::take(&mut inner.zombies) {
-        // The client does not learn of its end.
+        // The client does not learn how its abandoned insert has ended.
         let _ = inner.store(&into, &token, &body);
     }
     match (fault, stored) {
@@ -400,7 +406,7 @@ fn insert(inner: &mut Inner, into: &str, token: &str, id: String, body: &[u8]) -
     }
 }
 
-/// The offset of `_version` in a row. The column `_deleted` follows it.
+/// Returns the offset of `_version` in a row. The column `_deleted` comes directly after `_version`.
 pub fn version_at(target: Target, row: &[u8]) -> usize {
     let mut at = 0;
     let text = |at: usize| {

@@ -1,10 +1,10 @@
-//! Client events with duplicates, conflicts and malformed ones, and their required outcomes.
+//! Client events with duplicates, conflicts and malformed events, and the required outcomes of the events.
 
 use std::collections::BTreeMap;
 
 use nova::event::{Action, ClientEvent, Id, Record};
 
-/// A small deterministic generator (SplitMix64).
+/// A small deterministic generator of random numbers (SplitMix64).
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -24,7 +24,7 @@ impl Rng {
 pub const PARTITIONS: u64 = 3;
 pub const BEGIN_MS: i64 = 1_795_132_800_000;
 
-/// The required outcomes of the mix.
+/// The required outcomes of the events that `mix` makes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     pub applied: u64,
@@ -35,8 +35,8 @@ pub struct Expected {
     pub accepted: BTreeMap<(Id, u8), u64>,
 }
 
-/// `count` records on three partitions. 10 % repeat an event, 1 % repeat an id with other content, and 1 % are
-/// malformed.
+/// Makes `count` records on three partitions, of which 10 % repeat an event, 1 % repeat an id with other content, and 1
+/// % are malformed.
 pub fn mix(count: u64, seed: u64) -> (Vec<Record>, Expected) {
     let mut rng = Rng(seed);
     let (mut records, mut expected) = (Vec::new(), Expected::default());
@@ -91,7 +91,7 @@ pub fn mix(count: u64, seed: u64) -> (Vec<Record>, Expected) {
             origin: None,
             lsn_delta: 0,
         });
-        // Gaps are legal: transaction markers and compaction make them.
+        // Kafka's offsets may have gaps, which transaction markers and compaction make.
         offsets[partition] += 1 + i64::from(rng.below(50) == 0);
     }
     (records, expected)
@@ -101,7 +101,7 @@ fn encode(event: &ClientEvent) -> Vec<u8> {
     nova::decode::client::encode(event)
 }
 
-/// The records as the lines of a capture.
+/// Returns the records as the lines of a capture.
 pub fn lines(records: &[Record]) -> String {
     let text = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
     let mut out = String::new();
@@ -116,7 +116,7 @@ pub fn lines(records: &[Record]) -> String {
     out
 }
 
-/// The number of counted events of each action by day, for all users and any order of partitions.
+/// Returns the number of counted events of each action by day, for all users and in any order of partitions.
 pub fn days(state: &nova::state::State) -> BTreeMap<i32, [u64; 5]> {
     (0..100_000).filter_map(|day| Some((day, state.daily.day(day)?.events))).collect()
 }

@@ -21,19 +21,19 @@ use nova_storage::schema::DEAD;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
-/// Sends a signal to a running process, without the program `kill`, which not every machine has.
+/// Sends a signal to a running process, without the program `kill`, because some machines lack it.
 pub fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-/// A variable of the environment, which names a server or says how long a test runs.
+/// Returns a variable of the environment, which names a server or says how long a test runs.
 #[expect(clippy::disallowed_methods, reason = "this is the one place of the tests that reads the environment")]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// A number from the environment, for runs that are longer than usual. Panics if the value is no number.
+/// Returns a number from the environment, for runs that are longer than usual. Panics if the value is not a number.
 pub fn asked(name: &str) -> Option<u64> {
     environment(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
@@ -42,7 +42,7 @@ pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cdc").join(name)
 }
 
-/// All records of a capture.
+/// Reads all records of a capture.
 pub fn capture(name: &str) -> Vec<Record> {
     let mut source = CaptureSource::new(vec![fixture(name)]).unwrap();
     let mut records = Vec::new();
@@ -50,7 +50,8 @@ pub fn capture(name: &str) -> Vec<Record> {
     records
 }
 
-/// The setup for a capture: topics named by their last part, schemas from beside the capture, and a stopped clock.
+/// Returns the setup for a capture: topics are named by their last part, the schemas come from the file beside the
+/// capture, and the clock stands still.
 pub fn setup(name: &str) -> Setup {
     let schemas = schemas_path(&fixture(name));
     let schemas: Arc<dyn Schemas> = match schemas.exists() {
@@ -66,12 +67,13 @@ pub fn store_over(backend: Recorder) -> Store {
     Store::open_backend(backend, &Options::default()).unwrap()
 }
 
-/// A source of records from memory. It cannot be paused, because nothing that it holds waits.
+/// A source that delivers records from memory. The source ignores a pause, because it delivers only what is in its
+/// list.
 pub struct Listed {
     records: std::vec::IntoIter<Record>,
-    /// The number of records of one poll.
+    /// The number of records that one poll delivers.
     step: usize,
-    /// The clock that is set to the time of the latest polled record.
+    /// The clock that each poll sets to the time of the latest polled record.
     clock: Option<Clock>,
 }
 
@@ -80,7 +82,7 @@ impl Listed {
         Listed { records: records.into_iter(), step, clock: None }
     }
 
-    /// A source of records that are read at their time: the clock is never behind the records.
+    /// Makes a source whose records are read at their own time: the clock is never behind the records.
     pub fn live(records: Vec<Record>, step: usize, clock: &Clock) -> Listed {
         Listed { clock: Some(clock.clone()), ..Listed::new(records, step) }
     }
@@ -103,14 +105,14 @@ impl Source for Listed {
     }
 }
 
-/// Runs records through both threads over a store, to the end.
+/// Runs all records through both threads of the batch loop, with the given store.
 pub fn run(setup: &Setup, store: Store, records: Vec<Record>) -> Vec<PartitionStatus> {
     let opened = app::open_store(setup, store).unwrap();
     let running = opened.start(Box::new(Listed::new(records, 700)), setup).unwrap();
     running.finish(|_| {}).unwrap()
 }
 
-/// The dump of every table, as `nova dump` prints it.
+/// Returns the rows of every table, as `nova dump` prints them.
 pub fn dump(opened: &Opened) -> Vec<Vec<String>> {
     Table::ALL
         .iter()
@@ -122,14 +124,14 @@ pub fn dump(opened: &Opened) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The state as a checkpoint would write it.
+/// Returns the state as a checkpoint would write it.
 pub fn state_bytes(opened: &Opened) -> Vec<u8> {
     let mut out = Vec::new();
     opened.state.read().save(&mut |_, _, chunk| out.extend_from_slice(chunk));
     out
 }
 
-/// Adds records to the dead letters, as if their cause had been repaired since.
+/// Adds records to the dead letters, as if the causes of their deaths had been repaired since.
 pub fn bury(store: &Store, letters: &[Record]) {
     let write = store.write().unwrap();
     for (letter, id) in letters.iter().zip(0u64..) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::client::Client;
 
-/// The program without its variables of the environment.
+/// Returns the command `nova` without nova's own variables of the environment.
 #[expect(clippy::disallowed_methods, reason = "only the environment knows the names of its variables")]
 pub fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
@@ -20,7 +20,7 @@ pub fn bare() -> Command {
     command
 }
 
-/// The command `nova` over a data directory, without variables of the environment.
+/// Returns the command `nova` with a data directory, without variables of the environment.
 pub fn command(data: &Path, args: &[&str]) -> Command {
     let mut command = bare();
     command.current_dir(data.parent().unwrap()).arg("--data").arg(data).args(args);
@@ -39,7 +39,7 @@ pub fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A process that serves, until it is dropped.
+/// A nova process that serves until this value is dropped.
 pub struct Serving {
     pub child: Child,
     pub addr: SocketAddr,
@@ -59,7 +59,7 @@ impl Serving {
         Client::connect(self.addr).get("/health/ready", "").json()
     }
 
-    /// Ends the process with SIGTERM.
+    /// Ends the nova process with SIGTERM.
     pub fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

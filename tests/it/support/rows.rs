@@ -1,4 +1,4 @@
-//! Compares dumped rows with PostgreSQL's own.
+//! Compares dumped rows with the rows that PostgreSQL itself prints.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,13 @@ use nova::decode::time;
 use nova::event::{ColumnType, DROPPED_COLUMNS, Table};
 use serde_json::Value;
 
-/// Columns that a stream could not bring, by capture. `ALTER TABLE … ADD COLUMN language … DEFAULT 'en'` writes no
-/// change for existing rows, and a NULL in the column came as the default (`replace.null.with.default`).
+/// For each capture, the columns whose values the stream could not report. `ALTER TABLE … ADD COLUMN language … DEFAULT
+/// 'en'` writes no change for existing rows, and the connector wrote a NULL in the column as the default value
+/// (`replace.null.with.default`).
 const NOT_CONVEYED: [(&str, &str, &str); 1] = [("posts", "language", "en")];
 
-/// A value in a form that can be compared. PostgreSQL prints times in its own way, so times are compared as instants.
+/// Returns a value in a form that can be compared. PostgreSQL prints times in its own format, so times are compared as
+/// instants.
 fn normal(table: Table, column: &str, value: &Value) -> Value {
     let kind = table.columns().iter().find(|known| known.name == column).map(|known| known.kind);
     match (kind, value.as_str()) {
@@ -18,7 +20,7 @@ fn normal(table: Table, column: &str, value: &Value) -> Value {
             let zoned = text.ends_with('Z') || text.contains("+0");
             let text = if zoned { text.to_owned() } else { format!("{text}Z") };
             let in_range = text.parse::<jiff::Timestamp>().ok().map(|stamp| stamp.as_microsecond());
-            // These are years beyond 9999, and years before Christ in PostgreSQL's form.
+            // nova's own parser reads years beyond 9999, and years before Christ in PostgreSQL's format.
             let micros = in_range.or_else(|| time::parse_micros(&text)).or_else(|| time::parse_postgres(&text, true));
             Value::from(micros.unwrap_or_else(|| panic!("{text} is no time")))
         }
@@ -26,7 +28,8 @@ fn normal(table: Table, column: &str, value: &Value) -> Value {
     }
 }
 
-/// Compares a dump with PostgreSQL's tables, row by row and column by column. Returns the number of excused values.
+/// Compares a dump with PostgreSQL's tables, row by row and column by column. Returns the number of values that differ
+/// for a known reason.
 pub fn compare(dumped: &[Vec<String>], expected: &BTreeMap<String, Vec<BTreeMap<String, Value>>>) -> usize {
     let mut excused = 0;
     for (table, lines) in Table::ALL.into_iter().zip(dumped) {
@@ -63,8 +66,8 @@ pub fn compare(dumped: &[Vec<String>], expected: &BTreeMap<String, Vec<BTreeMap<
     excused
 }
 
-/// Compares ClickHouse's `*_current` views with a dump, row by row and column by column. `ask` gives the lines of an
-/// answer.
+/// Compares ClickHouse's `*_current` views with a dump, row by row and column by column. `ask` runs a query and returns
+/// the lines of the answer.
 pub fn compare_current(dumped: &[Vec<String>], mut ask: impl FnMut(&str) -> Vec<String>) {
     for (table, lines) in Table::ALL.into_iter().zip(dumped) {
         let names: Vec<_> = table.columns().iter().map(|column| column.name).collect();
@@ -84,7 +87,7 @@ pub fn compare_current(dumped: &[Vec<String>], mut ask: impl FnMut(&str) -> Vec<
     }
 }
 
-/// A value with times, booleans and JSON in one spelling.
+/// Returns a value as text, with a single spelling of times, booleans and JSON.
 fn plainly(kind: ColumnType, value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),

@@ -1,4 +1,4 @@
-//! Faults that a test sets, and the stand-in for ClickHouse that they meet.
+//! Faults that a test sets, and the double of ClickHouse that has the faults.
 
 use std::io::{ErrorKind, Read as _};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -26,7 +26,7 @@ fn faults_are_felt_and_end_with_a_reset() {
     assert_eq!(asked(&nova, "GET", "/health/ready", "", "").0, 200);
 }
 
-/// The value of a metric. `name` is the beginning of a line of `/metrics`.
+/// Returns the value of a metric. `name` is the beginning of a line in `/metrics`.
 fn metric(nova: &TestNova, name: &str) -> f64 {
     let addr = nova.url().trim_start_matches("http://").parse().unwrap();
     let text = String::from_utf8(Client::connect(addr).get("/metrics", "").body).unwrap();
@@ -34,7 +34,8 @@ fn metric(nova: &TestNova, name: &str) -> f64 {
     value.unwrap_or_else(|| panic!("there is no {name}"))
 }
 
-/// The number of users that wait for ClickHouse, the number of users that it has, and the state of its breaker.
+/// Returns the number of rows of users that wait for ClickHouse, the number that ClickHouse has, and the state of the
+/// circuit breaker.
 fn outbox(nova: &TestNova) -> (f64, f64, f64) {
     (
         metric(nova, r#"nova_outbox_rows{table="users_cdc"}"#),
@@ -43,7 +44,7 @@ fn outbox(nova: &TestNova) -> (f64, f64, f64) {
     )
 }
 
-/// The reason that readiness gives about ClickHouse. The node stays ready with it.
+/// Returns what readiness says about ClickHouse. The node stays ready although ClickHouse has a problem.
 fn complaint(nova: &TestNova) -> String {
     let (status, ready) = asked(nova, "GET", "/health/ready", "", "");
     assert_eq!(status, 200, "{ready}");
@@ -74,7 +75,8 @@ fn rows_wait_while_what_stands_for_clickhouse_does_not_answer() {
     nova.snapshot("away");
     nova.reset();
     assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 0.0, 0.0), String::new()));
-    // The rows waited when the snapshot was taken, and the faults of ClickHouse ended with the reset.
+    // The rows were waiting when the snapshot was taken, and the reset ended the faults of ClickHouse, so the rows are
+    // delivered.
     nova.reset_to("away");
     nova.settle();
     assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
@@ -86,7 +88,8 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
     nova.fault(json!({ "clickhouse": { "code": 241, "body": "Memory limit exceeded", "times": 3 } }));
     nova.rows(json!({ "users": [{ "id": user(0) }] }));
     assert_eq!((outbox(&nova), metric(&nova, "clickhouse_query_errors_total")), ((0.0, 1.0, 0.0), 3.0));
-    // nova does not ask without end for a table that does not exist: its rows wait, and readiness reports it.
+    // nova does not repeat inserts without end into a table that does not exist: the rows wait, and readiness reports
+    // the table.
     nova.fault(json!({ "clickhouse": { "code": 60 } }));
     nova.rows(json!({ "users": [{ "id": user(1) }] }));
     assert_eq!(
@@ -100,13 +103,13 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
     nova.fault(json!({}));
     nova.settle();
     assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 2.0, 0.0), String::new()));
-    // A slow answer is still an answer.
+    // A slow answer of ClickHouse still counts as an answer.
     nova.fault(json!({ "clickhouse": { "slow_ms": 200 } }));
     let began = monotonic_now();
     nova.rows(json!({ "users": [{ "id": user(2) }] }));
     assert!(began.elapsed() >= Duration::from_millis(200));
     assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
-    // A row whose content is refused, with the others and alone, becomes a dead letter.
+    // A row becomes a dead letter if ClickHouse refuses its content both together with other rows and alone.
     nova.fault(json!({ "clickhouse": { "code": 469, "times": 2 } }));
     nova.rows(json!({ "users": [{ "id": user(3) }] }));
     assert_eq!(nova.settle()["dead_letters"], 1);
@@ -117,7 +120,7 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
 #[test]
 fn the_effect_of_an_earlier_fault_ends_no_wait() {
     let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
-    // The breaker is open, or the table is stalled, when the server is only slow again.
+    // The circuit breaker is open, or the table is stalled, when the test replaces the fault by slow answers.
     for (number, fault) in [json!({ "status": 503 }), json!({ "code": 60 })].into_iter().enumerate() {
         nova.fault(json!({ "clickhouse": fault }));
         nova.rows(json!({ "users": [{ "id": user(number) }] }));
@@ -126,7 +129,7 @@ fn the_effect_of_an_earlier_fault_ends_no_wait() {
         nova.settle();
         assert_eq!(outbox(&nova), (0.0, number as f64 + 1.0, 0.0), "{fault}");
     }
-    // However many requests meet it, a slow server takes the rows.
+    // A slow server takes the rows of every request.
     for number in 2..18 {
         nova.rows(json!({ "users": [{ "id": user(number) }] }));
         assert_eq!(outbox(&nova), (0.0, number as f64 + 1.0, 0.0));
@@ -146,7 +149,7 @@ fn rows_that_others_commit_meanwhile_are_not_waited_for() {
     let addr = nova.url().trim_start_matches("http://").parse().unwrap();
     let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", nova.token(&user(0)));
     std::thread::scope(|scope| {
-        // The thread ends when the test drops this, also if the test fails.
+        // The thread ends when the test drops `_over`, also if the test fails.
         let (_over, open) = sync_channel::<()>(1);
         scope.spawn(move || {
             let (mut client, mut sent) = (Client::connect(addr), 0);
@@ -173,10 +176,11 @@ fn a_tap_goes_on_while_the_clock_stands_still() {
     let token = nova.token_of(json!({ "sub": user(0), "role": "admin" }));
     let mut tap = Client::connect(addr);
     assert_eq!(tap.get("/api/v1/admin/tap", &format!("Authorization: Bearer {token}\r\n")).status, 200);
-    // These are more records than a listener gets in a second.
+    // The test sends more records than a listener gets in one second.
     let users: Vec<_> = (1..=200).map(|number| json!({ "id": user(number) })).collect();
     nova.rows(json!({ "users": users }));
-    // With the next second the listener hears again. A read waits only for a part of it.
+    // In the next second, a listener of the tap gets records again. The timeout of a read is much shorter than a
+    // second, so that the test can repeat its reads.
     tap.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let (mut heard, mut bytes, mut later) = (String::new(), [0; 4_096], 900);
     let deadline = monotonic_now() + Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Tests against the real engine, which `NOVA_TEST_CLICKHOUSE` names.
+//! Tests with the real ClickHouse that `NOVA_TEST_CLICKHOUSE` names.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::super::support::rows::compare_current;
 use super::super::support::{self, Listed, capture, dump, run, store_over};
 use super::{events, setup};
 
-/// The server's address, the name of a database for this test, and a client.
+/// Returns the address of the ClickHouse server, the name of a database for this test, and a client.
 fn engine(test: &str) -> Option<(String, String, ClickHouse)> {
     let Some(url) = crate::support::environment("NOVA_TEST_CLICKHOUSE") else {
         eprintln!("skipped: NOVA_TEST_CLICKHOUSE is not set");
@@ -36,7 +36,8 @@ fn engine(test: &str) -> Option<(String, String, ClickHouse)> {
     Some((url, database, ClickHouse::new(&settings).unwrap()))
 }
 
-/// Runs a future on a runtime of its own. A kept connection would otherwise depend on a runtime that no longer runs.
+/// Runs a future on a new tokio runtime. A runtime of its own is needed because a connection that is kept open would
+/// depend on a runtime that no longer runs.
 fn on<T>(asked: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(asked)
 }
@@ -53,7 +54,7 @@ fn drop_database(clickhouse: &ClickHouse) {
     let _ = on(clickhouse.run_bare(&format!("DROP DATABASE {}", clickhouse.database())));
 }
 
-/// Makes the server fail `count` inserts into the database's tables.
+/// Sends a query to ClickHouse that makes inserts into a table fail.
 fn fault(url: &str, query: &str) {
     let addr = url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(addr).unwrap();
@@ -74,7 +75,7 @@ fn the_real_engine_takes_the_migrations_twice_and_the_lint_finds_nothing() {
     assert_eq!(on(lint(&clickhouse)).unwrap(), []);
     on(clickhouse.run("ALTER TABLE likes_cdc MODIFY SETTING non_replicated_deduplication_window = 0")).unwrap();
     on(clickhouse.run("DROP TABLE posts_cdc")).unwrap();
-    // A view's target without a window would store the rows of a retried insert twice.
+    // If the target of a view had no deduplication window, ClickHouse would store the rows of a retried insert twice.
     let taken = "ALTER TABLE post_metrics_1h MODIFY SETTING non_replicated_deduplication_window = 0";
     on(clickhouse.run(taken)).unwrap();
     let codes: Vec<_> = on(lint(&clickhouse)).unwrap().into_iter().map(|finding| finding.code).collect();
@@ -143,8 +144,8 @@ fn migrated(clickhouse: &ClickHouse) {
     on(migrate(clickhouse)).unwrap();
 }
 
-/// Runs records, waits until the table stalls for the reason while the others are empty, repairs the cause, and waits
-/// until the table is empty, too.
+/// Runs records, waits until the table stalls for the given reason while the outboxes of all other tables are empty,
+/// repairs the cause, and waits until the outbox of the table is empty.
 fn stall(setup: &Setup, records: Vec<Record>, target: Target, reason: &str, repair: impl FnOnce()) {
     let opened = app::open_store(setup, store_over(Recorder::new())).unwrap();
     let status = opened.warehouse.clone().unwrap();

@@ -1,4 +1,5 @@
-//! Every fault by script, crashes between any two commits, poison, and a server that cannot be reached.
+//! Every fault that a script can make, crashes between any two commits, poisonous rows, and a server that cannot be
+//! reached.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use super::super::support::clickhouse::{Fake, Fault, version_at};
 use super::super::support::{Listed, capture, dump, run, store_over};
 use super::{events, setup, times};
 
-/// Checks that every accepted id is stored once, whatever else happened.
+/// Checks that every accepted id is stored exactly once, whatever else has happened.
 fn assert_exactly_once(fake: &Fake, applied: u64, what: &str) {
     let times = times(fake.ids("post_events"));
     assert_eq!(times.len() as u64, applied, "{what}: ids");
@@ -71,7 +72,8 @@ fn n8_the_same_token_always_comes_with_the_same_bytes_and_holds_their_hash() {
     }
 }
 
-/// The disk is frozen at every sync of a run. From each a new process continues, with the same server.
+/// The test freezes the disk at every sync of a run. From each frozen disk a new process continues, with the same
+/// ClickHouse server.
 #[test]
 fn n3_n5_a_crash_between_any_two_commits_doubles_and_loses_nothing() {
     let (records, applied) = events(600, 13);
@@ -81,7 +83,7 @@ fn n3_n5_a_crash_between_any_two_commits_doubles_and_loses_nothing() {
     let moments = backend.clone();
     first.inner.lock().now = Box::new(move || moments.syncs());
     let mut setup = setup("events", &first.url, "nova");
-    // The batches are small, so that commits, inserts and acknowledgements mix.
+    // The batches are small, so that commits, inserts and acknowledgements alternate.
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
     let running = opened.start(Box::new(Listed::new(records.clone(), 60)), &setup).unwrap();
     let inbox = running.inbox.clone();
@@ -105,7 +107,7 @@ fn poison_is_found_by_experiment_and_every_other_row_lands_once() {
     // The constraint refuses about one row in 500.
     let refuses = |row: &[u8]| xxhash_rust::xxh3::xxh3_64(&row[..16]).is_multiple_of(500);
     fake.inner.lock().refuses = Some(refuses);
-    // While the server cannot be reached no row is suspected.
+    // While the server cannot be reached, nova suspects no row.
     fake.script(vec![Some(Fault::Reject); 6]);
     let backend = Recorder::new();
     run(&setup("events", &fake.url, "nova"), store_over(backend.clone()), records);
@@ -126,7 +128,7 @@ fn poison_is_found_by_experiment_and_every_other_row_lands_once() {
     assert!(times(poison).values().all(|times| *times == 1), "a poison row is a dead letter once");
 }
 
-/// The server forgets tokens at once, and nova looks for doubtful rows at once.
+/// The server forgets tokens at once, and nova searches for doubtful rows at once.
 #[test]
 fn n5_rows_of_an_unconfirmed_batch_are_looked_for_when_its_token_may_be_forgotten() {
     for (what, fault, uncertain) in [
@@ -150,7 +152,7 @@ fn n5_rows_of_an_unconfirmed_batch_are_looked_for_when_its_token_may_be_forgotte
     }
 }
 
-/// Torture 29: the server has another password, and nova's file gets it a little later.
+/// Case 29 of `docs/testing.md`: the password of the server changes, and nova's password file changes a little later.
 #[test]
 fn a_rotated_password_stalls_every_table_until_its_file_has_the_new_one() {
     let (fake, (records, applied)) = (Fake::start(), events(500, 12));
@@ -172,7 +174,8 @@ fn a_rotated_password_stalls_every_table_until_its_file_has_the_new_one() {
     assert_exactly_once(&fake, applied, "with the new password");
 }
 
-/// A process ends with many sealed batches in its outbox. The next process looks only for those that were being sent.
+/// A process ends with many sealed batches in its outbox. The process that continues searches only for the rows of
+/// batches that were being sent.
 #[test]
 fn n5_of_what_an_earlier_process_left_only_the_head_is_looked_for() {
     let (fake, (records, applied)) = (Fake::start(), events(2_000, 18));
@@ -180,7 +183,7 @@ fn n5_of_what_an_earlier_process_left_only_the_head_is_looked_for() {
     let mut setup = setup("events", &fake.url, "nova");
     setup.drain.idle = Duration::ZERO;
     let backend = Recorder::new();
-    // Each run seals the rows of its records.
+    // Each run of nova seals the rows of its records in a batch.
     for part in records.chunks(50) {
         run(&setup, store_over(backend.clone()), part.to_vec());
     }
@@ -199,14 +202,15 @@ fn n5_of_what_an_earlier_process_left_only_the_head_is_looked_for() {
     assert!((1..=21).contains(&probes), "{probes} batches were looked for");
 }
 
-/// The rows were stored by a process that died. The server forgot their token while nobody could reach it.
+/// A process stored the rows in ClickHouse and died. ClickHouse forgot the token of the rows during an outage.
 #[test]
 fn n5_an_outage_that_outlasts_the_memory_of_tokens_doubles_nothing() {
     let (fake, (records, applied)) = (Fake::start(), events(500, 19));
     let mut setup = setup("events", &fake.url, "nova");
     let backend = Recorder::new();
     fake.inner.lock().always = Some(Fault::FailAfterWrite);
-    // No insert succeeds, so the end waits for this time. It is enough for one attempt.
+    // No insert succeeds, so the end of the process waits for the whole time `idle`. The time `idle` is enough for one
+    // attempt to insert.
     setup.drain.idle = Duration::from_secs(2);
     run(&setup, store_over(backend.clone()), records);
     assert!(!fake.ids("post_events").is_empty());
@@ -328,8 +332,8 @@ fn an_insert_pins_what_defaults_and_profiles_could_change() {
     }
 }
 
-/// A table that the lint refuses gets no rows. The refusal is reported even if there is nothing to deliver, and the
-/// rows are sent once the table is repaired.
+/// nova sends no rows to a table that the lint refuses. nova reports the refusal even if there is nothing to deliver,
+/// and sends the rows once the table is repaired.
 #[test]
 fn what_the_lint_refuses_is_told_at_the_start_and_waits_until_it_is_repaired() {
     let fixed = ("FROM system.settings", "async_insert\t1\t1\n");
@@ -367,8 +371,8 @@ fn what_the_lint_refuses_is_told_at_the_start_and_waits_until_it_is_repaired() {
     }
 }
 
-/// The outbox has the rows of ten minutes of traffic. The test compares the rate of their delivery with the rate of
-/// their arrival.
+/// The outbox contains the rows of ten minutes of traffic. The test compares the rate at which the rows are delivered
+/// with the rate at which they arrive.
 #[test]
 fn what_a_long_outage_left_drains_at_five_times_the_rate_of_its_arrival() {
     const RATE_PER_S: u64 = 100;
@@ -389,8 +393,8 @@ fn what_a_long_outage_left_drains_at_five_times_the_rate_of_its_arrival() {
     let back = nova::clock::monotonic_now();
     running.finish(|_| {}).unwrap();
     assert_exactly_once(&fake, applied, "after the outage");
-    // The shipped pace may be in its longest pause when the server comes back.
-    let longest_pause = Duration::from_millis(nova::warehouse::sender::Pace::default().backoff_last_ms);
+    // With the shipped settings, the sender may be in its longest pause when the server comes back.
+    let longest_pause = nova::warehouse::sender::Pace::default().backoff.last;
     let drained_per_s = applied as f64 / (back.elapsed() + longest_pause).as_secs_f64();
     assert!(drained_per_s >= 5.0 * RATE_PER_S as f64, "{drained_per_s:.0} rows a second");
 }

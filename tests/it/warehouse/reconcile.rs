@@ -1,4 +1,5 @@
-//! ClickHouse is ahead of the store, which was restored from a backup of any moment, or made to read everything again.
+//! ClickHouse is ahead of the store, because the store was restored from a backup of any moment, or reads everything
+//! again.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +26,8 @@ fn asked(setup: &Setup, store: &nova_storage::Store, everything: bool) -> Report
     runtime.block_on(reconcile(store, &clickhouse, everything, setup.clock.now_ms())).unwrap()
 }
 
-/// Runs records with small batches that are sealed all the time, so that commits, inserts and acknowledgements mix.
+/// Runs records with small batches that are sealed all the time, so that commits, inserts and acknowledgements
+/// alternate.
 fn run_in_small_batches(setup: &Setup, backend: Recorder, records: Vec<Record>) -> Vec<PartitionStatus> {
     let opened = app::open_store(setup, store_over(backend)).unwrap();
     let running = opened.start(Box::new(Listed::new(records, 60)), setup).unwrap();
@@ -36,8 +38,8 @@ fn run_in_small_batches(setup: &Setup, backend: Recorder, records: Vec<Record>) 
     statuses
 }
 
-/// Fault 13: the store is a backup of any moment. The server has everything that came after the backup, and has
-/// forgotten every token.
+/// Case 13 of `docs/testing.md`: the store is a backup of any moment. ClickHouse has everything that came after the
+/// backup, and has forgotten every token.
 #[test]
 fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_sent_again() {
     let (records, applied) = events(900, 31);
@@ -55,7 +57,7 @@ fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_se
     let committed = |sync: &usize| Meta::load(&store_over(backend.image(*sync, 1)).read().unwrap()).unwrap().is_some();
     let first = (4..syncs).find(committed).unwrap();
     for sync in (first..syncs).step_by((syncs / 20).max(1)) {
-        // This is the result without the question.
+        // In the loop nova does not search for stored rows, so some rows are stored twice.
         fake.inner.lock().stored.clone_from(&whole);
         run(&setup, store_over(backend.image(sync, 1)), records.clone());
         doubled_without += times(fake.ids("post_events")).values().filter(|times| **times > 1).count();
@@ -105,8 +107,8 @@ fn n5_after_a_restore_what_clickhouse_lacks_is_sent() {
     assert!(times.len() as u64 == applied && times.values().all(|times| *times == 1));
 }
 
-/// Fault 36: a server that was restored from a backup is noticed, also after it took new rows. A rebuild with the
-/// question sends again what the server lost, and nothing else.
+/// Case 36 of `docs/testing.md`: nova notices a ClickHouse that was restored from a backup, also after it took new
+/// rows. A rebuild that searches for stored rows sends again only what the server has lost.
 #[test]
 fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_again() {
     let (records, applied) = events(4_000, 33);
@@ -129,11 +131,11 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     assert_eq!(finding(), None);
     let store = store_over(backend.image(backend.syncs(), 0));
     assert_eq!(asked(&setup, &store, true).delivered, applied);
-    // The rows of the third hour are lost, and those of the fourth came after the loss.
+    // The rows of the third hour are lost, and the rows of the fourth hour were stored after the loss.
     let lost = fake.inner.lock().stored.remove(2).rows.len();
     let found = finding().expect("a lost batch was not missed");
     assert!(found.code == "batches-missing" && found.detail.contains("1 of 4"), "{found}");
-    // A node reports the loss by itself, and continues.
+    // A running node reports the loss by itself, and continues.
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
     let status = opened.warehouse.clone().unwrap();
     let running = opened.start(Box::new(Listed::new(Vec::new(), 1)), &setup).unwrap();
@@ -142,7 +144,7 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     }
     assert_eq!(status.complaints(), [found.to_string()]);
     running.finish(|_| {}).unwrap();
-    // What the store learned before the loss is forgotten.
+    // The query makes the store forget what it had learned about delivered rows before the loss.
     let report = asked(&setup, &store, true);
     assert_eq!(report.delivered, applied - lost as u64);
     rebuild(&store, Some(&Default::default())).unwrap();
@@ -170,8 +172,8 @@ fn a_store_is_not_reconciled_with_a_server_that_does_not_answer() {
     assert!(failed.to_string().starts_with("ClickHouse: not reached"), "{failed}");
 }
 
-/// Makes dead letters of events that nobody sent, of all these events, and of records that are no events. Returns the
-/// letters, and those that are sent.
+/// Makes dead letters of events that were never sent, and of all events among `records`. Returns the ids of all letters
+/// and one id without a letter, and the ids of the letters whose events were sent to ClickHouse.
 pub fn letters(setup: &Setup, store: &nova_storage::Store, records: Vec<Record>) -> (Vec<u64>, BTreeSet<u64>) {
     let mut decoder = setup.decoder();
     let mut letters = support::events::mix(40, 977).0;

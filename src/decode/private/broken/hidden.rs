@@ -1,22 +1,23 @@
-//! Names of private members in any writing. The text is unescaped level by level, and each level is searched, so that
-//! no escape of a letter, a digit, white space, a colon or a backslash hides a name.
+//! Finds the names of private members, however they are spelled. The text is unescaped level by level, and nova
+//! searches each level. So no escape of a letter, a digit, white space, a colon or a backslash hides a name.
 
 use crate::decode::private::nested::NESTED_MAX;
 use crate::event::DROPPED_COLUMNS;
 
-/// A text, and for each byte of it and for its end the position in the original bytes.
+/// A text, and the position in the original bytes for each byte of the text and for its end.
 struct Level {
     text: Vec<u8>,
     places: Vec<usize>,
 }
 
-/// Where the first value of a private member may begin, among those whose beginning is not `known`.
+/// Returns where the first value of a private member may begin. Values for whose beginning `known` returns true are
+/// left out.
 pub(super) fn first(bytes: &[u8], known: impl Fn(usize) -> bool) -> Option<usize> {
     let mut first = first_in(bytes, |at| Some(at).filter(|at| !known(at.saturating_sub(1))));
     if !bytes.contains(&b'\\') {
         return first;
     }
-    // In UTF-16 every second byte is 0.
+    // In UTF-16 every second byte of ASCII text is 0.
     let (mut places, text): (Vec<_>, Vec<_>) = bytes.iter().copied().enumerate().filter(|(_, byte)| *byte != 0).unzip();
     places.push(bytes.len());
     let mut level = Level { text, places };
@@ -35,12 +36,13 @@ pub(super) fn first(bytes: &[u8], known: impl Fn(usize) -> bool) -> Option<usize
     first
 }
 
-/// The place of the first value that has one. `place` gets the position after the separator of a name and a value.
+/// Returns the place of the first value for which `place` returns one. The argument of `place` is the position after
+/// the separator of a name and a value.
 fn first_in(text: &[u8], place: impl Fn(usize) -> Option<usize>) -> Option<usize> {
     (0..text.len()).find_map(|at| DROPPED_COLUMNS.iter().find_map(|name| value_start(text, at, name).and_then(&place)))
 }
 
-/// The position after the separator, if `name` begins at `at` and has a value.
+/// Returns the position after the separator, if `name` begins at `at` and is followed by a separator.
 fn value_start(text: &[u8], at: usize, name: &str) -> Option<usize> {
     let mut at = at;
     for (index, letter) in name.bytes().filter(|byte| *byte != b'_').enumerate() {
@@ -52,14 +54,14 @@ fn value_start(text: &[u8], at: usize, name: &str) -> Option<usize> {
         }
         at += 1;
     }
-    // Quotes, and signs and white space of any kind, may stand between the name and the separator.
+    // Between the name and the separator there may be quotes, some punctuation, and white space of any kind.
     let is_between = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'_' | b'-' | b'"' | b'\'' | b'\\' | b'`');
     at += text.get(at..)?.iter().take_while(|byte| is_between(byte)).count();
     matches!(text.get(at)?, b':' | b'=').then_some(at + 1)
 }
 
 impl Level {
-    /// The text within the text.
+    /// Returns the text after one level of its escapes was decoded.
     fn unescaped(&self) -> Self {
         let (mut text, mut places) = (Vec::with_capacity(self.text.len()), Vec::with_capacity(self.places.len()));
         let mut at = 0;
@@ -68,7 +70,7 @@ impl Level {
                 (b'\\', Some(b'u')) => code(&self.text, at + 2).map_or((b'u', 2), |byte| (byte, 6)),
                 (b'\\', Some(b'n' | b'r' | b't' | b'b' | b'f')) => (b' ', 2),
                 (b'\\', Some(escaped)) => (*escaped, 2),
-                // A backslash at the end escapes nothing.
+                // A backslash at the end of the text escapes nothing.
                 (b'\\', None) => (b' ', 1),
                 (byte, _) => (byte, 1),
             };
@@ -81,8 +83,8 @@ impl Level {
     }
 }
 
-/// The character of the four digits at `at`. Each character beyond ASCII reads as a space, because it may be white
-/// space and is no letter of a name.
+/// Returns the character that the four hexadecimal digits at `at` stand for. A character beyond ASCII is returned as a
+/// space, because it may be white space and is never a letter of a name.
 fn code(text: &[u8], at: usize) -> Option<u8> {
     let digits = text.get(at..at + 4).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
     let code = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use super::*;
 
-/// A registry that answers each request with the next of its answers, and repeats the last one.
+/// A registry that gives its prepared answers one after another, and repeats the last answer.
 struct Fake {
     url: String,
     asked: Arc<AtomicUsize>,
@@ -55,7 +55,8 @@ fn schemas(url: &str) -> (HttpSchemas, Arc<AtomicI64>) {
     (HttpSchemas::start(settings, move || theirs.load(Ordering::SeqCst)).unwrap(), now)
 }
 
-/// Asks until the thread has answered. On a loaded machine that may need more than one lookup.
+/// Asks for a schema until the thread has the answer. On a loaded machine a test may need more than one lookup until
+/// the answer comes.
 fn ask(schemas: &HttpSchemas, id: u32) -> SchemaLookup {
     loop {
         match schemas.schema(id) {
@@ -112,6 +113,15 @@ fn a_registry_that_fails_is_left_alone_for_a_while_and_nothing_is_unknown() {
     assert_eq!(schemas.health(), BreakerState::HalfOpen);
     assert!(matches!(ask(&schemas, 7), SchemaLookup::Found(_)));
     assert_eq!(schemas.health(), BreakerState::Closed);
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_nova_from_asking() {
+    let fake = Fake::start(vec![(503, ""), (200, LONG)]);
+    let (schemas, now) = schemas(&fake.url);
+    assert!(matches!(ask(&schemas, 7), SchemaLookup::Unavailable(_)));
+    now.fetch_sub(500_000, Ordering::SeqCst);
+    assert!(matches!(ask(&schemas, 7), SchemaLookup::Found(_)));
 }
 
 #[test]

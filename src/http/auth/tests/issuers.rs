@@ -1,5 +1,4 @@
-//! Tests of tokens and key sets in the form of well-known issuers, as their documentation shows them, with keys of our
-//! own.
+//! Tests of tokens and key sets in the form that well-known issuers document, with keys that the tests make.
 
 use super::*;
 
@@ -12,7 +11,7 @@ fn rsa() -> (EncodingKey, Value) {
     (key, jwk)
 }
 
-/// A JWK with more members. Null removes a member.
+/// Adds members to a JWK. A member with the value null is removed.
 fn with(jwk: &Value, more: Value) -> Value {
     let mut jwk = jwk.clone();
     for (name, value) in more.as_object().unwrap() {
@@ -85,7 +84,7 @@ fn named(issuer: &str, subject: &str) -> String {
 
 #[test]
 fn clerk() {
-    // This is a session token of version 2, with `cat` in the header, no `aud`, and a subject that is no UUID.
+    // The token is a session token of version 2, with `cat` in the header, no `aud`, and a subject that is no UUID.
     let issuer = "https://clean-mayfly-62.clerk.accounts.dev";
     let header =
         json!({ "alg": "RS256", "cat": "cl_B7d4PD111AAA", "kid": "ins_2GIoQhbUpy0hX7B2cVkuTMinXoD", "typ": "JWT" });
@@ -104,7 +103,7 @@ fn clerk() {
 
 #[test]
 fn entra() {
-    // The set has no `alg`, the subject is pairwise, the person is in `oid`, and the application's roles are in
+    // The key set has no `alg`, the subject is pairwise, the person is in `oid`, and the application's roles are in
     // `roles`.
     let issuer = "https://login.microsoftonline.com/3338040d-6c67-4c5b-b112-36a304b66dad/v2.0";
     let kid = "nOo3ZDrODXEK1jKWhXslHR_KXEg";
@@ -133,7 +132,8 @@ fn entra() {
 
 #[test]
 fn auth0() {
-    // This is an access token by RFC 9068 for an API, with two keys as before a rotation. The issuer ends with a slash.
+    // The token is an access token by RFC 9068 for an API. The key set has two keys, as before a rotation. The issuer's
+    // URL ends with a slash.
     let issuer = "https://tenant.eu.auth0.example/";
     let header = json!({ "alg": "RS256", "typ": "at+jwt", "kid": "Nzc5" });
     let claims = json!({
@@ -203,7 +203,8 @@ fn cognito() {
 
 #[test]
 fn keycloak() {
-    // The set also has a key for encryption and a key of another kind, `typ` is in the claims, and `role` is a list.
+    // The key set also has a key for encryption and a key of another kind, `typ` is in the claims, and `role` is a
+    // list.
     let issuer = "https://id.example/realms/social";
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": "FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE" });
     let claims = json!({

@@ -71,17 +71,17 @@ fn a_secret_that_others_can_read_or_guess_is_refused_with_the_way_out() {
         assert!(auth.verify(&signed(json!({ "alg": alg }), secret), NOW_MS).is_err());
     }
     assert!(!auth.jwks().contains("0123") && auth.ready());
-    // A file that becomes empty while nova runs changes nothing.
+    // A key file that becomes empty while nova runs changes nothing.
     std::fs::write(&path, "").unwrap();
     assert!(!auth.reload_file());
     assert!(auth.verify(&signed(json!({ "alg": "HS256" }), secret), NOW_MS).is_ok());
-    // A new secret invalidates the tokens of the previous one.
+    // A new shared secret invalidates the tokens of the previous secret.
     let token = signed(json!({ "alg": "HS256" }), secret);
     std::fs::write(&path, secret.replace('0', "9")).unwrap();
     assert!(auth.reload_file() && auth.verify(&token, NOW_MS).is_err());
 }
 
-/// An earlier version accepted an empty file, because its content equalled the initial content.
+/// An earlier version of nova accepted an empty key file, because the content equalled the initial content in memory.
 #[test]
 fn a_file_that_holds_no_key_is_refused_at_the_start_however_little_it_holds() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Tests of values of rows whose key changes while partitions are behind one another. The simulation found every story.
+//! Tests of rows whose key changes while some partitions are behind others. The simulation found every case in this
+//! file.
 
 use super::*;
 use crate::event::{Cell, Change, ChangeBody, Format, Op, Outcome, Renamed, Table};
@@ -10,7 +11,7 @@ const A: Id = Id::from_u128(1);
 const B: Id = Id::from_u128(2);
 const C: Id = Id::from_u128(3);
 
-/// An upsert of a user with this text. With `None` the record does not repeat the text.
+/// An upsert of a user with the given text. If `text` is `None`, the record does not repeat the text.
 fn user(key: Id, text: Option<&str>) -> ChangeBody {
     let mut cells = vec![Cell::Null; Table::Users.columns().len()];
     cells[0] = Cell::Uuid(key);
@@ -41,7 +42,7 @@ fn delete(key: Id, lsn: u64, to: Id) -> Change {
     change(key, lsn, Op::Delete, Some(Renamed::To(to)), ChangeBody::Delete)
 }
 
-/// The stored rows of a few keys, with what the writer does for a judgement.
+/// The stored rows of a few keys. The struct does what the writer does after a judgement.
 #[derive(Default)]
 struct Rows(std::collections::BTreeMap<Id, Box<[u8]>>);
 
@@ -98,8 +99,8 @@ fn text(text: &str) -> Cell {
     Cell::Text(text.into())
 }
 
-/// Seeds 1898 and 3437: the tombstone's value counted as one of the delete's LSN, so the insert with the same LSN but
-/// another value was not taken for newer.
+/// The simulation found (seeds 1898 and 3437) that the tombstone's value was dated with the delete's LSN, so the insert
+/// with the same LSN but another value did not count as newer.
 #[test]
 fn n6_a_row_that_moved_takes_the_value_of_a_version_between_that_comes_late() {
     let mut rows = Rows::default();
@@ -111,7 +112,8 @@ fn n6_a_row_that_moved_takes_the_value_of_a_version_between_that_comes_late() {
     assert_eq!(rows.text(A), text("second"));
 }
 
-/// Seeds 2639 and 4450: the late version was stale under the old key, and the row kept an older value.
+/// The simulation found (seeds 2639 and 4450) that a late version was stale under the old key, and the row under the
+/// new key kept an older value.
 #[test]
 fn n6_a_version_that_comes_late_under_the_old_key_reaches_the_row_under_the_new_one() {
     for heir_first in [true, false] {
@@ -125,7 +127,7 @@ fn n6_a_version_that_comes_late_under_the_old_key_reaches_the_row_under_the_new_
         }
         let late = rows.apply(insert(A, 200, Some(A), Some("second")), 0, 1);
         assert_eq!(late, Outcome::Stale);
-        // An older version still has no effect.
+        // A version that is older than the late version has no effect.
         rows.apply(insert(A, 150, Some(A), Some("old")), 0, 2);
         if !heir_first {
             rows.apply(insert(B, 400, Some(A), None), 2, 0);
@@ -180,12 +182,12 @@ fn n6_a_changed_key_takes_no_value_of_an_earlier_row_under_the_new_key() {
     rows.apply(delete(A, 400, B), 0, 1);
     rows.apply(insert(B, 400, Some(A), None), 2, 0);
     assert_eq!(rows.text(B), text("own"));
-    // One of the earlier row's versions comes late.
+    // A version of the earlier row under the new key comes late.
     rows.apply(insert(B, 250, None, Some("another's")), 1, 2);
     assert_eq!(rows.text(B), text("own"));
 }
 
-/// Seed 340: the delete has no LSN, and its image has the version of each value.
+/// The simulation found this case (seed 340): the delete has no LSN, and its image has the LSN of each value.
 #[test]
 fn n6_where_deletes_are_null_values_a_changed_key_takes_the_last_version_of_the_old_row() {
     let flat = |change: Change| Change { format: Format::FlatTombstone, ..change };

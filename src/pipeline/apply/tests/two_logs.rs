@@ -1,5 +1,5 @@
-//! Tests of records of two logs side by side, in one partition and in several. Stories that the simulation found have
-//! its seeds.
+//! Tests of records of two logs side by side, in one partition and in several. A test of a case that the simulation
+//! found names the seeds of that case.
 
 use super::*;
 
@@ -15,7 +15,8 @@ fn there(offset: i64) -> Place {
     Place { partition: Some(1), offset }
 }
 
-/// A row with so many versions that the first one is forgotten: LSNs 100 to 500, at offsets 1 to 5, at these times.
+/// A row with so many versions that its first version is forgotten. The versions have the LSNs 100 to 500, the offsets
+/// 1 to 5, and the given times.
 fn forgetful(times: [i64; 5]) -> Box<[u8]> {
     let create = Change { op: Op::Create, ..upsert(100, times[0], "1") };
     let mut known = write(judged(create, 1, None)).stored;
@@ -26,20 +27,21 @@ fn forgetful(times: [i64; 5]) -> Box<[u8]> {
     known
 }
 
-/// Seeds 11193, 12165, 13480, 13497, 13524 and 17929: a change of a new log was taken for a forgotten version, and the
-/// row stayed.
+/// The simulation found (seeds 11193, 12165, 13480, 13497, 13524 and 17929) that a change of a new log was taken for a
+/// forgotten version, and the row stayed.
 #[test]
 fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
     for (times, at) in [([50; 5], 50), ([50, 51, 52, 53, 54], 52), ([70, 71, 72, 30, 31], 40)] {
         let known = forgetful(times);
         let gone = write(judged(change(Some(9), at, ChangeBody::Delete), 6, Some(&known)));
         assert!(gone.new.is_none(), "{times:?}");
-        // The new log continues from there.
+        // The new log continues from the position of this change.
         let back = write(judged(upsert(12, at, "new"), 7, Some(&gone.stored)));
         assert_eq!(back.new, Some(row("new")));
         assert!(StoredRow::decode(&back.stored).unwrap().version > StoredRow::decode(&known).unwrap().version);
     }
-    // It is applied only after the row in its partition, and only if the time contradicts.
+    // The change is applied only if it comes after the row in the row's partition, and only if its time contradicts the
+    // order of the LSNs.
     let known = forgetful([50, 51, 52, 53, 54]);
     let delete = |ts| change(Some(9), ts, ChangeBody::Delete);
     assert_eq!(judged(delete(52), 4, Some(&known)), Judgement::Skip(Outcome::Stale));
@@ -47,7 +49,8 @@ fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
     assert_eq!(judged(delete(50), 6, Some(&known)), Judgement::Skip(Outcome::Stale));
 }
 
-/// A connector repeats a transaction with five changes of a row. The row ends as it was.
+/// A connector delivers a transaction with five changes of one row a second time. After the redelivery the row is as it
+/// was.
 #[test]
 fn a_redelivery_that_is_taken_for_a_new_log_ends_at_the_same_row() {
     let mut known = forgetful([50; 5]);
@@ -64,14 +67,14 @@ fn truncated_elsewhere(lsn: u64, ts: i64, stored: &[u8], epoch: u16) -> Judgemen
     truncate_row((Table::Users, Id::NIL), stored, &truncate, there(4), &bumped(epoch)).unwrap()
 }
 
-/// Seeds 9056, 12199 and 18133: a truncate of the previous log, in a partition that was behind, deleted rows of the new
-/// log by their LSNs.
+/// The simulation found (seeds 9056, 12199 and 18133) that a truncate of the previous log, in a partition that was
+/// behind, deleted rows of the new log by their LSNs.
 #[test]
 fn a_truncate_in_another_partition_with_a_higher_lsn_and_an_earlier_time_than_a_row_halts_the_table() {
     let new = write(judged(upsert(2_005, 60, "new"), 9, None)).stored;
     let Judgement::Halt(halt) = truncated_elsewhere(1_050_144, 50, &new, 0) else { panic!("the row is gone") };
     assert_eq!((halt.lsn, halt.stored_lsn), (2_005, 1_050_144));
-    // Once the epoch is raised, the row stays, and an earlier row is deleted.
+    // After the epoch is raised, the row of the new epoch stays, and an earlier row is deleted.
     assert_eq!(truncated_elsewhere(1_050_144, 50, &new, 1), Judgement::Skip(Outcome::Stale));
     let old = write(judged(upsert(1_050_000, 40, "old"), 8, None)).stored;
     for epoch in [0, 1] {
@@ -79,15 +82,16 @@ fn a_truncate_in_another_partition_with_a_higher_lsn_and_an_earlier_time_than_a_
     }
     // One transaction may write to the table and truncate it.
     assert!(write(truncated_elsewhere(2_006, 60, &new, 0)).new.is_none());
-    // A read may have the LSN of its slot.
+    // The LSN of a read may be the position of its replication slot.
     let read = Change { op: Op::Read, ..upsert(2_005, 60, "read") };
     let read = write(judged(read, 9, None)).stored;
     assert_eq!(truncated_elsewhere(2_100, 50, &read, 0), Judgement::Skip(Outcome::Stale));
     assert!(write(truncated_elsewhere(2_100, 61, &read, 0)).new.is_none());
 }
 
-/// Seed 16329: the second attempt at a first snapshot had an earlier time, the epoch was raised between the two
-/// attempts, and a row that both had read was deleted as if the second had not found it.
+/// The simulation found this case (seed 16329): the epoch was raised between two attempts at a first snapshot, and the
+/// second attempt had an earlier time than the first. A row that both attempts had read was deleted as if the second
+/// attempt had not found it.
 #[test]
 fn a_read_behind_the_row_with_a_higher_lsn_is_newer_in_a_raised_epoch_whatever_its_time() {
     let read = |lsn, ts| Change { op: Op::Read, ..upsert(lsn, ts, "read") };
@@ -100,8 +104,8 @@ fn a_read_behind_the_row_with_a_higher_lsn_is_newer_in_a_raised_epoch_whatever_i
     }
 }
 
-/// Seed 8816: the delete of a changed key came again after the epoch was raised, and the image for the row under the
-/// new key, which another partition still had, was lost.
+/// The simulation found (seed 8816) that the delete of a changed key came a second time after the epoch was raised, and
+/// that the image for the row under the new key was lost although another partition still had the insert.
 #[test]
 fn a_delete_of_a_changed_key_that_comes_again_in_a_raised_epoch_keeps_the_image() {
     let to = Id::from_u128(9);
@@ -117,7 +121,8 @@ fn a_delete_of_a_changed_key_that_comes_again_in_a_raised_epoch_keeps_the_image(
     assert_eq!((heir.new, heir.unfilled), (Some(row("a")), 0));
 }
 
-/// Seed 7664: a column that nova does not know, and whose value was unknown, silently became null.
+/// The simulation found (seed 7664) that the unknown value of a column that nova does not know became null without a
+/// message.
 #[test]
 fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_version_tells_it() {
     let with = |extra: Option<&str>, unavailable: &[&str]| {
@@ -131,7 +136,8 @@ fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_versi
     let late = change(Some(90), 40, with(Some(r#"{"lang":"de"}"#), &[]));
     let late = write(judge(late, there(3), &bumped(0), Some(&left_out.stored), None).unwrap());
     assert_eq!(lang(&late).as_deref(), Some(r#"{"lang":"de"}"#));
-    // A kept value is not the record's own either, so the version between the two is the better source.
+    // A kept value is not the record's own value either, so a version between the two records is the better source of
+    // the value.
     let known = write(judged(change(Some(100), 50, with(Some(r#"{"lang":"de"}"#), &[])), 7, None));
     let left_out = write(judged(change(Some(200), 60, with(None, &[])), 8, Some(&known.stored)));
     assert_eq!((lang(&left_out).as_deref(), left_out.unfilled), (Some(r#"{"lang":"de"}"#), 0));
@@ -140,7 +146,8 @@ fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_versi
     assert_eq!(lang(&late).as_deref(), Some(r#"{"lang":"fr"}"#));
 }
 
-/// A dead letter of the previous log has the higher LSN, and a raised epoch accepts any change. Only its place is old.
+/// The dead letter of the previous log has the higher LSN, and a raised epoch accepts any change. Only the place of the
+/// dead letter shows that the letter is old.
 #[test]
 fn a_dead_letter_of_the_log_before_that_is_replayed_in_a_raised_epoch_is_older_than_the_row() {
     let replay = |change, place, meta: &TableMeta, known: &[u8]| {
@@ -154,7 +161,7 @@ fn a_dead_letter_of_the_log_before_that_is_replayed_in_a_raised_epoch_is_older_t
             assert_eq!(replay(letter(), place, &bumped(1), known), Judgement::Skip(Outcome::Stale), "{place:?}");
         }
     }
-    // This letter is of the new log and came after the row.
+    // The dead letter here is of the new log and came after the row.
     let later = write(replay(upsert(95, 61, "later"), at(10), &bumped(1), &new));
     assert_eq!(later.new, Some(row("later")));
     // A row that a truncate of the new log deleted does not come back.

@@ -14,7 +14,7 @@ fn place(table: Table, namespace: &str) -> Place {
     }
 }
 
-/// Five tables with every column, all of them published.
+/// Five tables that have every column, and that are all published with every column.
 fn fit() -> Seen {
     let around = Around { encoding: "UTF8".to_owned(), tables: Table::ALL.map(|table| place(table, "app")).to_vec() };
     let published = |place: &Place| Published {
@@ -69,7 +69,7 @@ fn a_column_that_comes_back_keeps_the_others_and_the_filter_and_is_named() {
     let found = findings(&seen, "nova");
     assert!(found[0].detail.contains("app.users (deleted_at)"), "{}", found[0]);
     assert!(found[0].remedy.contains("updated_at, deleted_at) WHERE (is_active); then nova cdc resnapshot users"));
-    // A table without the column lacks nothing.
+    // A table that does not have the column `deleted_at` has no unpublished column.
     seen.around.tables[0].columns.retain(|name| name != "deleted_at");
     assert_eq!(findings(&seen, "nova"), []);
 }

@@ -1,6 +1,6 @@
-//! A snapshot: every row of some tables at the position where a slot begins, between two marks in the stream. After a
-//! crash or a failure it begins again. Rows that were read before are overwritten, and rows that no longer exist are
-//! swept.
+//! A snapshot of tables: every row at the position where a slot begins, between two marks in the stream of records.
+//! After a crash or a failure a snapshot begins again from its first row. Rows that an interrupted snapshot has read
+//! are overwritten, and rows that no longer exist are swept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,21 +22,22 @@ use crate::source::postgres::status::{PostgresStatus, Snapshot, State};
 
 use super::{Ended, Follower, LOOK_EVERY};
 
-/// Parents come first, so that the users are there before their posts.
+/// Parent tables come first, so that nova knows the users before their posts.
 const ORDER: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table::Comments, Table::Likes];
-/// The most records of one chunk.
+/// The largest number of records in one chunk of a snapshot.
 const CHUNK_MAX_RECORDS: usize = 1_024;
 const CHUNK_MAX_BYTES: usize = 512 << 10;
-/// A line of COPY that spans messages is collected up to this length.
+/// The largest length of a line of COPY that arrives in several messages, in bytes.
 const LINE_MAX_BYTES: usize = 64 << 20;
-/// A snapshot is given up if less than this part of the server's limit for the slot is left, percent.
+/// The smallest percentage of `max_slot_wal_keep_size` that may be left before nova gives a snapshot up.
 const BUDGET_MIN_PERCENT: i64 = 20;
 
 impl<S: Server> Follower<S> {
-    /// Reads these tables, and returns where the stream continues. All tables are read with a new slot. Some tables are
-    /// read in a snapshot of a temporary slot, and then the stream is read on from its earlier position. Repeated
-    /// changes that the snapshot has are not taken, because they may be outdated ([`Position::copied`]). The state of
-    /// the server after the snapshot is returned, too.
+    /// Reads the given tables, and returns the position from which the stream continues. If all tables are read, nova
+    /// makes a new slot for them. If some tables are read, nova takes their snapshot with a temporary slot, and then
+    /// continues the stream from its earlier position. Changes in the stream that the snapshot already contains are
+    /// skipped, because they may be outdated ([`Position::copied`]). The result also has the state of the server after
+    /// the snapshot.
     pub(super) async fn snapshot(
         &mut self,
         position: Position,
@@ -49,7 +50,8 @@ impl<S: Server> Follower<S> {
         PostgresStatus::count(&self.status.snapshots, 1);
         self.status.set(State::Snapshot(Snapshot::default()));
         let mut position = Position { offset: self.next_offset(), ..position };
-        // Before the slot exists, the store must know that it is nova's own, because after a crash it is dropped.
+        // Before nova makes the slot, the store must know that the slot is nova's own, because nova drops its own slot
+        // after a crash.
         match all {
             true => position.phase = Phase::Snapshot,
             false => position.wanted = position.wanted.union(tables),
@@ -88,8 +90,8 @@ impl<S: Server> Follower<S> {
         Ok((position, after))
     }
 
-    /// Checks before anything is begun that the server has room for the slot, the role may read the columns, and no
-    /// policy hides rows.
+    /// Checks before the copy begins that the server has room for a slot, that the role may read the columns, and that
+    /// no policy hides rows.
     fn can_copy(&self, seen: &Seen, tables: Tables) -> Result<(), Ended> {
         let unreadable = |table: Table| hazards::unreadable(seen.published(table)?, &seen.limits.role);
         let refused = || tables.iter().find_map(unreadable).or_else(|| around::uncopyable(seen, tables));
@@ -99,7 +101,8 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Checks that the publication did not change, because changes of tables during the snapshot would be unknown.
+    /// Checks that the publication did not change during the snapshot, because nova would not know the changes of
+    /// tables that were unpublished for a time.
     fn same_publication(&self, before: &Seen, after: &Seen, tables: Tables) -> Result<(), Ended> {
         if let Some(finding) = unfit(after, &self.settings.slot, &self.settings.publication) {
             return Err(Ended::Unfit(finding));
@@ -161,7 +164,7 @@ impl<S: Server> Follower<S> {
         self.told_of(table, chunk, pace).await
     }
 
-    /// Hands rows over, and reports the progress.
+    /// Hands the rows of a table over to ingest, and reports the progress.
     async fn told_of(&mut self, table: Table, records: Vec<Record>, pace: &mut Pace) -> Result<(), Ended> {
         pace.rows += records.len() as u64;
         PostgresStatus::count(&self.status.snapshot_rows, records.len() as u64);
@@ -177,7 +180,8 @@ impl<S: Server> Follower<S> {
         Ok(())
     }
 
-    /// Checks the limit: the server keeps its log from the slot's beginning until the snapshot has been read.
+    /// Checks the limit on the log that the server must keep from the slot's beginning until the snapshot has been
+    /// read.
     async fn within_budget(&mut self) -> Result<(), Ended> {
         let Ok(seen) = self.server.look().await else { return Ok(()) };
         if let Some(finding) = super::too_much_held(&seen, &self.settings) {
@@ -198,7 +202,7 @@ impl<S: Server> Follower<S> {
     }
 }
 
-/// The position after a snapshot that was read.
+/// Returns the position after a complete snapshot.
 fn read_to_its_end(
     position: Position,
     seen: &Seen,
@@ -213,14 +217,15 @@ fn read_to_its_end(
     for table in tables.iter().map(|table| table as usize) {
         (published[table], shapes[table]) = (identities[table], seen_shapes[table]);
         partitions[table] = seen.published(Table::ALL[table]).map_or(0, Published::partitions_mark);
-        // A new slot has nothing from before the copy.
+        // The stream of a new slot has no changes from before the copy.
         copied[table] = if all { 0 } else { made.consistent_lsn };
     }
     Position {
         phase: Phase::Stream,
         system_id: seen.system_id,
         timeline: seen.timeline,
-        // The stream continues at its earlier position. Only a new slot begins at the snapshot.
+        // After a snapshot of some tables, the stream continues at its earlier position. Only the stream of a new slot
+        // begins at the position of the snapshot.
         end_lsn: if all { made.consistent_lsn } else { position.end_lsn },
         commit_lsn: if all { 0 } else { position.commit_lsn },
         commit_us: if all { 0 } else { position.commit_us },
@@ -234,7 +239,7 @@ fn read_to_its_end(
     }
 }
 
-/// The speed of a snapshot.
+/// The speed at which a snapshot is read.
 struct Pace {
     began: Duration,
     looked: Duration,
@@ -253,7 +258,7 @@ impl Pace {
     }
 }
 
-/// Joins messages to whole lines, however the lines are cut. PostgreSQL sends one line in each message.
+/// Joins messages of COPY to whole lines, wherever the lines are cut. PostgreSQL itself sends one line in each message.
 #[derive(Default)]
 struct Lines {
     begun: BytesMut,

@@ -1,4 +1,4 @@
-//! The stream of a slot, from START_REPLICATION to the end of the session.
+//! Reads the stream of a slot, from START_REPLICATION to the end of the session.
 
 use std::time::Duration;
 
@@ -13,27 +13,30 @@ use crate::source::postgres::status::{PostgresStatus, State};
 
 use super::{Ended, Follower, LOOK_EVERY, namespaces, oids};
 
-/// How often commits are acknowledged and deadlines checked.
+/// How often the follower acknowledges commits and checks deadlines.
 const TICK: Duration = Duration::from_millis(50);
-/// How often a position is committed up to which the log had nothing to send.
+/// How often the follower commits a position up to which the log had nothing to send.
 const IDLE_EVERY: Duration = Duration::from_secs(10);
-/// The longest silence of the server. It sends something at least every half of `wal_sender_timeout`, which the session
-/// sets to half of this. A session that receives nothing for this long is dead.
+/// The longest silence of the server after which a session still counts as alive. The session sets `wal_sender_timeout`
+/// to half of the longest silence, and the server sends something at least every half of `wal_sender_timeout`. A
+/// session that receives nothing for the longest silence is dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// The most events that are taken in one go before anything else is checked.
+/// The most events that the follower takes in one go before it checks anything else.
 const RUN_MAX_EVENTS: usize = 512;
-/// A chunk is handed over when it has this many records or bytes, or when no further event is ready.
+/// The number of records or bytes with which the follower hands a chunk over; a smaller chunk is handed over when no
+/// further event is ready.
 const CHUNK_MAX_RECORDS: usize = 1_024;
 const CHUNK_MAX_BYTES: usize = 1 << 20;
-/// How long the end waits until the last feedback is sent, and then until the server shows it.
+/// How long the end of a session waits until the last feedback is sent, and then until the server shows the sent
+/// feedback.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
-/// The records that are collected for ingest.
+/// Records that the follower collects before it hands them over to ingest.
 #[derive(Default)]
 struct Pending {
     chunk: Chunk,
     bytes: usize,
-    /// The position, if a transaction has ended since the last hand-over.
+    /// The position after the records, if a transaction has ended since the last hand-over.
     position: Option<Position>,
 }
 
@@ -48,13 +51,15 @@ impl Pending {
 }
 
 impl<S: Server> Follower<S> {
-    /// Streams from a position on.
+    /// Streams from the given position until the session ends.
     pub(super) async fn stream(&mut self, position: Position, seen: &Seen) -> Result<(), Ended> {
-        // A slot that is older than the position sends records again that were read before, and they must be the same.
+        // If the slot is older than the position, the server sends records again that were read before, and the
+        // repeated records must be the same as before.
         let confirmed_lsn = seen.slot.as_ref().and_then(|slot| slot.confirmed_lsn).unwrap_or(u64::MAX);
         let older = confirmed_lsn < position.end_lsn;
         let from = if older { confirmed_lsn.max(position.commit_lsn) } else { position.end_lsn };
-        // Before that is known nothing more is acknowledged, because the slot would not send it a second time.
+        // Until the repeated records have been compared, the follower acknowledges nothing more, because the slot would
+        // not send acknowledged changes a second time.
         let acknowledged = self.committed_lsn().min(confirmed_lsn);
         let stream = self.server.start(from, acknowledged).await?;
         tracing::info!(
@@ -88,8 +93,8 @@ impl<S: Server> Follower<S> {
     }
 
     async fn read_on(&mut self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
-        // After the slot was checked, somebody may have moved it, or made another slot with its name; the changes
-        // between would be skipped. Once the stream has started, nobody can do that.
+        // After the check of the slot, somebody may have moved the slot, or made another slot with its name, and nova
+        // would skip changes. Once the stream has started, nobody can move or replace the slot.
         let seen = self.server.look().await?;
         self.compare(&seen, &mut reading.position)?;
         let clock = self.clock.clone();
@@ -97,7 +102,7 @@ impl<S: Server> Follower<S> {
         loop {
             let room = self.link.has_room();
             if !room {
-                // No events are read now, so the silence is not the server's.
+                // The follower reads no events while the link is full, so the silence is not the server's fault.
                 heard = clock.elapsed();
             }
             tokio::select! {
@@ -132,7 +137,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Takes the events that are already here, without checking anything else.
+    /// Takes the events that have already arrived, without checking anything else.
     fn take_more(&self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
         for _ in 0..RUN_MAX_EVENTS {
             if reading.pending.is_full() {
@@ -153,14 +158,14 @@ impl<S: Server> Follower<S> {
         self.push(chunk);
     }
 
-    /// Reports the store's position to the server, and the distance from the end to everybody.
+    /// Reports the store's position to the server, and publishes the distance from the end of the log.
     fn acknowledge(&self, reading: &mut Reading<S::Stream>) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
         if reading.known_lsn == 0 {
             reading.stream.acknowledge(committed_lsn);
         }
         let (told_lsn, idle_lsn, end_lsn) = (reading.stream.told(), reading.idle_lsn, reading.position.end_lsn);
-        // Up to this position there was nothing to send, or everything that was sent is committed.
+        // Up to `idle_lsn` the log has nothing to send, or everything that was sent is committed.
         let nothing_waits = committed_lsn >= end_lsn && !reading.numbering.is_open();
         self.status.update(|view| {
             view.server_lsn = view.server_lsn.max(end_lsn).max(idle_lsn);
@@ -174,7 +179,8 @@ impl<S: Server> Follower<S> {
         });
     }
 
-    /// Checks the slot and the publication while the stream runs. A check that fails means nothing for the stream.
+    /// Checks the slot and the publication while the stream runs. If the check of the slot and the publication itself
+    /// fails, the stream continues.
     async fn look_again(&mut self, position: &mut Position) -> Result<(), Ended> {
         let seen = match self.server.look().await {
             Ok(seen) => seen,
@@ -186,19 +192,20 @@ impl<S: Server> Follower<S> {
         self.compare(&seen, position)
     }
 
-    /// Whether the slot is still the one of the position, and can be followed.
+    /// Whether the slot is still the slot of the position, and can be followed.
     fn compare(&mut self, seen: &Seen, position: &mut Position) -> Result<(), Ended> {
         self.saw(seen);
         if let Some(finding) = unfit(seen, &self.settings.slot, &self.settings.publication) {
             return Err(Ended::Unfit(finding));
         }
-        // Only what the store has is acknowledged, so the compared position must not be older than the store's.
+        // The server learns only positions that the store has committed, so the position to compare must not be older
+        // than the store's position.
         let held = Position { end_lsn: position.end_lsn.max(self.committed_lsn()), ..position.clone() };
         match judge(Some(&held), seen, false, &self.settings.slot) {
-            // If the setting repairs this, the next session does so.
+            // If the settings allow reading the tables again, the next session does it.
             Verdict::Stop(_) if self.settings.resnapshot => return Err(Ended::Void),
             Verdict::Stop(finding) => return Err(Ended::Stopped(finding)),
-            // A table that a person wanted came into the publication, and the next session reads it.
+            // A table that a person has ordered to be read is now in the publication, so the next session reads it.
             Verdict::GoOn { wanted } if !seen.published_of(wanted).is_empty() => return Err(Ended::Void),
             Verdict::GoOn { .. } | Verdict::Snapshot => {}
         }
@@ -209,7 +216,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Sends the last feedback, and waits until the server shows it, before the connection is closed.
+    /// Sends the last feedback, and waits until the server shows the sent feedback, before the connection is closed.
     async fn farewell(&mut self, mut stream: S::Stream) {
         let committed_lsn = self.committed_lsn();
         stream.acknowledge(committed_lsn);
@@ -218,7 +225,7 @@ impl<S: Server> Follower<S> {
         while self.clock.elapsed() < deadline && (stream.told() < committed_lsn || seen_lsn < committed_lsn) {
             tokio::select! {
                 biased;
-                // Events that still come are not taken, but a keepalive needs its answer.
+                // Events that arrive now are dropped, but the stream must still answer keepalives.
                 told = stream.next() => if told.is_err() { break },
                 () = self.clock.sleep(TICK) => {}
             }
@@ -235,30 +242,31 @@ impl<S: Server> Follower<S> {
     }
 }
 
-/// The state of the loop between two events.
+/// The state of the streaming loop between two events.
 struct Reading<T> {
     stream: T,
     numbering: Numbering,
-    /// The end of the last whole transaction that was taken.
+    /// The end of the last whole transaction that the follower took.
     position: Position,
     pending: Pending,
-    /// The server says that everything before this LSN was sent.
+    /// The LSN before which the server says that it has sent every change.
     idle_lsn: u64,
-    /// The LSN and the time of the commit of the present transaction.
+    /// The LSN and the time of the present transaction's commit.
     begun: (u64, i64),
     known: Known,
-    /// Everything before this LSN was read in an earlier session, and the slot may send it again. It is 0 once the
-    /// stream has passed it, which proves that the server has the log that was read.
+    /// The LSN before which every change was read in an earlier session; the slot may send these changes again.
+    /// `known_lsn` is 0 once the stream has passed the changes of earlier sessions, which proves that the server has
+    /// the log that was read.
     known_lsn: u64,
 }
 
-/// Whether the present transaction was read before.
+/// Whether an earlier session has read the present transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Not,
-    /// The next transaction must be the last one that was read.
+    /// The next transaction must be the last transaction that was read.
     Expected,
-    /// The present transaction was read before, and nothing of it is taken.
+    /// An earlier session has read the present transaction, so nothing of it is taken.
     Passing,
 }
 
@@ -291,8 +299,8 @@ impl<T> Reading<T> {
         Ok(())
     }
 
-    /// Skips the last transaction that was read, and checks that there is no other one before the position. If nothing
-    /// is read there, the log is not the one that was read.
+    /// Skips the last transaction that was read, and checks that no other transaction comes before the position. If the
+    /// last transaction that was read does not come again, the log of the server is another one.
     fn passes(&mut self, event: &Event) -> Result<bool, Ended> {
         match event {
             Event::Begin { commit_lsn, commit_us } => match self.known {
@@ -314,7 +322,7 @@ impl<T> Reading<T> {
                 self.known_lsn = if *end_lsn >= self.known_lsn { 0 } else { self.known_lsn };
                 Ok(true)
             }
-            // A relation is described only once in a session.
+            // The server describes a relation only once in a session, so a description of a relation is never skipped.
             Event::Change { message, .. } => Ok(message.first() != Some(&b'R')),
             Event::Message { lsn, .. } => Ok(self.known != Known::Not || *lsn < self.known_lsn),
             Event::KeepAlive { wal_end } if *wal_end < self.known_lsn => Ok(false),
@@ -329,7 +337,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Whether the log has grown without anything to send.
+    /// Whether the server's log has grown without changes to send.
     fn is_idle(&self) -> bool {
         self.known_lsn == 0
             && self.idle_lsn > self.position.end_lsn
@@ -337,7 +345,8 @@ impl<T> Reading<T> {
             && self.pending.is_empty()
     }
 
-    /// Takes the position up to which there was nothing to send: it is committed, and acknowledged only after that.
+    /// Takes the position up to which the server had nothing to send: the position is committed first, and only then
+    /// acknowledged.
     fn stand_at_idle(&mut self) {
         self.position.reach(self.idle_lsn);
         self.position.offset = self.numbering.next();

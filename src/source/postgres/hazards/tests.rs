@@ -5,7 +5,7 @@ use crate::source::postgres::slot::{IdentityColumn, OpenTransaction, Publication
 
 use super::*;
 
-/// A server without any finding.
+/// A description of a server that has no problem.
 fn fit() -> Seen {
     let published = |table: Table| Published {
         table: Some(table),
@@ -96,7 +96,7 @@ fn each_hazard_is_said_alone_with_a_way_out_and_stops_nothing() {
 #[test]
 fn every_code_that_warns_has_a_case_here() {
     use crate::source::postgres::finding::TABLE;
-    /// These findings need a check of the database's tables (`around/tests.rs`), or of their earlier state
+    /// The findings that need a check of the database's tables (`around/tests.rs`), or the earlier state of the tables
     /// (`redefined.rs`).
     const ELSEWHERE: [Code; 4] = [Code::ColumnsLeftOut, Code::RowSecurity, Code::Encoding, Code::TableRedefined];
     let cased = |code: &Code| SPOILS.iter().any(|(spoiled, _)| spoiled == code) || ELSEWHERE.contains(code);
@@ -141,15 +141,15 @@ fn what_is_right_at_its_border_is_not_said() {
         |seen| seen.version = 15_00_14,
         |seen| seen.version = 16_00_10,
         |seen| seen.version = 17_00_06,
-        // The slot exists, so none must be made.
+        // The slot already exists, so nova need not make one.
         |seen| seen.limits.slots = Used { used: 2, most: 2 },
-        // One of the senders is nova's.
+        // nova itself uses one of the WAL senders.
         |seen| seen.limits.senders = Used { used: 3, most: 3 },
         |seen| seen.limits.keep_mib = KEEP_MIN_MIB,
         |seen| seen.slot.as_mut().unwrap().spilled_bytes = (256 << 20) - 1,
         |seen| (seen.version, seen.limits.has_standby) = (16_00_12, true),
         |seen| (seen.limits.has_standby, seen.slot.as_mut().unwrap().failover) = (true, true),
-        // Before version 18 generated columns are no part of the comparison.
+        // Before version 18 of PostgreSQL, generated columns cannot be published, so the check does not compare them.
         |seen| {
             seen.version = 17_00_10;
             let column = IdentityColumn { name: "sum".to_owned(), generated: true, published: false };

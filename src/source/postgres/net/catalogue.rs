@@ -1,5 +1,6 @@
-//! Reads the catalogue: the server, the slot, the publication and the tables around it. There are a few queries, the
-//! same for every version from 15 on. Columns that later versions added are read from the row as JSON.
+//! Reads the catalogue of PostgreSQL: the server, the slot, the publication and the tables around it. The queries are
+//! the same for every version of PostgreSQL from 15 on. Columns that later versions added to the catalogue are read
+//! from the row as JSON.
 
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
@@ -14,7 +15,8 @@ use crate::source::postgres::slot::{
 
 use super::errors::failed;
 
-/// The query for the server. A role on Amazon RDS may replicate by membership.
+/// The query for the state of the server. On Amazon RDS a role gets the right to replicate by its membership in another
+/// role.
 const SERVER: &str = "
 SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
        coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
@@ -27,8 +29,9 @@ SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
             OR (r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'member'))),
        current_setting('server_encoding')";
 
-/// The query for limits. Other sessions are visible only as far as the role's rights go, so the start of another role's
-/// session may be unknown. A standby is a session that follows the log itself, or has a slot for that.
+/// The query for the limits of the server. A role sees other roles' sessions only as far as its rights go, so the start
+/// of another role's session may be unknown. The server has a standby if a session follows the log itself (physical
+/// replication), or if a physical slot exists.
 const LIMITS: &str = "
 SELECT current_user::text,
        (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
@@ -42,7 +45,7 @@ SELECT current_user::text,
                      WHERE NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid)
                        AND r.application_name NOT IN ('nova', 'pg_basebackup'))";
 
-/// The query for the oldest transaction that has written, including prepared ones.
+/// The query for the oldest transaction that has written something, including prepared transactions.
 const OLDEST: &str = "
 SELECT who, extract(epoch FROM clock_timestamp() - since)::int8 FROM (
   SELECT 'process ' || pid || ' (' || coalesce(application_name, '') || ', ' || coalesce(usename, '') || ')' AS who,
@@ -59,8 +62,8 @@ SELECT to_jsonb(s)::text, coalesce(t.spill_bytes, 0),
   FROM pg_replication_slots s LEFT JOIN pg_stat_replication_slots t ON t.slot_name = s.slot_name
  WHERE s.slot_name = $1";
 
-/// The query for the publication. It is compared with a slot that nobody reads: while a slot is read, its oldest
-/// transaction follows with a delay.
+/// The query for the state of the publication. The publication's age is compared only with a slot that nobody reads,
+/// because the oldest transaction of a slot that is read follows with a delay.
 const PUBLICATION: &str = "
 SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin::text, puballtables,
        coalesce((SELECT age(p.xmin) < age(s.catalog_xmin) FROM pg_replication_slots s
@@ -68,10 +71,10 @@ SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin
                     AND s.database = current_database()), false)
   FROM pg_publication p WHERE pubname = $1";
 
-/// The query for published tables with the name of one that nova follows, and for partitions of such tables. The
-/// membership consists of the row of the table or of its schema, and the publication's row. Each of these rows is a new
-/// one after the table was removed and added again. As an identity PostgreSQL accepts no index that is checked late
-/// (`DEFERRABLE`), and no invalid one.
+/// The query for the published tables whose names nova follows, and for their partitions. The membership of a table
+/// consists of the publication's row for the table or for its schema, and of the publication's own row. The
+/// publication's rows in the catalogue are new rows after the table was removed from the publication and added again.
+/// PostgreSQL accepts as replica identity neither an index that is checked late (`DEFERRABLE`) nor an invalid index.
 const TABLES: &str = "
 SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.relispartition,
        (SELECT r.relname::text FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)),
@@ -113,10 +116,10 @@ SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.re
    AND (c.relname = ANY ($2) OR (SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)) = ANY ($2))
  ORDER BY t.schemaname, t.tablename";
 
-/// The query for tables with the names that nova follows, in every schema, published ones first. Row-level security
-/// applies where a copy would be refused. Each check runs it once, which is every ten seconds and at both ends of a
-/// session. The catalogue has an index of names, and where each customer has a schema, the limit keeps the answer
-/// short.
+/// The query for tables whose names nova follows, in every schema, with published tables first. The column for
+/// row-level security is true for tables that PostgreSQL would refuse to copy. Each check of the server runs the query
+/// for tables once: every ten seconds, and at both ends of a session. The catalogue has an index of names, and if each
+/// customer has a schema, the limit keeps the answer short.
 const PLACES: &str = "
 SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.oid),
        (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')::text FROM pg_attribute a
@@ -129,10 +132,10 @@ SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
  ORDER BY c.oid <> ALL ($3::oid[]), n.nspname, c.relname LIMIT $4";
 
-/// The most places in the answer of a check.
+/// The most tables in the answer to the query for a check.
 const PLACES_MAX: i64 = 100;
 
-/// The query for transactions that a new slot waits for, oldest first, including prepared ones.
+/// The query for transactions that a new slot waits for, oldest first, including prepared transactions.
 const BLOCKERS: &str = "
 SELECT 'process ' || pid || ' (' || coalesce(application_name, '') || ', ' || usename || ') since ' || xact_start
   FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
@@ -171,7 +174,7 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
     Ok(seen)
 }
 
-/// The publication, and its tables that nova follows.
+/// Returns the publication, and the published tables that nova follows.
 async fn published_by(
     client: &Client,
     publication: &str,
@@ -194,7 +197,7 @@ async fn published_by(
     Ok((Some(found), tables))
 }
 
-/// The tables of the database, published or not: at most `most`, those with these `oids` first.
+/// Returns at most `most` tables of the database, published or not, beginning with the tables in `oids`.
 pub(super) async fn places(client: &Client, oids: &[u32], most: i64) -> Result<Vec<Place>, Failure> {
     let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
     let children_max = CHILDREN_MAX as i64 + 1;
@@ -235,7 +238,7 @@ fn slot_row(row: &Value) -> SlotRow {
     let text = |name: &str| row.get(name).and_then(Value::as_str);
     let owned = |name| text(name).unwrap_or_default().to_owned();
     let lsn = |name| text(name).and_then(parse_lsn);
-    // Before version 17 a conflict with recovery is in a column of its own.
+    // Before version 17, PostgreSQL reports a slot's conflict with recovery in the column `conflicting`.
     let conflicting = row.get("conflicting").and_then(Value::as_bool).unwrap_or(false).then_some("rows_removed");
     SlotRow {
         plugin: owned("plugin"),
@@ -257,14 +260,15 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     let (name, root): (String, Option<String>) = (row.get(2), row.get(5));
     let is_partition: bool = row.get(4);
     let table = Table::from_name(&name);
-    // A partition comes under its own name if the publication does not name its root.
+    // A partition has its own name in the stream if the publication does not publish via the partition root.
     let is_leaf = is_partition && root.as_deref() != Some(&name);
     let columns: Vec<(String, u32)> = serde_json::from_str(row.get(11)).map_err(|_| missing("columns"))?;
     let identity: Vec<(String, bool, bool)> = serde_json::from_str(row.get(12)).map_err(|_| missing("identity"))?;
     let column = |(name, generated, published)| IdentityColumn { name, generated, published };
     let unreadable: Vec<String> = serde_json::from_str(row.get(13)).map_err(|_| missing("privileges"))?;
     let membership: &str = row.get(10);
-    // A table that was made as a partition has a row of a system column that is as old as its parent's.
+    // A table that was created as a partition has a catalogue row for a system column that is as old as its parent's
+    // row.
     let partitions: Vec<(u32, bool)> = serde_json::from_str(row.get(14)).map_err(|_| missing("partitions"))?;
     Ok(Published {
         table: table.or(root.as_deref().and_then(Table::from_name)),
@@ -278,7 +282,7 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
         replica_identity: row.get::<_, &str>(7).chars().next().unwrap_or('d'),
         has_primary_key: row.get(8),
         identity_columns: identity.into_iter().map(column).collect(),
-        // COPY does not request these columns.
+        // COPY does not request private columns, so the role need not be allowed to read them.
         unreadable: unreadable.into_iter().filter(|name| !is_private(name)).collect(),
         estimated_rows: row.get(9),
         partitions,
@@ -286,8 +290,8 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     })
 }
 
-/// The blocking transactions in words for a person. The text is empty if no transaction blocks, or if the server
-/// cannot be asked.
+/// Returns the blocking transactions in words for a person. The text is empty if no transaction blocks the slot, or if
+/// the server cannot be asked.
 pub(super) async fn blockers(client: &Client) -> String {
     let Ok(rows) = client.query(BLOCKERS, &[]).await else { return String::new() };
     let texts: Vec<String> = rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect();

@@ -1,4 +1,4 @@
-//! Reads the rows of a table as COPY writes them.
+//! Reads the rows of a table in the format of COPY.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -15,18 +15,18 @@ use crate::source::postgres::slot::Published;
 
 use super::errors::{failed, of_copy};
 
-/// The types whose values are text: `text`, `bpchar` and `varchar`.
+/// The oids of the types whose values are text: `text`, `bpchar` and `varchar`.
 const TEXTS: [u32; 3] = [25, 1_042, 1_043];
 
-/// The rows of a table as COPY writes them.
+/// The rows of a table in the format of COPY.
 pub struct TableCopy {
     relation: Relation,
     rows: Pin<Box<CopyOutStream>>,
 }
 
 impl TableCopy {
-    /// Begins the copy. Only published columns are requested, without those that nova drops, so that these never leave
-    /// the server.
+    /// Begins to copy the rows of a table. The copy requests only published columns that nova keeps, so that private
+    /// columns never leave the server.
     pub(super) async fn begin(client: &Client, table: &Published) -> Result<TableCopy, Failure> {
         let wanted = table.columns.iter().filter(|(name, _)| !is_private(name));
         let columns = wanted.map(|(name, type_oid)| WireColumn { name: name.as_str().into(), type_oid: *type_oid });
@@ -38,7 +38,8 @@ impl TableCopy {
     }
 }
 
-/// Adds the table to a failure in the middle of its copy, because the server does not name it.
+/// Adds the name of the table to a failure in the middle of its copy, because the server's message does not name the
+/// table.
 fn said_of(relation: &Relation, failure: Failure) -> Failure {
     let texts = relation.columns.iter().filter(|column| TEXTS.contains(&column.type_oid));
     let texts: Vec<_> = texts.map(|column| quoted(&column.name)).collect();
@@ -49,10 +50,10 @@ fn statement(table: &Published, relation: &Relation) -> String {
     let names: Vec<_> = relation.columns.iter().map(|column| quoted(&column.name)).collect();
     let (columns, of) = (names.join(", "), format!("{}.{}", quoted(&table.namespace), quoted(&table.name)));
     match &table.filter {
-        // COPY of a partitioned table needs a query.
+        // PostgreSQL can copy a partitioned table only as the result of a query.
         None if !table.partitioned => format!("COPY {of} ({columns}) TO STDOUT"),
         None => format!("COPY (SELECT {columns} FROM {of}) TO STDOUT"),
-        // The stream never has rows outside of the filter.
+        // The stream never has rows that the row filter excludes, so the copy excludes them with the same filter.
         Some(filter) => format!("COPY (SELECT {columns} FROM {of} WHERE {filter}) TO STDOUT"),
     }
 }

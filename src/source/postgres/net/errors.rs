@@ -1,4 +1,4 @@
-//! Turns the errors of servers, poolers and networks into failures and findings.
+//! Turns the errors of PostgreSQL servers, poolers and networks into failures and findings.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use crate::event::Tables;
 
 use super::target::Target;
 
-/// The text of the innermost cause of an error.
+/// Returns the text of the innermost cause of an error.
 fn cause(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -30,8 +30,8 @@ pub(super) fn failed(error: &tokio_postgres::Error) -> Failure {
     }
 }
 
-/// The failure for a connection that did not succeed, from the text of the libraries: a setting of nova must be
-/// corrected.
+/// Returns the failure for a connection that did not succeed because of a setting of nova; the text of the libraries
+/// tells which setting.
 fn broken(text: String) -> Failure {
     let has = |part: &str| text.contains(part);
     let remedy = match () {
@@ -39,7 +39,7 @@ fn broken(text: String) -> Failure {
         () if has("channel binding") => {
             "Leave channel_binding=require out of postgres.url, or let the server speak TLS and SCRAM: postgres.ssl_mode = require"
         }
-        // The replication session's library compares the name in every mode that checks a certificate.
+        // The library of the replication session compares the host name in every TLS mode that checks a certificate.
         () if has("not valid for name") => {
             "Name the host in postgres.url as the certificate does, with postgres.ssl_mode = verify-ca, too; require checks no \
              certificate"
@@ -63,15 +63,15 @@ fn broken(text: String) -> Failure {
 const PASSWORD: &str = "write it into the first line of a file that postgres.password_file names, or into postgres.url (nova \
                         reads neither PGPASSWORD nor ~/.pgpass)";
 
-/// The failure for an error of the replication session. The failure's text ends with the SQLSTATE if the server sent
-/// one.
+/// Returns the failure for an error of the replication session. The failure's text ends with the SQLSTATE if the server
+/// sent one.
 pub(super) fn refused(error: PgWireError) -> Failure {
     match error {
         PgWireError::Server(text) => {
             let code = text.rsplit_once("SQLSTATE ").map_or("", |(_, rest)| rest.trim_end_matches(')'));
             told(if code.len() == 5 { code } else { "" }, &text)
         }
-        // The library is built without MD5.
+        // The library of the replication session is built without MD5 authentication.
         PgWireError::Auth(text) if text.contains("auth method code: 5") => Failure::Wrong(format!(
             "the replication session: the server asks for the password as MD5, which the session does not speak. Store it as \
              SCRAM: SET password_encryption = 'scram-sha-256', then set the role's password again in the same session (in psql: \
@@ -87,7 +87,8 @@ pub(super) fn refused(error: PgWireError) -> Failure {
     }
 }
 
-/// The failure for an answer of a server, or of a pooler before it. SQLSTATEs are in PostgreSQL's appendix A.
+/// Returns the failure for an error that a server, or a pooler in front of the server, has sent. Appendix A of
+/// PostgreSQL's manual lists the SQLSTATEs.
 fn told(code: &str, text: &str) -> Failure {
     let has = |part: &str| text.contains(part);
     match code {
@@ -100,14 +101,14 @@ fn told(code: &str, text: &str) -> Failure {
         }
         "53400" if has("replication slots") => hazards::slots_full().into(),
         "53300" if has("wal_senders") || has("standby connections") => hazards::senders_full().into(),
-        // The same SQLSTATE also reports what an administrator may not do to a role.
+        // PostgreSQL also uses SQLSTATE 42501 for what an administrator may not do to a role.
         "42501" if has("walsender") || has("WAL sender") || has("replication slots") => {
             fitness::no_replication_right("").into()
         }
         "42501" if has("row-level security") => {
             around::hides_rows("", text.split('"').nth(1).unwrap_or("a table")).into()
         }
-        // This excludes a relation that is no part of the publication.
+        // The condition excludes the message about a relation that is not part of the publication.
         "42704" if text.contains("publication \"") && has("does not exist") => {
             let name = text.split('"').nth(1).unwrap_or_default();
             hazards::younger(name).repaired_by(Tables::ALL).into()
@@ -131,12 +132,12 @@ fn told(code: &str, text: &str) -> Failure {
     }
 }
 
-/// The SQLSTATE for bytes that are no text of the server's encoding, or of UTF-8 (`character_not_in_repertoire`,
+/// The SQLSTATE for bytes that are not text in the server's encoding or in UTF-8 (`character_not_in_repertoire`,
 /// `untranslatable_character`).
 const NO_TEXT: &str = "22021";
 const NO_TEXT_EITHER: &str = "22P05";
 
-/// The failure of a table's copy: it names the table, and how to find the rows whose bytes are no text.
+/// Returns the failure of a table's copy: it names the table, and how to find the rows whose bytes are not valid text.
 pub(super) fn of_copy(failure: Failure, name: &str, texts: &[String]) -> Failure {
     match failure {
         Failure::Refused { code, text } if code == NO_TEXT || code == NO_TEXT_EITHER => {
@@ -155,7 +156,7 @@ fn pooler(text: &str) -> Finding {
     Finding::new(Code::Pooler, format!("a pooler answers: {text}"), remedy)
 }
 
-/// The failure of a connection that was refused, with the place and the most frequent remedy.
+/// Returns the failure of a refused connection, with the host and the most frequent remedy.
 pub(super) async fn hinted(failure: Failure, target: &Target) -> Failure {
     let place = format!("{}:{}", target.host, target.port);
     match failure {
@@ -176,7 +177,7 @@ async fn only_ipv6(target: &Target) -> bool {
         return false;
     }
     let Ok(found) = tokio::net::lookup_host((target.host.as_str(), target.port)).await else {
-        // A resolver may hide addresses that this machine cannot use.
+        // A resolver may hide IPv6 addresses that this machine cannot use.
         return target.host.ends_with(".supabase.co");
     };
     let mut found = found.peekable();

@@ -1,20 +1,21 @@
-//! The address of a server, the role of the connection, and its security.
+//! The address of a PostgreSQL server, the role of the connection, and the connection's security.
 
 use std::path::PathBuf;
 
-/// The address of the server, and the credentials.
+/// The address of the PostgreSQL server, and the credentials.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConnectSettings {
     /// The address `postgres://user:password@host:port,host:port/database?…`, as libpq accepts it.
     pub url: String,
-    /// The file with the password in its first line. It is read for each connection.
+    /// The file that has the password in its first line. The password file is read for each connection.
     pub password_file: Option<PathBuf>,
     pub ssl_mode: SslMode,
-    /// The PEM file of the server's certificate authority. Without one, Mozilla's list is used.
+    /// The PEM file of the certificate authority that has signed the server's certificate. Without a file of an
+    /// authority, nova uses Mozilla's list of authorities.
     pub ca_file: Option<PathBuf>,
     pub slot: String,
     pub publication: String,
-    /// Whether standbys keep the slot, too, from PostgreSQL 17 on.
+    /// Whether standbys also keep the slot (`failover`), from PostgreSQL 17 on.
     pub failover: bool,
 }
 
@@ -29,14 +30,15 @@ impl std::fmt::Debug for ConnectSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SslMode {
     Disable,
-    /// TLS is used if the server offers it.
+    /// `prefer`: TLS is used if the server offers it.
     #[default]
     Prefer,
-    /// TLS is used without checking the certificate.
+    /// `require`: TLS is used, and the server's certificate is not checked.
     Require,
-    /// The certificate must be signed by the authority.
+    /// `verify-ca`: the certificate authority must have signed the server's certificate.
     VerifyCa,
-    /// The certificate must be signed by the authority and name the host.
+    /// `verify-full`: the certificate authority must have signed the server's certificate, and the certificate must
+    /// name the host.
     VerifyFull,
 }
 

@@ -1,5 +1,5 @@
-//! An administrator's connection, for `nova postgres setup`: it reads the present state, and runs the missing
-//! statements in one transaction.
+//! An administrator's connection for `nova postgres setup`: it reads the present state of the server, and runs the
+//! missing statements in one transaction.
 
 use tokio_postgres::{Client, Row};
 
@@ -14,7 +14,7 @@ use super::errors::failed;
 use super::settings::ConnectSettings;
 use super::{catalogue, connect};
 
-/// If another session locks a table for longer than this, the setup fails and can be repeated later.
+/// The longest wait for a lock on a table, after which the setup fails; a person can repeat the setup later.
 const LOCK_MAX: &str = "SET LOCAL lock_timeout = '5s'";
 
 const ROLE: &str = "
@@ -23,7 +23,7 @@ SELECT r.rolcanlogin, r.rolsuper, r.rolbypassrls,
                                                             AND pg_has_role(r.oid, m.oid, 'member'))
   FROM pg_roles r WHERE r.rolname = $1";
 
-/// The query for rights. A role that does not exist yet has the rights of everybody.
+/// The query for the rights of a role. A role that does not exist yet has the rights of `public`.
 const RIGHTS: &str = "
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication'),
        has_database_privilege(w.name, current_database(), 'CONNECT'),
@@ -46,13 +46,13 @@ SELECT c.relname::text, c.relkind = 'p', c.relreplident::text,
        pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = $2 AND c.relname = ANY ($3) AND c.relkind IN ('r', 'p') AND NOT c.relispartition";
 
-/// An administrator's connection.
+/// An administrator's connection to a PostgreSQL server.
 pub struct Administrator {
     client: Client,
     settings: ConnectSettings,
 }
 
-/// A statement that the server refused.
+/// A statement that the PostgreSQL server refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{failure}, at: {statement}")]
 pub struct Refused {
@@ -67,7 +67,7 @@ impl Administrator {
         Ok(Administrator { client, settings })
     }
 
-    /// The present state, as the current transaction sees it.
+    /// Returns the present state of the server, as the current transaction sees it.
     pub async fn existing(&self, wanted: &Wanted) -> Result<Existing, Failure> {
         let client = &self.client;
         let (slot, names) = (&self.settings.slot, Table::ALL.map(Table::name).to_vec());
@@ -77,7 +77,7 @@ impl Administrator {
         let mut tables: Vec<_> = rows.iter().map(table).collect::<Result<_, _>>()?;
         tables.sort_by_key(|one| one.table as usize);
         let mut seen = within_all(catalogue::look(client, slot, &wanted.publication)).await?;
-        // The wanted schema may have no published table, so all tables are read.
+        // The wanted schema may have no published table, so the query covers all tables of the database.
         seen.around.tables = within_all(catalogue::places(client, &[], i64::MAX)).await?;
         let mut existing = Existing {
             role: role.map(|row| Role {
@@ -96,7 +96,7 @@ impl Administrator {
         Ok(existing)
     }
 
-    /// Runs a plan completely or not at all. The probes run even if the plan changes nothing.
+    /// Runs a plan completely or not at all. The probes of the plan run even if the plan changes nothing.
     pub async fn apply(&self, wanted: &Wanted, plan: &Plan) -> Result<(), Refused> {
         self.run("BEGIN", "BEGIN").await?;
         let done = self.within_transaction(wanted, plan).await;
@@ -111,7 +111,7 @@ impl Administrator {
             self.run(&step.sql, &step.shown).await?;
         }
         self.run("SAVEPOINT probe", "SAVEPOINT probe").await?;
-        // Triggers of the application must find their objects as in the application's own sessions.
+        // The triggers of the application must find their objects as they do in the application's own sessions.
         let schema = quoted(&wanted.schema);
         let settings = format!("SET LOCAL search_path = {schema}, \"$user\", public; SET LOCAL row_security = on");
         self.run(&settings, &settings).await?;
@@ -127,7 +127,7 @@ impl Administrator {
     }
 }
 
-/// A refusal in the server's own words, because it concerns the administrator and not nova's role.
+/// Returns a refusal in the server's own words, because the refusal concerns the administrator and not nova's role.
 fn said(error: &tokio_postgres::Error) -> Failure {
     let Some(db) = error.as_db_error() else { return failed(error) };
     let more = [db.detail(), db.hint()].into_iter().flatten();
@@ -135,7 +135,7 @@ fn said(error: &tokio_postgres::Error) -> Failure {
     Failure::Refused { code: db.code().code().to_owned(), text }
 }
 
-/// Replaces the administrator's rights in the catalogue's answer by those of the role with which nova connects.
+/// Replaces the administrator's rights in the catalogue's answer by the rights of the role with which nova connects.
 fn seen_by_the_role(wanted: &Wanted, existing: &mut Existing) {
     let role = existing.role.unwrap_or_default();
     existing.seen.limits.role = wanted.role.clone();

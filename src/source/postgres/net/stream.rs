@@ -1,4 +1,4 @@
-//! The replication stream over `pgwire-replication`.
+//! The replication stream of PostgreSQL over `pgwire-replication`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::source::postgres::server::{Event, Failure, Stream};
 
 use super::errors::refused;
 
-/// How long the end waits until the connection is closed.
+/// How long the end of the stream waits until the connection is closed.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// The replication stream of a slot.
@@ -67,7 +67,7 @@ impl Stream for SlotStream {
     }
 
     async fn close(mut self) {
-        // The server may be gone.
+        // The wait for the closed connection has a limit, because the server may no longer answer.
         let _ = tokio::time::timeout(CLOSE_MAX, self.client.shutdown()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The hosts of an address, with the role and the settings of the session.
+//! The hosts of an address of PostgreSQL, with the role and the settings of the session.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::source::postgres::server::Failure;
 
 use super::settings::{ConnectSettings, SslMode};
 
-/// A connection that is not established after this time is given up.
+/// How long nova waits until a connection to PostgreSQL is established.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
-/// The system reports a broken connection after this time.
+/// The time after which the operating system reports a broken connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest interval of PostgreSQL's own keepalives: half of the silence that ends a session.
+/// The session's `wal_sender_timeout` in seconds: half of the silence that ends a session.
 const WAL_SENDER_TIMEOUT_S: u64 = 30;
 
-/// The settings that make the text of values the same on every server, and keep sessions from being ended because of
-/// their age.
+/// Returns the settings that make every server write values as the same text, and that keep the server from ending
+/// sessions because of their age.
 pub(super) fn session_options() -> String {
     let pinned = [
         "datestyle=ISO",
@@ -31,7 +31,7 @@ pub(super) fn session_options() -> String {
         "lock_timeout=0",
         "idle_session_timeout=0",
         "idle_in_transaction_session_timeout=0",
-        // Whatever a role has set, all rows must be read.
+        // nova must read all rows, whatever the role's own setting is.
         "row_security=off",
         "search_path=pg_catalog",
     ];
@@ -40,7 +40,7 @@ pub(super) fn session_options() -> String {
     options.join(" ")
 }
 
-/// One host of the address. The address is used until it fails.
+/// One host of the address of PostgreSQL. nova uses a resolved address of the host until a connection to it fails.
 #[derive(Clone)]
 pub(super) struct Target {
     pub config: Config,
@@ -49,10 +49,10 @@ pub(super) struct Target {
     pub password: String,
 }
 
-/// Splits an address into the address without the parameter `sslmode`, and the mode, because the addresses of managed
-/// servers have one. `None` if it is no mode of libpq.
+/// Splits an address into the address without the parameter `sslmode`, and the mode; the addresses of managed servers
+/// have this parameter. Returns `None` if the mode is not a mode of libpq.
 pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
-    // The name and the password end at the first @, and there is no parameter before it.
+    // The role and the password end at the first `@`, and the address has no parameter before it.
     let begin = url.find('@').map_or(0, |at| at + 1);
     let Some(mark) = url[begin..].find('?').map(|mark| begin + mark) else { return Some((url.to_owned(), None)) };
     let (place, parameters) = (&url[..mark], &url[mark + 1..]);
@@ -65,8 +65,8 @@ pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
     Some((if others.is_empty() { place.to_owned() } else { format!("{place}?{others}") }, mode))
 }
 
-/// Parameters of libpq, of poolers and of other clients with which an address is often copied, and what to do about
-/// each. No other parameter is named in an error, because it may be a part of a password.
+/// Parameters of libpq, of poolers and of other clients that are often copied with an address, and what to do about
+/// each. An error names only known parameters, because the text of an unknown parameter may be a part of a password.
 const UNKNOWN_PARAMETERS: [(&[&str], &str); 5] = [
     (&["sslrootcert"], "set postgres.ca_file instead"),
     (&["passfile"], "set postgres.password_file instead, a file with the password alone in its first line"),
@@ -114,7 +114,8 @@ const UNKNOWN_PARAMETERS: [(&[&str], &str); 5] = [
     ),
 ];
 
-/// The message for a parameter of an address that nova does not accept. `None` if the address has no such parameter.
+/// Returns the message for a parameter of the address that nova does not accept. Returns `None` if nova accepts all
+/// parameters of the address.
 pub fn unknown_parameter(url: &str) -> Option<String> {
     let begin = url.find('@').map_or(0, |at| at + 1);
     let (_, parameters) = url[begin..].split_once('?')?;
@@ -126,23 +127,23 @@ pub fn unknown_parameter(url: &str) -> Option<String> {
     names.find_map(told)
 }
 
-/// The role in an address.
+/// Returns the role that an address names.
 pub fn role_of(url: &str) -> Option<String> {
     let config: Config = url.parse().ok()?;
     config.get_user().map(str::to_owned)
 }
 
-/// What PostgreSQL stores for the configured password (SCRAM-SHA-256), so that no statement has the password itself.
-/// `None` if no password is configured.
+/// Returns what PostgreSQL stores for the configured password (SCRAM-SHA-256), so that no statement contains the
+/// password itself. Returns `None` if no password is configured.
 pub fn verifier(settings: &ConnectSettings) -> Result<Option<String>, Failure> {
     let password = targets(settings)?.into_iter().next().map(|target| target.password).unwrap_or_default();
     Ok((!password.is_empty()).then(|| postgres_protocol::password::scram_sha_256(password.as_bytes())))
 }
 
-/// The hosts of the address, each as a target of its own.
+/// Returns a target for each host of the address.
 pub(super) fn targets(settings: &ConnectSettings) -> Result<Vec<Target>, Failure> {
     let wrong = |detail: String| Failure::Wrong(format!("postgres.url: {detail}"));
-    // The error's own text may contain a part of the address.
+    // The library's error text may contain a part of the address, so nova does not print it.
     let expected = || "expected postgres://user@host:port/database".to_owned();
     let all: Config =
         settings.url.parse().map_err(|_| wrong(unknown_parameter(&settings.url).unwrap_or_else(expected)))?;
@@ -210,7 +211,7 @@ mod tests {
             Some(("postgres://h/d".into(), Some(SslMode::VerifyFull)))
         );
         assert_eq!((split("postgres://h/d?sslmode=no"), split("h").unwrap().1), (None, None));
-        // A question mark in the password does not begin the parameters.
+        // A question mark in the password does not begin the parameters of the address.
         assert_eq!(split("postgres://me:a?sslmode=no@h/d"), Some(("postgres://me:a?sslmode=no@h/d".into(), None)));
         for wrong in ["", "postgres://me@/", "mysql://me:hunter2@h/d"] {
             let server = ConnectSettings { url: wrong.to_owned(), ..ConnectSettings::default() };

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL with libpq's modes. The SQL side uses rustls with aws-lc like all of nova. The replication session
-//! has its own provider, which only its connections use.
+//! TLS for connections to PostgreSQL with libpq's modes. SQL connections use rustls with aws-lc, like all other
+//! connections of nova. The replication session uses a TLS provider of its own, which only replication sessions use.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::tls::authorities;
 use super::errors::failed;
 use super::settings::SslMode;
 
-/// The TLS settings of the replication session to a host.
+/// Returns the TLS settings of the replication session with a host.
 pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>, host: &str) -> TlsConfig {
     let mode = match mode {
         SslMode::Disable => ReplicationSslMode::Disable,
@@ -30,11 +30,11 @@ pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>, host: &st
         SslMode::VerifyCa => ReplicationSslMode::VerifyCa,
         SslMode::VerifyFull => ReplicationSslMode::VerifyFull,
     };
-    // Without a name here, the library checks no certificate of a numeric address.
+    // Without `sni_hostname`, the library does not check the certificate of a host that is given as an IP address.
     TlsConfig { mode, ca_pem_path: ca_file, sni_hostname: Some(host.to_owned()), ..TlsConfig::default() }
 }
 
-/// The TLS settings of the SQL connections.
+/// The TLS settings of SQL connections.
 pub(super) struct Tls {
     mode: SslMode,
     config: Option<ClientConfig>,
@@ -65,10 +65,10 @@ impl Tls {
         Ok(Tls { mode, config: Some(config) })
     }
 
-    /// Opens a connection. A task of this thread serves its traffic.
+    /// Opens an SQL connection. A task on this thread reads and writes the connection.
     pub async fn connect(&self, config: &Config, host: &str) -> Result<Client, Failure> {
         let mut config = config.clone();
-        // A Unix socket has no TLS.
+        // A connection over a Unix socket uses no TLS.
         let tls = self.config.clone().filter(|_| !host.starts_with('/'));
         let Some(tls) = tls else {
             config.ssl_mode(tokio_postgres::config::SslMode::Disable);
@@ -86,8 +86,8 @@ impl Tls {
     }
 }
 
-/// Accepts a certificate that need not name the host, and without a `chain` need not be signed by an authority: libpq's
-/// `verify-ca` and `require`. The handshake's signatures are always checked.
+/// Accepts a certificate that does not name the host and, without a `chain`, a certificate that no authority has
+/// signed: libpq's `verify-ca` and `require`. The signatures of the TLS handshake are always checked.
 #[derive(Debug)]
 struct Named {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -105,7 +105,8 @@ impl ServerCertVerifier for Named {
     ) -> Result<ServerCertVerified, Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is checked after the chain.
+            // rustls checks the name in the certificate after the chain of authorities, so the chain is valid if only
+            // the name is wrong.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -140,7 +141,7 @@ impl ServerCertVerifier for Named {
 mod tests {
     use super::*;
 
-    /// The replication session installs its own provider for the process.
+    /// The library of the replication session installs its own TLS provider for the process.
     #[test]
     fn tls_of_novas_own_is_aws_lc_whatever_the_process_has_as_its_default() {
         let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();

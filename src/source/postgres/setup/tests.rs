@@ -85,7 +85,7 @@ fn policies_do_not_hide_rows_from_the_copy() {
     assert!(!statements(&plan(&wanted(), &existing, None).unwrap()).contains(&"ALTER ROLE nova BYPASSRLS"));
 }
 
-/// In issues 158 and 159 of go-pq-cdc the tool itself sets the identity.
+/// In issues 158 and 159 of go-pq-cdc, the tool changed the replica identity of tables by itself; nova changes none.
 #[test]
 fn what_would_break_the_applications_statements_is_refused_with_the_way_out_and_no_identity_is_set() {
     let refused = |spoil: &dyn Fn(&mut SourceTable)| {
@@ -113,7 +113,7 @@ fn what_would_break_the_applications_statements_is_refused_with_the_way_out_and_
     assert!(statements(&plans).iter().all(|sql| !sql.contains("REPLICA IDENTITY")));
 }
 
-/// All five tables, published as `setup` would publish them.
+/// A database with all five tables, published as `nova postgres setup` would publish them.
 fn published() -> Existing {
     let mut existing = existing();
     let published = |source: &SourceTable| {
@@ -157,7 +157,7 @@ fn truncates_are_published_and_columns_that_nova_knows_are_added() {
             "ALTER PUBLICATION nova ADD TABLE public.posts WHERE ((id > 5))",
         ]
     );
-    // A table cannot be removed from the publication of a schema.
+    // A single table cannot be removed from a publication of a schema.
     existing.seen.tables[1].membership = "9.7//17.701".to_owned();
     let found = plan(&wanted(), &existing, None).unwrap_err();
     assert!(found[0].remedy.contains("CREATE PUBLICATION nova_tables FOR TABLE public.users ("), "{}", found[0]);

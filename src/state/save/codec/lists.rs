@@ -133,7 +133,7 @@ impl Piece for touches::Users {
     }
 }
 
-/// Version 5 had weights and no counts.
+/// Version 5 of the format had weights and no counts.
 fn kind(head: Head, reader: &mut Reader<'_>) -> Result<u8, CodecError> {
     if head.version < 6 {
         return Ok(WEIGHED);

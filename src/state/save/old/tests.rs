@@ -1,4 +1,4 @@
-//! The writer of version 4, unchanged: what it wrote must still be read.
+//! The writer of version 4 is here unchanged, because nova must still read what that version wrote.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::state::tests::{effects, settings, steps};
 
-/// The counted action. `None` for a view that does not count.
+/// Returns the action that a touch counts as. Returns `None` for a view that does not count.
 fn action(kind: Kind) -> Option<Action> {
     match kind {
         Kind::Viewed => None,
@@ -20,7 +20,7 @@ fn action(kind: Kind) -> Option<Action> {
 }
 
 impl State {
-    /// Writes the state as version 4 did.
+    /// Writes the state as version 4 of the format did.
     fn save_old(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.put_varint(Action::ALL.len() as u64);
@@ -44,7 +44,7 @@ impl State {
             out.put_optional_bytes(row.map(|row| row.username.as_bytes()));
             if let Some(row) = row {
                 out.put_u8(u8::from(row.active));
-                // Earlier versions stored the row's time.
+                // Versions before version 4 stored the time of the row here.
                 out.put_zigzag(0);
             }
         }
@@ -170,14 +170,14 @@ impl State {
     }
 }
 
-/// The weights of these versions.
+/// The weights that versions 1 to 4 of the format used.
 fn weight(kind: u8, count: i64) -> i64 {
     count * [1, 1, 20, 30, 50][usize::from(kind)]
 }
 
 proptest! {
-    /// A store of the previous version is converted: the state is the same, and so is everything that later happens to
-    /// it.
+    /// nova converts a store of the previous version: the state is the same, and every later effect leads to the same
+    /// state.
     #[test]
     fn a_stream_of_version_4_is_the_state_that_wrote_it(
         before in steps(),

@@ -1,5 +1,5 @@
-//! A PostgreSQL server for one test, which may kill, limit and restore it. The programs are those of the newest version
-//! in `/usr/lib/postgresql`, or of the directory in `NOVA_TEST_PG_BIN`.
+//! A PostgreSQL server for one test, which may kill, limit and restore the server. The programs of the server are those
+//! of the newest version in `/usr/lib/postgresql`, or those in the directory `NOVA_TEST_PG_BIN`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub struct Cluster {
     _dir: tempfile::TempDir,
 }
 
-/// A directory with `initdb` and `postgres`.
+/// Returns a directory that contains `initdb` and `postgres`.
 fn programs() -> Option<PathBuf> {
     if let Some(named) = crate::support::environment("NOVA_TEST_PG_BIN") {
         return Some(named.into());
@@ -23,7 +23,8 @@ fn programs() -> Option<PathBuf> {
 }
 
 impl Cluster {
-    /// Starts a cluster. `None` if there is no PostgreSQL, or if tests with real servers are not enabled.
+    /// Starts a PostgreSQL server. Returns `None` if no PostgreSQL is installed, or if tests with real servers are not
+    /// enabled.
     pub fn begin(settings: &[&str]) -> Option<Cluster> {
         if crate::support::environment("NOVA_TEST_POSTGRES").unwrap_or_default().is_empty() {
             eprintln!("skipped: NOVA_TEST_POSTGRES is not set");
@@ -36,9 +37,9 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let cluster = Cluster { bin, data: dir.path().join("data"), port, _dir: dir };
-        // The server refuses to run as root.
+        // PostgreSQL refuses to run as root.
         cluster.shell(&format!("mkdir -p {0} && chmod 700 {0}", cluster.data.display()), true);
-        // The encoding is set whatever the environment says, because SQL_ASCII is a finding.
+        // The encoding is set whatever the environment says, because nova reports the encoding SQL_ASCII as a finding.
         cluster.run(
             "initdb",
             &format!("-D {} -A trust -U postgres --no-sync -E UTF8 --no-locale", cluster.data.display()),
@@ -71,11 +72,12 @@ impl Cluster {
         self.run("pg_ctl", &format!("-D {data} -l {} -w -t 60 start >/dev/null", log.display()));
     }
 
-    /// Kills the whole server with `kill -9`.
+    /// Kills the whole PostgreSQL server with `kill -9`.
     pub fn kill(&self) {
         let pid = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap().to_owned();
-        // The children see that the postmaster is gone, and end. The next start waits for them.
+        // The child processes notice that the postmaster is gone, and end. The next start of the server waits for the
+        // end of the child processes.
         self.shell(&format!("pkill -9 -P {pid}; kill -9 {pid}; for i in $(seq 100); do kill -0 {pid} 2>/dev/null || break; sleep 0.05; done"), false);
         let _ = std::fs::remove_file(self.data.join("postmaster.pid"));
     }
@@ -84,8 +86,8 @@ impl Cluster {
         self.run("pg_ctl", &format!("-D {} -m immediate -w stop >/dev/null", self.data.display()));
     }
 
-    /// Accepts connections over TLS, too, with a certificate and its key in PEM. Connections of this role must use TLS.
-    /// Returns false if the programs were built without TLS.
+    /// Lets the server also accept connections over TLS, with a certificate and its key in PEM. Connections of the role
+    /// `role` must use TLS. Returns false if the programs were built without TLS.
     pub fn speak_tls(&self, certificate: &str, key: &str, role: &str) -> bool {
         let library = format!("{}/postgres -D {} -C ssl_library | grep -q .", self.bin.display(), self.data.display());
         if !self.shell(&library, false) {
@@ -110,7 +112,7 @@ impl Cluster {
         assert!(self.shell(&format!("{}/{program} {arguments}", self.bin.display()), false), "{program} {arguments}");
     }
 
-    /// Runs a command, as the user `postgres` if the test runs as root.
+    /// Runs a shell command, as the user `postgres` if the test runs as root.
     fn shell(&self, command: &str, owner: bool) -> bool {
         let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
         let mut shell = match root && !owner {

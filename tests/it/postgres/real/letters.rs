@@ -14,22 +14,24 @@ use crate::support::rows::{compare, compare_current};
 use super::place::Place;
 use super::told::{told, told_afresh};
 
-/// A time that nova cannot read. It is as long as a readable one.
+/// A time that nova cannot read. The text is as long as the text of a readable time.
 const UNREADABLE: &str = "some day in late november!!";
-/// The format in which a column of text gives a time.
+/// The format in which a text column contains a time.
 const FORM: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 
-/// For each post: the number in its key, and the result of its letter.
+/// The number in the key of each post, and the result of the replay of its dead letter.
 const POSTS: [(u32, &str); 6] =
     [(1, "applied"), (2, "applied"), (3, "stale"), (4, "stale"), (5, "kept"), (6, "applied")];
-/// The post whose letter is replayed on the running node. The others are replayed on the stopped store.
+/// The number of the post whose dead letter is replayed on the running node. The dead letters of the other posts are
+/// replayed on the stopped store.
 const LATE: u32 = 6;
 
 fn key(number: u32) -> String {
     format!("f0000000-0000-4000-8000-{number:012}")
 }
 
-/// Corrects the bytes in the letters. It stands for a later nova that can read what an earlier one could not.
+/// Corrects the bytes in the stored dead letters. The correction imitates a later nova that can read a time that an
+/// earlier nova could not read.
 fn repair(place: &Place, readable: &str) {
     assert_eq!(UNREADABLE.len(), readable.len());
     let store = Store::open(&place.store(), &Options::default(), |_| {}).unwrap();
@@ -49,7 +51,7 @@ fn repair(place: &Place, readable: &str) {
     write.commit().unwrap();
 }
 
-/// The waiting letters: the id of each, and the number in its post's key.
+/// Returns the waiting dead letters: the id of each letter, and the number in the key of its post.
 fn letters(place: &Place) -> BTreeMap<u64, u32> {
     let listed = place.nova().args(["dlq", "list", "--json"]).output().unwrap();
     let listed: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
@@ -64,7 +66,7 @@ fn letters(place: &Place) -> BTreeMap<u64, u32> {
     listed.iter().map(one).collect()
 }
 
-/// The result of each letter, by the letter's id.
+/// Returns the result of each replayed dead letter, by the letter's id.
 fn outcomes(replay: &mut Command) -> BTreeMap<u64, String> {
     let output = replay.arg("--json").output().unwrap();
     let results: Vec<Value> = serde_json::from_slice(&output.stdout)
@@ -98,12 +100,12 @@ fn p18_letters_of_a_slot_are_replayed_once_and_never_over_a_later_change() {
             key(number)
         ));
     }
-    // Later changes win, whenever the letter is replayed.
+    // A later change wins over a replayed dead letter, whenever the letter is replayed.
     place.run(&format!("UPDATE posts SET created_at = '{readable}' WHERE id = '{}'", key(3)));
     place.run(&format!("DELETE FROM posts WHERE id = '{}'", key(4)));
     place.sentinel();
     place.stop();
-    // The store has the changed post, and the two that were written last.
+    // The store has the changed post, and the two posts that were written last.
     assert_eq!(place.dumped()[Table::Posts as usize].len(), 3);
     let numbers = letters(&place);
     assert_eq!(numbers.values().copied().collect::<Vec<_>>(), POSTS.map(|(number, _)| number));
@@ -136,7 +138,7 @@ fn p18_letters_of_a_slot_are_replayed_once_and_never_over_a_later_change() {
     if let Some(ask) = place.warehouse() {
         compare_current(&dumped, ask);
     }
-    // The counters equal a count of the rows.
+    // The counters equal a new count of the rows.
     place.run(&format!("DELETE FROM posts WHERE id = '{}'", key(5)));
     place.run(&format!("UPDATE posts SET created_at = '{readable}' WHERE created_at = '{UNREADABLE}'"));
     assert_eq!(told(&place), told_afresh(&place));

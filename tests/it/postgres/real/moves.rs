@@ -27,7 +27,8 @@ fn a_store_moves_from_debezium_to_a_slot_and_back_and_nothing_is_lost_or_doubled
     let (user, post) = place.plant();
     until("Debezium's records", || in_feed(&world, &user, &post));
     world.stop();
-    // No slot reports these deletes. Rows that are not read again are swept.
+    // No slot reports the deletes that happen while no slot exists. Rows that the new snapshot does not contain are
+    // swept.
     session(&mut place.sql(), 2, TRANSACTIONS);
     place.run("DELETE FROM likes WHERE id IN (SELECT id FROM likes ORDER BY id LIMIT 20); DELETE FROM comments");
     let mut sql = place.sql();
@@ -43,7 +44,7 @@ fn a_store_moves_from_debezium_to_a_slot_and_back_and_nothing_is_lost_or_doubled
     assert!(told(&place).iter().any(|page| page.contains("reason")), "nobody is told anything");
     assert_eq!(told(&place), told_afresh(&place));
 
-    // The topics have the changes that the slot brought, and all of them are known.
+    // The topics contain the changes that the slot has already delivered, and nova recognises all of them.
     session(&mut place.sql(), 4, TRANSACTIONS);
     place.run("DELETE FROM follows WHERE id IN (SELECT id FROM follows ORDER BY id LIMIT 20)");
     world.start();

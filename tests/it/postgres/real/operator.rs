@@ -1,4 +1,4 @@
-//! Commands of an operator over a real server: `nova postgres`, `nova check`, and what readiness and metrics report.
+//! Commands of an operator with a real server: `nova postgres`, `nova check`, and what readiness and metrics report.
 
 use std::process::{Command, Output};
 
@@ -21,7 +21,8 @@ fn json(command: &mut Command) -> (Option<i32>, Value) {
     (output.status.code(), value)
 }
 
-/// Makes a database with the tables and without anything for nova, and the name of a role that does not exist.
+/// Makes a database that has the tables and nothing for nova, and returns it with the name of a role that does not
+/// exist.
 fn bare(at: String) -> (Place, String) {
     let place = Place::at(at);
     place.run(&format!("DROP PUBLICATION {}", place.name));
@@ -49,7 +50,7 @@ fn setup_makes_what_nova_needs_once_and_a_node_follows_with_those_rights_alone()
     place.run(
         "ALTER TABLE users ADD COLUMN bio text, ADD COLUMN birthday date; ALTER TABLE posts ENABLE ROW LEVEL SECURITY",
     );
-    // Triggers of statements run even if no row is changed.
+    // A statement trigger runs even if the statement changes no row.
     place.run(
         "CREATE TABLE touched (n int);
          CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO touched VALUES (1); RETURN NULL; END $$;
@@ -88,7 +89,7 @@ fn setup_makes_what_nova_needs_once_and_a_node_follows_with_those_rights_alone()
     ends_equal(&mut place);
 }
 
-/// mastra 13097, daily.dev 4008, go-pq-cdc 158: the application's UPDATE failed once the table was published.
+/// Issues mastra 13097, daily.dev 4008 and go-pq-cdc 158: the application's UPDATE failed once its table was published.
 #[test]
 fn p15_setup_changes_nothing_where_the_applications_own_statements_would_fail() {
     let Some(cluster) = Cluster::begin(&[]) else { return };
@@ -109,7 +110,7 @@ fn p15_setup_changes_nothing_where_the_applications_own_statements_would_fail() 
             "pg-identity-uncovered",
             "ALTER TABLE users REPLICA IDENTITY DEFAULT",
         ),
-        // The check finds a filter, which the catalogue's columns do not show.
+        // A probe of the plan finds the row filter, which the catalogue's list of columns does not show.
         (
             "CREATE PUBLICATION #P FOR TABLE posts WHERE (status = 'published')",
             "The application's own statement would fail",
@@ -173,7 +174,7 @@ fn the_printed_script_is_what_psql_runs_and_apply_finds_nothing_to_do_then() {
     place.run(&script);
     let (code, after) = json(&mut setup(&place, &role));
     assert_eq!((code, &after["changed"]), (Some(0), &Value::Bool(false)), "{after}");
-    // With a server only the missing parts are printed.
+    // With a server to check, `nova postgres setup` prints only the missing statements.
     let lacking = place.nova().args(["postgres", "setup", "--url", &place.database()]).output().unwrap();
     assert!(!told(&lacking).contains("CREATE PUBLICATION"), "{}", told(&lacking));
 }
@@ -197,7 +198,7 @@ fn status_and_drop_slot_know_where_the_store_stands_beside_a_node_and_without_on
         (Some(0), &Value::Bool(true), &Value::Bool(true))
     );
     assert_eq!(beside["publication"]["state"]["tables"].as_array().unwrap().len(), 5);
-    // Without --url the store is locked, so the configured node is asked.
+    // Without `--url`, the command finds the store locked, and asks the node of the configuration.
     let listen = url.strip_prefix("http://").unwrap();
     let (code, locked) = json(place.nova().env("NOVA_HTTP_LISTEN", listen).args(["postgres", "status"]));
     assert_eq!((code, &locked["store"]["running"]), (Some(0), &Value::Bool(true)), "{locked}");
@@ -216,7 +217,7 @@ fn status_and_drop_slot_know_where_the_store_stands_beside_a_node_and_without_on
     ] {
         assert!(metrics.contains(series), "{series}\n{metrics}");
     }
-    // The server of the tests has no limit.
+    // The server of the tests has no limit on the log that it keeps for a slot.
     assert!(metrics.contains("nova_pg_findings{code=\"pg-keep-size\"} 1") && place.ready().contains("pg-keep-size: "));
     let active = place.nova().args(["postgres", "drop-slot", "--force", "--url", &url]).output().unwrap();
     assert!(!active.status.success() && told(&active).contains("stop nova first"), "{}", told(&active));

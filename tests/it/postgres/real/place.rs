@@ -1,4 +1,4 @@
-//! A database with a publication, and a nova that follows it, with names of their own.
+//! A database with a publication, and a nova that follows it; each test uses its own names.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
@@ -22,27 +22,27 @@ use crate::stack::world::{drop_database, http, until};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The published tables and columns. Neither `password_hash` nor `email` is among them.
+/// The published tables and columns of the test database. The columns `password_hash` and `email` are not published.
 pub const PUBLISHED: &str = "users (id, username, email_verified, is_active, created_at, updated_at, deleted_at), posts, follows, \
                          comments, likes";
 
 pub struct Place {
     server: String,
-    /// The name of the database, and also of the slot and the publication if they belong to this place alone.
+    /// The name of the database, and also of the slot and of the publication if no other test uses them.
     pub name: String,
     slot: String,
     data: PathBuf,
-    /// The directory of the store, if the database and the directory belong to this place.
+    /// The directory of the store, if no other test uses the directory.
     own: Option<tempfile::TempDir>,
     node: Option<(Child, String)>,
     sentinels: std::cell::Cell<u32>,
     more: BTreeMap<&'static str, String>,
-    /// The address of ClickHouse, where nova sends rows into a database of this place's name.
+    /// The address of ClickHouse, if nova sends rows to a ClickHouse database with the name of the PostgreSQL database.
     clickhouse: Option<String>,
 }
 
 impl Place {
-    /// Makes the tables and the publication. `None` without a server.
+    /// Makes the database with the tables and the publication. Returns `None` if no PostgreSQL server is named.
     pub fn begin() -> Option<Place> {
         let server = crate::support::environment("NOVA_TEST_POSTGRES").unwrap_or_default();
         if server.is_empty() {
@@ -52,7 +52,7 @@ impl Place {
         Some(Place::at(server))
     }
 
-    /// Makes a database of its own on the server.
+    /// Makes a new database on the server, which only the caller uses.
     pub fn at(server: String) -> Place {
         let name = format!("nova{:08x}", uuid::Uuid::new_v4().as_fields().0);
         let mut admin = Postgres::connect(&server, NoTls).unwrap();
@@ -65,26 +65,26 @@ impl Place {
         place
     }
 
-    /// A store in a directory over an existing database and publication, whose content stays.
+    /// Makes a store in a directory for an existing database and publication, without changing them.
     pub fn beside(server: &str, name: &str, slot: &str, data: &Path) -> Place {
         let (server, name, slot) = (server.to_owned(), name.to_owned(), slot.to_owned());
         let (sentinels, more) = (std::cell::Cell::new(0), BTreeMap::new());
         Place { server, name, slot, data: data.to_owned(), own: None, node: None, sentinels, more, clickhouse: None }
     }
 
-    /// A store without rows over the same database.
+    /// Makes a store without rows for the same database.
     pub fn fresh(&self, data: &Path) -> Place {
         let mut fresh = Place::beside(&self.server, &self.name, &self.slot, data);
         fresh.set("NOVA_POSTGRES_SLOT", format!("{}_fresh", self.slot));
         fresh
     }
 
-    /// Adds a variable to nova's environment.
+    /// Adds a variable to the environment of nova.
     pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
         self.more.insert(name, value.into());
     }
 
-    /// Sends rows to the real ClickHouse as well, if `NOVA_TEST_CLICKHOUSE` names one.
+    /// Makes nova also send rows to the real ClickHouse, if `NOVA_TEST_CLICKHOUSE` names one.
     pub fn send_to_clickhouse(&mut self) {
         let url = crate::support::environment("NOVA_TEST_CLICKHOUSE").unwrap_or_default();
         if url.is_empty() {
@@ -96,7 +96,7 @@ impl Place {
         self.clickhouse = Some(url);
     }
 
-    /// Waits until no row waits for ClickHouse, if rows are sent there.
+    /// Waits until no row waits for ClickHouse, if nova sends rows there.
     pub fn sent(&self) {
         let waits = |line: &str| line.starts_with("nova_outbox_rows{") && !line.ends_with(" 0.0");
         until("the rows to be in ClickHouse", || {
@@ -105,7 +105,8 @@ impl Place {
         });
     }
 
-    /// Asks ClickHouse, which answers in lines. `None` if rows are not sent there.
+    /// Returns a function that runs a query in ClickHouse, and returns the lines of the answer. Returns `None` if nova
+    /// sends no rows to ClickHouse.
     pub fn warehouse(&self) -> Option<impl Fn(&str) -> Vec<String>> {
         let url = format!("{}/?database={}", self.clickhouse.as_ref()?, self.name);
         Some(move |sql: &str| {
@@ -179,7 +180,7 @@ impl Place {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", self.log());
     }
 
-    /// Runs the command that reads everything again, on the running node.
+    /// Runs the command on the running node that makes nova read all tables again.
     pub fn resnapshot(&self) {
         let output = self.nova().args(["cdc", "resnapshot", "--url", self.url()]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -194,7 +195,7 @@ impl Place {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// The posts of a user's feed, newest first.
+    /// Returns the posts of a user's feed, newest first.
     pub fn feed(&self, user: &str) -> Vec<String> {
         let headers = format!("Authorization: Bearer {}\r\n", self.token(user));
         let answer = http("GET", &format!("{}/api/v1/feed?algo=time&limit=100", self.url()), &headers, "");
@@ -203,18 +204,18 @@ impl Place {
         feed["posts"].as_array().unwrap().iter().map(|post| post.as_str().unwrap().to_owned()).collect()
     }
 
-    /// A reader, and the id of a followed author's post that is written last. When the feed has the post, everything
-    /// before it has arrived.
+    /// Writes a reader, and as the last row a post of an author whom the reader follows; returns their ids. As soon as
+    /// the feed shows the post, everything that was written before the post has arrived.
     pub fn sentinel(&self) -> (String, String) {
         let (user, post) = self.plant();
         until("the sentinel in the feed", || self.feed(&user).contains(&post));
         (user, post)
     }
 
-    /// Writes a reader, and a post that the reader's feed will have.
+    /// Writes a reader, and a post that the reader's feed will contain.
     pub fn plant(&self) -> (String, String) {
         let number = self.sentinels.replace(self.sentinels.get() + 1);
-        // The key is within every filter that a test sets.
+        // The key of the post is within every row filter that a test sets.
         let row = self.sql().query_one(
             &format!(
                 "WITH a AS (INSERT INTO users (email, username, password_hash) VALUES ('sa{number}', 'sa{number}', 'x') RETURNING id),
@@ -244,7 +245,7 @@ impl Place {
         nova::event::Table::ALL.iter().map(rows).collect()
     }
 
-    /// The output of `nova dump` for every table of the stopped node.
+    /// Returns the output of `nova dump` for every table of the stopped node.
     pub fn dumped(&self) -> Vec<Vec<String>> {
         let dump = |table: &nova::event::Table| {
             let output = self.nova().args(["dump", "--table", table.name()]).output().unwrap();
@@ -254,14 +255,14 @@ impl Place {
         nova::event::Table::ALL.iter().map(dump).collect()
     }
 
-    /// The slot's `confirmed_flush_lsn`.
+    /// Returns the slot's `confirmed_flush_lsn`.
     pub fn confirmed(&self) -> Option<u64> {
         let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
         let row = self.sql().query_opt(sql, &[&self.slot]).unwrap()?;
         parse_lsn(row.get::<_, Option<&str>>(0)?)
     }
 
-    /// The position of the stopped store, if it has one.
+    /// Returns the position of the stopped store, if the store has one.
     pub fn committed(&self) -> Option<u64> {
         let store = Store::open(&self.store(), &Options::default(), |_| {}).unwrap();
         let name = link::partition(&self.slot);
@@ -269,24 +270,25 @@ impl Place {
         let cookie = |bytes: &[u8]| OffsetRow::decode(bytes).unwrap().1.to_vec();
         let cookie = read.get_with(OFFSETS, (&*name.topic, name.partition), cookie).unwrap()?;
         let position = Position::decode(&cookie).unwrap();
-        // Nothing is acknowledged of a snapshot before it is read. The slot is at the position where it was made.
+        // nova acknowledges nothing of a snapshot before it has read the whole snapshot. Before the end of a snapshot,
+        // the slot stays at the LSN where it was made.
         match position.phase {
             nova::source::postgres::position::Phase::Stream => Some(position.end_lsn),
             nova::source::postgres::position::Phase::Snapshot => Some(u64::MAX),
         }
     }
 
-    /// The bytes of the log that the server keeps for the slot.
+    /// Returns the number of bytes of the log that the server keeps for the slot.
     pub fn held_bytes(&self) -> i64 {
         let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn)::int8 FROM pg_replication_slots
                    WHERE slot_name = $1";
-        // The restart position moves with the records of running transactions, which the server writes from time to
-        // time.
+        // The restart position of a slot advances when the server writes a record of the running transactions, which it
+        // does from time to time.
         self.run("CHECKPOINT");
         self.sql().query_one(sql, &[&self.slot]).unwrap().get(0)
     }
 
-    /// Makes the server end the replication session.
+    /// Makes the PostgreSQL server end the replication session.
     pub fn end_sessions(&self) {
         self.run(
             "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
@@ -319,7 +321,7 @@ impl Drop for Place {
     }
 }
 
-/// Records every byte between nova and the server.
+/// A proxy that records every byte between nova and the server.
 pub struct Tap {
     port: u16,
     heard: Arc<Mutex<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! Faults of the server itself: it is killed, gives up the slot, is restored, or requires TLS.
+//! Faults of the PostgreSQL server itself: it is killed, invalidates the slot, is restored, or requires TLS.
 
 use crate::stack::workload::session;
 use crate::stack::world::{nap, until};
@@ -9,10 +9,12 @@ use super::cluster::Cluster;
 use super::ends_equal;
 use super::place::{PUBLISHED, Place};
 
-/// The transactions of all sessions. `NOVA_TEST_TRANSACTIONS` sets more.
+/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` sets another number of
+/// transactions.
 const TRANSACTIONS: u64 = 400;
 
-/// The least and the most kills of the server or of nova. After the least, kills continue only while the sessions work.
+/// The least and the largest number of kills of the server or of nova. After the least number, the kills continue only
+/// while the sessions still write.
 const KILLS: std::ops::Range<u32> = 6..60;
 
 /// Runs a session that connects again when its server is killed.
@@ -40,7 +42,7 @@ fn a_workload_with_kill_9_of_nova_and_of_postgresql_ends_equal() {
     place.start();
     let count = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS) / 2;
     let hook = std::panic::take_hook();
-    // A killed server makes sessions panic, and the sessions begin again.
+    // The kill of a server makes its sessions panic, and each session begins again.
     std::panic::set_hook(Box::new(|_| {}));
     let workers: Vec<_> = (0..2)
         .map(|number| {
@@ -81,7 +83,7 @@ fn p10_a_slot_that_the_server_gave_up_is_said_and_everything_is_read_again_where
     place.start();
     place.sentinel();
     place.stop();
-    // This is more of the log than the server keeps.
+    // The inserted rows write more log than the server keeps for the slot.
     place.run("CREATE TABLE foreign_rows (text text)");
     for _ in 0..8 {
         place.run("INSERT INTO foreign_rows SELECT repeat(md5(i::text), 30) FROM generate_series(1, 20000) i; TRUNCATE foreign_rows");
@@ -107,7 +109,7 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     place.start();
     place.sentinel();
     place.stop();
-    // A cold copy of the server is made, with the slot in it.
+    // The test makes a cold copy of the server, which contains the slot.
     cluster.stop();
     let copy = cluster.data().with_file_name("copy");
     let copied = std::process::Command::new("cp").arg("-a").arg(cluster.data()).arg(&copy).status().unwrap();
@@ -121,7 +123,7 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     std::fs::remove_dir_all(cluster.data()).unwrap();
     std::fs::rename(&copy, cluster.data()).unwrap();
     cluster.start();
-    // The restored server has other changes in the place of the lost ones that nova has.
+    // In place of the lost changes, which nova has, the restored server has other changes.
     session(&mut place.sql(), 3, 200);
     place.start();
     until("the reason", || place.ready().contains("pg-behind"));
@@ -129,8 +131,8 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     ends_equal(&mut place);
 }
 
-/// On a recovered server the position of the replayed log never moves. The held bytes are measured from the flushed
-/// log.
+/// On a server that has recovered from a crash, the position of the replayed log no longer moves. nova therefore
+/// measures the held bytes up to the end of the flushed log.
 #[test]
 fn p12_what_is_held_back_goes_by_the_flushed_log_of_a_server_that_recovered() {
     const FOREIGN_BYTES: i64 = 4 << 20;
@@ -155,8 +157,8 @@ fn p12_what_is_held_back_goes_by_the_flushed_log_of_a_server_that_recovered() {
     ends_equal(&mut place);
 }
 
-/// Changes that are older than a publication that was made again are decoded without it. nova reports this, and one
-/// command makes the rows equal.
+/// If a publication is dropped and made again, PostgreSQL decodes the changes before that without the publication. nova
+/// reports a publication that is younger than the slot, and one command makes the rows equal again.
 #[test]
 fn p13_a_publication_that_is_younger_than_the_slot_loses_nothing_in_silence() {
     let Some(cluster) = Cluster::begin(&[]) else { return };

@@ -1,4 +1,4 @@
-//! TLS with a real server, in each of libpq's modes and for both kinds of sessions.
+//! TLS with a real PostgreSQL server, in each of libpq's modes, and for both SQL and replication sessions.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use super::place::Place;
 /// A role whose connections must use TLS.
 const ROLE: &str = "over_tls";
 
-/// An address of the server, with a name or a number as its host.
+/// Returns an address of the server, whose host is a name or an IP address.
 fn address(place: &Place, host: &str) -> String {
     let database = place.database().replace("127.0.0.1", host);
     database.replace("postgres@", &format!("{ROLE}@"))
 }
 
-/// The code and the words of the first finding of `nova check`, which opens sessions of both kinds.
+/// Returns the code and the words of the first finding of `nova check`, which opens sessions of both kinds.
 fn found(place: &Place, host: &str, mode: &str, ca_file: Option<&Path>) -> Option<(String, String)> {
     let mut check = place.nova();
     check.env("NOVA_POSTGRES_URL", address(place, host)).env("NOVA_POSTGRES_SSL_MODE", mode).args(["check", "--json"]);
@@ -48,10 +48,10 @@ fn verify_full_follows_over_tls_and_takes_neither_another_name_nor_another_autho
         ("localhost", "verify-full", known, None),
         ("127.0.0.1", "verify-full", known, Some(("pg-unreachable", "not valid for name"))),
         ("localhost", "verify-full", unknown, Some(("pg-unreachable", "certificate"))),
-        // No authority that browsers know has signed the certificate.
+        // None of the authorities that browsers know has signed the certificate.
         ("localhost", "verify-full", None, Some(("pg-unreachable", "certificate"))),
         ("localhost", "verify-ca", known, None),
-        // The SQL session accepts this mode, and the replication session does not.
+        // The SQL session accepts the mode `verify-ca` for an IP address, and the replication session does not.
         ("127.0.0.1", "verify-ca", known, Some(("pg-unreachable", "Name the host in postgres.url"))),
         ("localhost", "verify-ca", unknown, Some(("pg-unreachable", "certificate"))),
         ("127.0.0.1", "require", None, None),
@@ -75,7 +75,7 @@ fn verify_full_follows_over_tls_and_takes_neither_another_name_nor_another_autho
     let kinds: String = place.sql().query_one(kinds, &[&ROLE]).unwrap().get(0);
     assert!(kinds.contains("walsender true TLSv1.") && !kinds.contains("false"), "{kinds}");
     ends_equal(&mut place);
-    // An address with a number as its host is checked, too.
+    // The certificate of a host that is given as an IP address is also checked.
     let (certificate, key) = authority.certify("127.0.0.1");
     assert!(cluster.speak_tls(&certificate.pem(), &key.serialize_pem(), ROLE));
     assert_eq!(found(&place, "127.0.0.1", "verify-full", known), None);

@@ -1,13 +1,14 @@
-//! What users see, of a store with a past and of a store without one.
+//! What users see, from a store that has followed the database for long and from a new store.
 
 use crate::stack::world::until;
 
 use super::place::Place;
 
-/// The users whose feeds and suggestions are printed.
+/// The number of users whose feeds and suggestions are printed.
 const USERS: i64 = 8;
 
-/// Feeds with their reasons, and suggestions, of a stopped store at one time. They depend on every counter of rows.
+/// Returns the feeds with their reasons, and the suggestions, of a stopped store at one time. The feeds and suggestions
+/// depend on every counter of rows.
 pub fn told(place: &Place) -> Vec<String> {
     let users = "SELECT id::text FROM users ORDER BY id LIMIT $1";
     let users: Vec<String> = place.sql().query(users, &[&USERS]).unwrap().iter().map(|row| row.get(0)).collect();
@@ -21,7 +22,7 @@ pub fn told(place: &Place) -> Vec<String> {
     ["--feed", "--suggestions"].iter().flat_map(|what| users.iter().map(move |user| (*what, user))).map(tell).collect()
 }
 
-/// The same output for a store that reads everything for the first time.
+/// Returns the feeds and suggestions of a new store that has read all tables once.
 pub fn told_afresh(place: &Place) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let mut fresh = place.fresh(dir.path());

@@ -1,24 +1,25 @@
-//! The connector: what it writes of the log and when, and how it restarts.
+//! The simulated connector: what it writes from the log and when, and how it restarts.
 
 use nova::event::Table;
 
 use super::{Message, Product, Style};
 
-/// The messages that a producer may write a second time.
+/// The number of messages that a producer may write a second time.
 const SENT_MAX: usize = 40;
-/// The changes that a restarted connector goes back in most cases.
+/// The number of changes that a restarted connector repeats in most cases.
 const BACK_MAX: u64 = 60;
-/// How often the product runs at most before there is a connector.
+/// The largest number of times that the product runs transactions before the connector exists.
 const UNSEEN_MAX: u64 = 4;
 
 impl Product {
-    /// Runs transactions, and returns what the connector writes of them.
+    /// Runs transactions, and returns the messages that the connector writes about them.
     pub fn change(&mut self, now_us: i64) -> Vec<Message> {
         self.work(now_us);
         self.connect(now_us)
     }
 
-    /// One step of the connector: some reads of a snapshot, during which the stream waits, or a part of the stream.
+    /// Makes one step of the connector: it writes some reads of a snapshot, during which the stream waits, or a part of
+    /// the stream.
     fn connect(&mut self, now_us: i64) -> Vec<Message> {
         let Some(stream) = &self.stream else {
             self.unseen += 1;
@@ -35,7 +36,7 @@ impl Product {
             }
             return self.produce(out);
         }
-        // The connector may be behind the log.
+        // The connector sometimes does not write everything that is in the log.
         let left = (end - self.written) as u64;
         let until = if self.rng.below(6) == 0 { self.written + self.rng.below(left + 1) as usize } else { end };
         self.write_until(until, &mut out);
@@ -55,7 +56,7 @@ impl Product {
         messages
     }
 
-    /// Commits and writes everything.
+    /// Commits all transactions, and writes all changes.
     pub fn finish(&mut self, now_us: i64) -> Vec<Message> {
         self.commit_all(now_us);
         if self.stream.is_none() {
@@ -65,7 +66,8 @@ impl Product {
         while self.snapshot.is_some() {
             self.read_some(&mut out);
         }
-        // nova sees with the first change after a first snapshot that this snapshot was the last one (seed 10211).
+        // Only the first change after a first snapshot shows nova that the snapshot was the last one, so the product
+        // makes a change (seed 10211).
         while self.retaken && self.stream.as_ref().is_some_and(Vec::is_empty) {
             self.work(now_us);
             self.commit_all(now_us);
@@ -75,7 +77,8 @@ impl Product {
         self.produce(out)
     }
 
-    /// Restarts the connector at an earlier point of the stream. It writes everything from there once more.
+    /// Restarts the connector at an earlier point of the stream. The restarted connector writes everything after the
+    /// earlier point of the stream once more.
     pub fn restart(&mut self, now_us: i64) -> Vec<Message> {
         if !self.snapshot_again(now_us) {
             self.snapshot = None;
@@ -86,40 +89,42 @@ impl Product {
     }
 
     /// Takes an unfinished first snapshot again, as a restarted connector does. The stream begins at the point of the
-    /// new snapshot, so neither has what was committed between the two snapshots. Returns false if no first snapshot
-    /// was running.
+    /// new snapshot, so no record reports what was deleted between the two snapshots. Returns false if no first
+    /// snapshot was running.
     fn snapshot_again(&mut self, now_us: i64) -> bool {
         if !self.snapshot.as_ref().is_some_and(|snapshot| snapshot.initial) {
             return false;
         }
-        // Nobody can see the loss if reads look like changes, if a table was emptied, or if changes come before both
-        // snapshots.
+        // nova cannot notice the loss of a delete between two snapshots if reads look like changes, if a table was
+        // emptied, or if changes come before both snapshots.
         let emptied = self.tables.iter().any(|rows| rows.is_empty());
         let seen = self.style != Style::Bare && !emptied && !self.promoted;
         if self.retaken && emptied && !self.promoted {
-            // Another snapshot would also hide the one before, so the connector is not restarted.
+            // A further snapshot would hide that the previous snapshot was taken again, so the connector is not
+            // restarted.
             return true;
         }
         self.begin_snapshot(now_us, true);
         if seen {
-            // The connector does not go back before the snapshot either.
+            // The restarted connector does not go back to a point before the snapshot.
             (self.stream, self.written, self.retaken) = (Some(Vec::new()), 0, true);
         }
         true
     }
 
-    /// Writes a producer's last messages again, as after a lost answer.
+    /// Writes the last messages of a producer again, as after a lost answer of the broker.
     pub fn produced_again(&mut self) -> Vec<Message> {
         let most = self.sent.len() as u64;
         let from = self.sent.len() - self.rng.below(most + 1) as usize;
         self.sent[from..].to_vec()
     }
 
-    /// Empties a table. Only the envelope reports it.
+    /// Truncates a table. Only records in Debezium's envelope report the truncate.
     pub fn truncate(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.promoted && !self.ordered && !self.kinds.upset_twice;
-        // Between two partitions times show which changes are older than a truncate. PostgreSQL truncates no table that
-        // an open transaction writes to or an unfinished snapshot reads. So both have the earlier time, unless clocks
+        // If the topic has several partitions, only times show which changes are older than a truncate. PostgreSQL does
+        // not truncate a table to which an open transaction writes, or which an unfinished snapshot reads. The records
+        // of an open transaction or an unfinished snapshot have an earlier time than a truncate, unless the clocks
         // disagree.
         let behind = !self.ordered && self.next_commit_us(now_us) <= self.latest_us;
         if self.style != Style::Envelope || self.stream.is_none() || apart || behind {
@@ -131,8 +136,8 @@ impl Product {
         self.connect(now_us)
     }
 
-    /// Replaces the server by another one, whose LSNs begin low and whose times do not. Sometimes a new connector reads
-    /// everything into the same topics.
+    /// Replaces the server by another server, whose LSNs begin low and whose times continue. Sometimes a new connector
+    /// reads all tables into the same topics.
     pub fn promote(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.truncated && !self.ordered && !self.kinds.upset_twice;
         if !self.style.numbered() || self.stream.is_none() || apart || self.kinds.moving {
@@ -141,7 +146,7 @@ impl Product {
         let out = self.finish(now_us);
         (self.lsn, self.late, self.promoted) = (1_000, None, true);
         self.commit_us = (now_us + self.server_us).max(self.commit_us + 1_000_000);
-        // A new slot does not go back before its start.
+        // The connector cannot go back to a point before the start of the new slot.
         (self.stream, self.written) = (Some(Vec::new()), 0);
         self.sent.clear();
         if self.kinds.snapshots && self.rng.below(2) == 0 {

@@ -1,5 +1,5 @@
-//! PostgreSQL's log: transactions that may stay open, LSNs in the order of writing, and changes in the order of
-//! commits.
+//! PostgreSQL's simulated log: transactions that may stay open, LSNs in the order of writing, and changes in the order
+//! of commits.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use nova::event::{Id, Table};
 
 use super::{Op, Product};
 
-/// How far a clock may be set, microseconds.
+/// The largest amount by which a clock is set, in microseconds.
 const CLOCK_MAX_US: u64 = 2 * 3_600_000_000;
 
-/// The changes of a transaction, and how many of them are in the log.
+/// The changes of a transaction, and the number of changes that are already in the log.
 pub(super) struct Transaction {
     pub ops: Vec<Op>,
     pub written: usize,
-    /// The rows that it has locked.
+    /// The keys of the rows that the transaction has locked.
     pub keys: BTreeSet<Id>,
 }
 
@@ -24,16 +24,17 @@ pub(super) enum What {
     Truncate { table: Table, lsn: u64 },
 }
 
-/// A change as a slot gives it.
+/// A change as the slot delivers it.
 #[derive(Clone, Debug)]
 pub(super) struct Committed {
     pub what: What,
-    /// The time by the server's clock, epoch microseconds.
+    /// The time of the commit by the server's clock, in epoch microseconds.
     pub us: i64,
 }
 
 impl Product {
-    /// Begins, writes and commits concurrent transactions. Some stay open if that kind is drawn.
+    /// Begins, writes and commits concurrent transactions. Some transactions stay open if the run has open
+    /// transactions.
     pub(super) fn work(&mut self, now_us: i64) {
         for _ in 0..1 + self.rng.below(3) {
             let locked = self.open.iter().flat_map(|open| &open.keys).copied().collect();
@@ -61,7 +62,7 @@ impl Product {
         assert!(self.latest == self.tables, "the model's own rows differ");
     }
 
-    /// Gives LSNs to changes when they are written, in any order of commits.
+    /// Assigns LSNs to changes when they are written, independently of the order of commits.
     fn write_log(&mut self, all: bool) {
         while let Some((pick, joined)) = self.pick_unwritten() {
             if self.kinds.open && !all && !joined && self.rng.below(8) == 0 {
@@ -76,7 +77,8 @@ impl Product {
         }
     }
 
-    /// A transaction with changes left. If its next change shares the LSN of the one before, it is written at once.
+    /// Picks an open transaction that still has changes to write. A transaction whose next change shares the LSN of its
+    /// previous change comes first.
     fn pick_unwritten(&mut self) -> Option<(usize, bool)> {
         let next = |one: usize| self.open[one].ops.get(self.open[one].written);
         let left: Vec<_> = (0..self.open.len()).filter(|one| next(*one).is_some()).collect();
@@ -100,14 +102,14 @@ impl Product {
         }
     }
 
-    /// The time of a commit by the server's clock. Commits follow one another unless the clock is set.
+    /// Returns the time of a commit by the server's clock. Times of commits rise unless the clock is set.
     fn commit_time(&mut self, now_us: i64) -> i64 {
         self.commit_us = self.next_commit_us(now_us);
         self.latest_us = self.latest_us.max(self.commit_us);
         self.commit_us
     }
 
-    /// The time of a commit that happens now.
+    /// Returns the time that a commit would have now.
     pub(super) fn next_commit_us(&self, now_us: i64) -> i64 {
         let now_us = now_us + self.server_us;
         if self.kinds.clocks { now_us } else { now_us.max(self.commit_us + 1) }
@@ -119,7 +121,7 @@ impl Product {
         }
     }
 
-    /// Empties a table that no other transaction works on.
+    /// Truncates a table if no other transaction works on it.
     pub(super) fn truncate_table(&mut self, table: Table, now_us: i64) {
         if self.open.iter().any(|open| open.ops.iter().any(|op| op.table == table)) {
             return;
@@ -131,7 +133,8 @@ impl Product {
         self.stream(Committed { what: What::Truncate { table, lsn: self.lsn }, us });
     }
 
-    /// Sets the clocks of the server and of the connector, but not after a truncate, as [`Self::truncate`] says.
+    /// Sets the clocks of the server and of the connector, unless a table with several partitions was truncated (see
+    /// [`Self::truncate`]).
     pub fn set_clocks(&mut self) {
         if self.kinds.clocks && (self.ordered || !self.truncated) {
             self.server_us = self.rng.below(2 * CLOCK_MAX_US) as i64 - CLOCK_MAX_US as i64;

@@ -1,4 +1,4 @@
-//! Records that must not be applied.
+//! Makes records that nova must not apply.
 
 use nova::event::{Cell, Id, Table};
 use serde_json::json;
@@ -6,11 +6,11 @@ use serde_json::json;
 use super::writing::{Key, SECRET, Source, key_json};
 use super::{Product, Row, Style};
 
-/// A record of a table's topic, with key and value.
+/// A record for the topic of a table, with its key and value.
 pub type Poison = (Table, Option<Vec<u8>>, Vec<u8>);
 
 impl Product {
-    /// A message that nobody can read, or that does not belong to its topic.
+    /// Draws a message that nobody can read, or that does not belong to its topic.
     pub fn poison(&mut self) -> Poison {
         let (table, id) = (Table::ALL[self.rng.below(5) as usize], self.new_id());
         let key = Some(key_json(Key { id, by: None }));
@@ -29,12 +29,12 @@ impl Product {
         }
     }
 
-    /// A row of another table under a key that this one has.
+    /// Makes a record in the topic of `table` that has a row of another table, under the key of a row of `table`.
     fn of_another_table(&mut self, table: Table) -> Poison {
         let id = self.some(table);
         let other = Table::ALL[(table as usize + 1 + self.rng.below(4) as usize) % 5];
         let row = self.row(other, id, self.commit_us);
-        // Without metadata only the columns show the table.
+        // A bare record has no metadata, so only its columns show the table.
         if self.style == Style::Bare {
             return (table, Some(key_json(Key { id, by: None })), b"{\"something\":1}".to_vec());
         }
@@ -43,7 +43,7 @@ impl Product {
         (table, Some(key_json(self.key(other, id, &row))), value.into())
     }
 
-    /// A delete under REPLICA IDENTITY USING INDEX: its primary key is empty.
+    /// Makes a delete under REPLICA IDENTITY USING INDEX, in which the primary key is empty.
     fn of_nobody(&mut self, table: Table) -> Poison {
         let source = Source { table, op: "d", lsn: Some(self.lsn + 1), us: self.commit_us };
         match self.delete_value(Id::NIL, source) {
@@ -52,7 +52,7 @@ impl Product {
         }
     }
 
-    /// An update without a NOT NULL column, which nothing names as unchanged.
+    /// Makes an update that lacks a NOT NULL column, although no header names the column as unchanged.
     fn without_a_column(&mut self, table: Table) -> Poison {
         let id = self.some(table);
         let row = self.row(table, id, self.commit_us);
@@ -63,12 +63,12 @@ impl Product {
         (table, Some(key_json(self.key(table, id, &row))), self.value(image, source, "false").into())
     }
 
-    /// A text that must never be seen outside the product.
+    /// Returns a text that must never be seen outside the product.
     pub fn secret() -> &'static [u8] {
         SECRET.as_bytes()
     }
 
-    /// The required `_extra` of a row.
+    /// Returns the `_extra` that nova must store for a row.
     pub fn extra(&self, row: &Row) -> Option<String> {
         match row.last() {
             Some(Cell::Text(lang)) if self.unknown_column => Some(json!({"lang": &**lang}).to_string()),

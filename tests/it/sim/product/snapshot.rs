@@ -1,4 +1,4 @@
-//! Reads of the tables: the first snapshot, blocking and incremental ones, and reads that come late.
+//! Reads of the product's tables: the first snapshot, blocking and incremental snapshots, and reads that come late.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -8,24 +8,26 @@ use super::log::What;
 use super::{Message, Product, Row};
 use crate::support::events::Rng;
 
-/// The longest time from a snapshot's point to the time that the connector notes, microseconds.
+/// The longest time from the point of a snapshot to the time that the connector notes for the snapshot, in
+/// microseconds.
 const NOTED_MAX_US: u64 = 2_000_000;
 
-/// Rows read at one point. The stream waits until all are written.
+/// A snapshot: rows that were read at one point in the log. The stream waits until every row of the snapshot is
+/// written.
 pub(super) struct Snapshot {
     lsn: u64,
     us: i64,
     rows: VecDeque<(Table, Id, Row)>,
-    /// Whether the snapshot is taken again when the connector restarts.
+    /// Whether a restarted connector takes the snapshot again.
     pub initial: bool,
 }
 
-/// The LSN and the time of a late snapshot, and the rows that it read.
+/// The LSN and the time of a late snapshot, and the rows that it has read.
 pub(super) type Late = (u64, i64, Vec<(Table, Id, Row)>);
 
 impl Product {
-    /// Reads the rows that are committed now. Open transactions have written below the LSN, and the snapshot does not
-    /// have their changes.
+    /// Reads the rows that are committed now. Open transactions have written to the log before the LSN of the snapshot,
+    /// and the snapshot does not contain their changes.
     pub(super) fn begin_snapshot(&mut self, now_us: i64, all: bool) {
         self.stream.get_or_insert_default();
         self.lsn += 8;
@@ -35,12 +37,12 @@ impl Product {
         self.snapshot = Some(Snapshot { lsn: self.lsn, us, rows: rows.into(), initial: all });
     }
 
-    /// The time by the connector's clock.
+    /// Returns the time by the connector's clock.
     fn read_time(&self, now_us: i64) -> i64 {
         if self.kinds.clocks { now_us + self.connector_us } else { now_us.max(self.commit_us) }
     }
 
-    /// One in `one_in` of the committed rows.
+    /// Returns a random part of the committed rows: one row in `one_in`.
     fn some_rows(&mut self, one_in: u64) -> Vec<(Table, Id, Row)> {
         let mut rng = Rng(self.rng.next());
         let mut rows = Vec::new();
@@ -51,7 +53,7 @@ impl Product {
         rows
     }
 
-    /// Writes some of the reads. Returns true when they were the last.
+    /// Writes some reads of the present snapshot. Returns true if the last reads of the snapshot were written.
     pub(super) fn read_some(&mut self, out: &mut Vec<Message>) -> bool {
         let Some(mut snapshot) = self.snapshot.take() else { return true };
         for _ in 0..1 + self.rng.below(40) {
@@ -62,14 +64,14 @@ impl Product {
         false
     }
 
-    /// A snapshot that a signal requests.
+    /// Takes a snapshot that a signal has requested.
     pub fn snapshot(&mut self, now_us: i64) -> Vec<Message> {
         if self.stream.is_none() || self.snapshot.is_some() {
             return Vec::new();
         }
         match self.rng.below(3) {
-            // If a partition has three snapshots before its first change, nothing shows which of them ended the first
-            // one.
+            // If a partition got three snapshots before its first change, nothing would show which of them ended the
+            // first snapshot.
             0 if self.kinds.snapshots && !self.retaken => {
                 self.begin_snapshot(now_us, false);
                 Vec::new()
@@ -79,8 +81,9 @@ impl Product {
         }
     }
 
-    /// A window of an incremental snapshot. Rows are read between two marks in the log, and rows that changed between
-    /// the marks are dropped. The rest is written at the second mark, without an LSN.
+    /// Makes one window of an incremental snapshot. The window reads rows between two marks in the log, and drops rows
+    /// that changed between the marks. Rows that did not change between the two marks are written at the second mark,
+    /// without an LSN.
     fn incremental(&mut self, now_us: i64) -> Vec<Message> {
         let end = |product: &Product| product.stream.as_ref().map_or(0, Vec::len);
         let low = end(self);
@@ -104,9 +107,9 @@ impl Product {
         self.produce(out)
     }
 
-    /// Reads or writes a snapshot of some rows. The stream may have later changes of these rows before the reads come.
-    /// This happens only if both the LSN and the time of a read show it, which they do not while transactions are open
-    /// or clocks are set.
+    /// Takes a snapshot of some rows, or writes the rows of an earlier snapshot. The stream may deliver later changes
+    /// of the rows before the reads of a late snapshot. The product takes a late snapshot only if both the LSN and the
+    /// time of a read show that the read is older, which is not so while transactions are open or clocks are set.
     fn late(&mut self, now_us: i64) -> Vec<Message> {
         if self.kinds.open || self.kinds.clocks || self.kinds.moving {
             return Vec::new();
@@ -115,7 +118,7 @@ impl Product {
             self.lsn += 8;
             let rows = self.some_rows(3);
             self.late = Some((self.lsn, now_us.max(self.commit_us), rows));
-            // If deletes have no LSN, a snapshot that is older than a delete would bring the row back.
+            // If deletes have no LSN, a read that is older than a delete would bring the deleted row back.
             if self.style.numbered() {
                 return Vec::new();
             }

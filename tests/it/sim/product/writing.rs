@@ -1,4 +1,4 @@
-//! How the connector writes the committed rows.
+//! Writes committed rows as the connector does.
 
 use bytes::Bytes;
 use nova::clock::rfc3339;
@@ -9,13 +9,14 @@ use serde_json::{Map, Value, json};
 use super::log::{Committed, What};
 use super::{LeftOut, Op, Product, Row, Style};
 
-/// A longer text is stored out of line. An update that leaves the text unchanged does not repeat it.
+/// The length above which a text is stored out of line (TOAST). An update that leaves a text unchanged does not repeat
+/// the text if it is stored out of line.
 const OUT_OF_LINE_BYTES: usize = 24;
 pub(super) const SECRET: &str = "s3cret-hash";
-/// The column that nova does not know.
+/// The column `lang`, which nova does not know.
 const UNKNOWN: Column = Column { name: "lang", kind: ColumnType::Text, nullable: true };
 
-/// A Kafka key: the primary key, and another column if `message.key.columns` names one.
+/// The key of a Kafka record: the primary key, and another column if `message.key.columns` names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     pub id: Id,
@@ -28,18 +29,18 @@ pub type Headers = Vec<(Box<str>, Bytes)>;
 #[derive(Clone, Debug)]
 pub struct Message {
     pub table: Table,
-    /// The key, or `None` for a truncate.
+    /// The key of the message, or `None` for a truncate.
     pub key: Option<Key>,
     pub value: Option<String>,
     pub headers: Headers,
 }
 
-/// The metadata beside a row image.
+/// The metadata of a message besides the row.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
     pub table: Table,
     pub op: &'static str,
-    /// The LSN, or `None` for a read of an incremental snapshot.
+    /// The LSN of the change, or `None` for a read of an incremental snapshot.
     pub lsn: Option<u64>,
     pub us: i64,
 }
@@ -49,7 +50,7 @@ pub(super) fn columns(table: Table) -> impl Iterator<Item = &'static Column> {
 }
 
 impl Product {
-    /// The Kafka key of a row.
+    /// Returns the Kafka key of a row.
     pub(super) fn key(&self, table: Table, id: Id, row: &Row) -> Key {
         let column = match table {
             Table::Users => None,
@@ -90,7 +91,8 @@ impl Product {
         out.push(Message { table: op.table, key: Some(key_now), value: Some(value), headers });
     }
 
-    /// Writes a delete. `newer` is the present key of the row, if the delete belongs to a change of the key.
+    /// Writes the messages of a delete. `newer` is the new key of the row, if the delete is a part of a change of the
+    /// key.
     fn write_delete(&self, op: &Op, key: Key, newer: Option<Key>, us: i64, out: &mut Vec<Message>) {
         let header = |newer: Key| ("__debezium.newkey".into(), key_json(newer).into());
         let headers: Headers = newer.map(header).into_iter().collect();
@@ -114,7 +116,7 @@ impl Product {
         Message { table, key: None, value: Some(value), headers: Headers::new() }
     }
 
-    /// The row as the connector writes it, without unchanged values that are stored out of line.
+    /// Returns the row as the connector writes it, without unchanged values that are stored out of line.
     pub(super) fn image(&self, table: Table, row: &Row, base: Option<&Row>) -> Map<String, Value> {
         let mut image = Map::new();
         for (index, (column, cell)) in columns(table).zip(row).enumerate() {
@@ -135,7 +137,7 @@ impl Product {
 
     pub(super) fn value(&self, mut image: Map<String, Value>, source: Source, deleted: &str) -> String {
         let Source { table, op, lsn, us } = source;
-        // The name of a partition, or a name that a transform gave, does not make the row invalid.
+        // A row stays valid if its record names a partition of the table, or has a name that a transform gave.
         let name = if self.kinds.strangers && us % 5 == 0 { format!("{table}_p5") } else { table.name().to_owned() };
         if self.style == Style::Envelope {
             let snapshot = match (op, lsn) {
@@ -161,7 +163,7 @@ impl Product {
         Value::Object(image).to_string()
     }
 
-    /// The value of a delete that is not a null value: the key, and placeholders for the rest.
+    /// Returns the value of a delete whose value is not null: it has the key, and placeholders for all other columns.
     pub(super) fn delete_value(&self, id: Id, source: Source) -> Option<String> {
         let mut image = Map::new();
         for column in source.table.columns() {
@@ -185,7 +187,7 @@ impl Product {
     }
 }
 
-/// Removes unchanged columns from the image, as ExtractChangedRecordState does with `drop.fields.header.name`.
+/// Removes unchanged columns from the row, as ExtractChangedRecordState does with `drop.fields.header.name`.
 fn leave_out(op: &Op, row: &Row, image: &mut Map<String, Value>, headers: &mut Headers) {
     let Some(base) = &op.base else { return };
     let mut names = Vec::new();
