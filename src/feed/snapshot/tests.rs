@@ -325,15 +325,24 @@ fn n12_snapshots_stay_within_their_memory() {
         snapshots.mem_bytes()
     };
     let users = 2 * SNAPSHOTS_MAX_BYTES / PARTS / one;
-    for n in 0..users as u64 {
-        let follow = Facts::Follow { follower: id(5, n * 64), followee: id(1, 1), created_at_us: 0 };
+    // All users in this test are in one part.
+    let part = snapshots.part(id(5, 0));
+    for n in (0u64..).filter(|n| std::ptr::eq(snapshots.part(id(5, *n)), part)).take(users) {
+        let follow = Facts::Follow { follower: id(5, n), followee: id(1, 1), created_at_us: 0 };
         put(&mut state.write(), id(6, n), None, Some(follow));
-        // The ids of all users in this test end alike, so all users are in one part.
         let trending: Vec<PostNo> = (0..78).map(PostNo::of).collect();
-        let ask =
-            Ask { user: id(5, n * 64), trending: &trending, ..ask(Algorithm::Ranked, None, 1, NOW_MS + n as i64) };
+        let ask = Ask { user: id(5, n), trending: &trending, ..ask(Algorithm::Ranked, None, 1, NOW_MS + n as i64) };
         drop(snapshots.page(&state, &ask));
     }
     assert!(snapshots.mem_bytes() <= SNAPSHOTS_MAX_BYTES / PARTS + 2 * one);
     assert!(snapshots.mem_bytes() > SNAPSHOTS_MAX_BYTES / PARTS / 2);
+}
+
+#[test]
+fn users_whose_ids_end_alike_are_in_many_parts() {
+    let snapshots = Snapshots::default();
+    let ids = (0..1_000u64).map(|n| Id::from_u128(u128::from(n) << 64));
+    let parts: std::collections::BTreeSet<usize> =
+        ids.map(|id| std::ptr::from_ref(snapshots.part(id)).addr()).collect();
+    assert!(parts.len() > PARTS / 2, "{} parts", parts.len());
 }
