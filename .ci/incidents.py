@@ -391,7 +391,7 @@ def connector_failed(it: Incident) -> None:
 
 
 def connector_missing(it: Incident) -> None:
-    connector(it, (404, b'{"error_code":404,"message":"none"}'), "nova", None)
+    connector(it, (404, b'{"error_code":404,"message":"none"}'), "Connect has no connector nova", None)
 
 
 def kafka_away(it: Incident) -> None:
@@ -559,7 +559,7 @@ def main(nova: str, promtool: str, *names: str) -> None:
             try:
                 make(it)
                 print(f"ok       {it.name} ({time.monotonic() - began:.1f} s)", flush=True)
-            except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            except (Failed, OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
                 print(f"FAILED   {it.name}: {error}\n{it.node.told() if it.node else ''}", flush=True)
                 failed.append(it.name)
             finally:

@@ -1,5 +1,5 @@
-//! The types of the pipeline: what a source delivers, what `decode` makes of it, and what became of it. The module
-//! `event` has no I/O and no clock.
+//! The types of the pipeline: what a source delivers, what `decode` makes of a record, and what became of the record.
+//! The module `event` has no I/O and no clock.
 
 mod origin;
 mod table;
@@ -143,8 +143,8 @@ pub struct Change {
     pub lsn: Option<u64>,
     /// The time at which the source committed the change, in epoch microseconds.
     pub source_ts_us: Option<i64>,
-    /// The key that the row had before or has afterwards, if the change has changed its primary key. A changed primary
-    /// key is rare, so it is kept in a box, which keeps changes small.
+    /// If the change has changed the row's primary key: the key that the row had before the change, or has after it. A
+    /// changed primary key is rare, so it is kept in a box, which keeps changes small.
     pub renamed: Option<Box<Renamed>>,
     /// Whether the connector says that this read is the last read of its snapshot.
     pub ends_snapshot: bool,

@@ -58,13 +58,15 @@ impl Answer {
     }
 }
 
-/// Parses the address of a server. Returns `None` unless the address begins with `http://` or `https://` and has a
-/// host.
+/// Parses the address of a server. Returns `None` unless the address begins with `http://` or `https://`, has a host,
+/// and has neither a user name nor a password. nova would not send a password of an address, and messages would show
+/// the password.
 pub fn address(url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let asked = matches!(uri.scheme_str(), Some("http" | "https"));
     let named = uri.host().is_some_and(|host| !host.is_empty());
-    (asked && named).then_some(uri)
+    let open = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    (asked && named && open).then_some(uri)
 }
 
 /// The HTTP client of one server.

@@ -40,10 +40,10 @@ use super::error::AppError;
 use super::logs::{Ends, FirstSnapshot, Logs, Rebuild};
 use super::setup::Setup;
 
-/// How long a node that ends waits for room in the writer's queue.
+/// How long a node that ends waits until the writer's queue has space for a message.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
-/// The timeout of a job's query to ClickHouse is shorter than a refresh may take. A ClickHouse server that does not
-/// answer a query within the timeout counts as out of reach, so no job waits longer.
+/// The timeout of a job's query to ClickHouse is shorter than the time that a refresh may take. A ClickHouse server
+/// that does not answer a query within the timeout counts as out of reach, so no job waits longer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The parts of the node that jobs use.
@@ -123,8 +123,8 @@ impl Jobs {
     }
 }
 
-/// The cache that nova shares with other readers, if a Redis server is configured and the feature `redis-cache` is
-/// built in.
+/// The cache from which readers outside nova also read, if a Redis server is configured and the feature `redis-cache`
+/// is built in.
 #[cfg(feature = "redis-cache")]
 fn shared_cache(setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
     /// The limit of the cache in this process that answers while the Redis server does not. The cache in this process

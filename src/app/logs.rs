@@ -87,7 +87,7 @@ impl UntilRead for Rebuild {
 /// Waits until a first snapshot that the connector took a second time has been read.
 pub(super) struct FirstSnapshot {
     pub logs: Arc<Logs>,
-    /// Whether nova has already logged that it cannot distinguish a repeated first snapshot from another snapshot.
+    /// Whether nova has already logged that it cannot know whether a snapshot repeats the first snapshot.
     pub said: AtomicBool,
 }
 

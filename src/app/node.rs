@@ -232,8 +232,8 @@ struct Feed {
     session: Option<Session>,
 }
 
-/// Makes the node's source of records. If changes come from PostgreSQL directly, the source of those changes stands
-/// beside the source of client events.
+/// Makes the node's source of records. If changes come from PostgreSQL directly, the node has two sources: one for the
+/// changes, and one for client events.
 fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     let feed = events(setup, opened)?;
     let Some(settings) = &setup.postgres else { return Ok(feed) };

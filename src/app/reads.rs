@@ -80,7 +80,8 @@ impl StoreReads {
         self.store.read().map_err(cause)
     }
 
-    /// Copies the last commit into a new file. Calls `then` on the copy while no other copy can begin.
+    /// Copies the last commit into a new file. Calls `then` on the copy, and lets no further copy begin during the
+    /// call.
     fn copied(
         &self,
         file: &Path,

@@ -38,7 +38,7 @@ pub struct StoreCheck {
 }
 
 impl StoreCheck {
-    /// Makes the check of a store that was just opened.
+    /// Creates the check of a store that was just opened, without starting it.
     pub fn new(store: &Arc<Store>) -> StoreCheck {
         let state = if store.checked() { CheckState::Ok } else { CheckState::Running };
         StoreCheck {
@@ -103,8 +103,8 @@ impl StoreCheck {
         }
     }
 
-    /// Takes the lock that keeps other tasks from reading every page. Returns `None` if the running check has not ended
-    /// within `wait`.
+    /// Takes the lock that allows only one task at a time to read every page. Returns `None` if the running check has
+    /// not ended within `wait`.
     pub fn alone(&self, wait: Duration) -> Option<MutexGuard<'_, ()>> {
         self.looking.try_lock_for(wait)
     }
@@ -164,7 +164,7 @@ impl StoreCheck {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            // The panic hook has already reported the panic of a thread that did not end in order.
+            // If the thread panicked, the panic hook has already reported the panic.
             let _ = thread.join();
         }
         self.damage.lock().take().map_or(Ok(()), Err)

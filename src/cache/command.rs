@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use super::error::{CacheError, MAX_NAME_BYTES, Outcome};
 
-/// Plain names must not begin with these prefixes, because a Redis server would mix them up with names of namespaces.
+/// Plain names must not begin with these prefixes, because a Redis server could not distinguish such a name from a name
+/// in a namespace.
 pub(super) const RESERVED: [&str; 2] = ["nova:ns:", "nova:gen:"];
 
 /// A key of the cache: a plain name, which is the same for every reader (`feed:v1:{user}`), or a name in a namespace.
@@ -123,8 +124,8 @@ pub struct ZAddWhen {
     pub when: When,
     pub only_greater: bool,
     pub only_less: bool,
-    /// The option CH of the command ZADD: the answer counts members that are new or have another score, and not only
-    /// new members.
+    /// The option CH of the command ZADD: the answer counts members that are new or get a new score, and not only new
+    /// members.
     pub changed: bool,
 }
 

@@ -34,9 +34,9 @@ pub struct ScanPage {
     pub names: Vec<Bytes>,
 }
 
-/// A cache with Redis semantics. A command on one key is atomic. A command on several keys is atomic for each key
-/// alone. An entry with a time to live of n ms lives n ms. The answers contain fields and members sorted by their
-/// bytes, although Redis guarantees no order.
+/// A cache with Redis semantics. A command on one key is atomic. A command on several keys is atomic for each single
+/// key, but not for all keys together. An entry with a time to live of n ms lives n ms. The answers contain fields and
+/// members sorted by their bytes, although Redis guarantees no order.
 pub trait Cache: Send + Sync {
     /// Runs one command and returns its answer.
     fn one(&self, command: &Command<'_>) -> Outcome<Reply>;

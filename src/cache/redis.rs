@@ -52,14 +52,14 @@ fn generation_key(namespace: &str) -> String {
 }
 
 /// A cache in a Redis server (7.0 or newer). The server's clock ends keys; `clock` is for the breaker and for the
-/// embedded cache that stands in.
+/// embedded cache, which answers while the server is out of reach.
 pub struct Redis {
     client: redis::Client,
     idle: Mutex<Vec<Connection>>,
     /// The last known generation of each namespace. The round trip that uses a generation also checks it.
     generations: RwLock<HashMap<String, String>>,
-    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest. The invalidations
-    /// are sent before any other command.
+    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest invalidation. nova
+    /// sends waiting invalidations before it sends any command.
     pending: Mutex<BTreeMap<String, u64>>,
     invalidations: AtomicU64,
     breaker: Mutex<Breaker>,
@@ -72,7 +72,8 @@ pub struct Redis {
     server_failures: AtomicU64,
 }
 
-/// The result of a round trip: values, the generations that it assumed, and the namespaces whose generation was wrong.
+/// The result of a round trip: the values, the generations that the round trip assumed, and the namespaces whose
+/// assumed generation was wrong.
 struct Trip<'n> {
     values: Vec<Value>,
     known: BTreeMap<&'n str, String>,
@@ -80,8 +81,8 @@ struct Trip<'n> {
 }
 
 impl Redis {
-    /// A cache in the server at `redis://[user:password@]host:port/[db]`, and an embedded cache of at most
-    /// `fallback_limit_bytes` that stands in. No connection is made yet.
+    /// Makes a cache in the server at `redis://[user:password@]host:port/[db]`. An embedded cache of at most
+    /// `fallback_limit_bytes` answers while the server is out of reach. The function makes no connection.
     pub fn new(url: &str, fallback_limit_bytes: usize, clock: Clock) -> Outcome<Redis> {
         Ok(Redis {
             client: redis::Client::open(url).map_err(unavailable)?,
@@ -153,8 +154,8 @@ impl Redis {
                 connection
             }
         };
-        // A failed connection is dropped, because late answers may still come over it. The other idle connections are
-        // of the same age and are dropped, too.
+        // A failed connection is dropped, because late answers may still come over it. The idle connections are
+        // dropped, too, because they are as old as the failed connection.
         let values: Vec<Value> = pipeline.query(&mut connection).map_err(|error| {
             self.idle.lock().clear();
             unavailable(error)
@@ -247,9 +248,9 @@ impl Redis {
         Ok(known)
     }
 
-    /// Runs commands on the server. If a namespace was invalidated while its commands ran, they went to keys that
-    /// nobody reads any more, and they run again in the new generation. Each part of a command is in one namespace, so
-    /// nothing else runs twice.
+    /// Runs commands on the server. If a namespace was invalidated while its commands ran, the commands changed keys
+    /// that nobody reads any more, so the commands run again in the new generation. Each part of a command is in one
+    /// namespace, so only commands of an invalidated namespace run twice.
     fn ask(&self, commands: &[Command<'_>]) -> Outcome<Vec<Outcome<Reply>>> {
         let mut replies: Vec<Option<Outcome<Reply>>> = commands.iter().map(refused).collect();
         let asked = commands.iter().enumerate().filter(|(at, _)| replies[*at].is_none());
@@ -308,7 +309,7 @@ impl Redis {
         Err(CacheError::Unavailable("a namespace is invalidated faster than it can be scanned".to_owned()))
     }
 
-    /// Asks the server unless the breaker is open. `None` if the embedded cache has to answer.
+    /// Asks the server unless the breaker is open. Returns `None` if the embedded cache has to answer.
     fn guarded<T>(&self, ask: impl FnOnce() -> Outcome<T>) -> Option<Outcome<T>> {
         if self.breaker.lock().admit(self.clock.now_ms()) > 0 {
             return None;
@@ -378,9 +379,9 @@ impl Cache for Redis {
         asked.unwrap_or_else(|| self.stand_in(1).scan(namespace, cursor, pattern, count))
     }
 
-    /// Invalidates a namespace. The invalidation holds for this process when the call returns, and for other processes
-    /// once the server has it. While the server is out of reach, the invalidation waits, and it is sent before the next
-    /// command.
+    /// Invalidates a namespace. The invalidation holds for this process when the call returns, and for all further
+    /// processes once the server has the invalidation. While the server is out of reach, the invalidation waits, and it
+    /// is sent before the next command.
     fn invalidate(&self, namespace: &str) -> Outcome<()> {
         if namespace.is_empty() || namespace.len() > MAX_NAME_BYTES {
             return Err(CacheError::InvalidKey);

@@ -13,9 +13,9 @@ use hashbrown::HashTable;
 use super::error::{CacheError, Outcome};
 use super::value::Value;
 
-/// Upper bound of the bytes that an entry takes beside its name and value: its slot in a vector that grows by doubling,
-/// its place in the hash table and in the heap of free slots, and its tickets in a queue, which may hold as many
-/// tickets of removed entries.
+/// An upper bound of the bytes that an entry takes in addition to its name and value: its slot in a vector that grows
+/// by doubling, its place in the hash table and in the heap of free slots, and its tickets in a queue. A queue may hold
+/// as many tickets of removed entries as of live entries.
 pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Slot>>() + 24 + 8 + 4 * size_of::<Ticket>();
 /// The deadline of an entry that never expires.
 pub(super) const NEVER_MS: i64 = i64::MAX;
@@ -24,7 +24,7 @@ const SMALL_SHARE: usize = 10;
 /// The highest count of reads that an entry keeps, as in the paper on S3-FIFO.
 const MAX_USES: u8 = 3;
 const PROMOTING_USES: u8 = 2;
-/// A shard has one place for the fingerprint of an evicted entry for this many bytes of its limit.
+/// For this many bytes of its limit, a shard remembers the fingerprint of one evicted entry.
 const BYTES_PER_GHOST: usize = 512;
 /// Each write to a shard looks at this many slots for expired entries. With four slots a write, a shard removes 1 M
 /// expired entries after at most 250 k writes.
@@ -176,7 +176,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Evicts the next entry by S3-FIFO. Returns false if the shard has no entry besides `keep`.
+    /// Evicts the next entry by S3-FIFO. Returns false if the shard has no entry other than `keep`.
     fn evict(&mut self, keep: Option<u32>, now_ms: i64) -> bool {
         let mut kept = false;
         loop {

@@ -1,6 +1,6 @@
 //! Sends the requests of commands to a running node, the Schema Registry or Kafka Connect. A command waits for each
-//! answer on its own thread, and takes an answer of any length piece by piece. The HTTP client itself is `http_client`,
-//! which all of nova uses.
+//! answer on its own thread, and takes an answer of any length piece by piece. The HTTP client is `http_client`, which
+//! all of nova uses.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -25,8 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// The most bytes of an answer that a command takes piece by piece, which is more than any disk has.
 const FETCH_MAX_BYTES: usize = 1 << 50;
-/// The time without a byte after which a command gives up an answer. A node that still prepares an answer sends a line
-/// feed every few seconds.
+/// The time without a byte after which a command stops waiting for an answer. A node that still prepares an answer
+/// sends a line feed every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The reason why a request has no answer.

@@ -1,5 +1,5 @@
-//! Reads the environment of the process. No other module does so: code that depends on a variable gets its value as an
-//! argument, or calls this module.
+//! Reads the environment of the process. No module except this one reads the environment: code that depends on a
+//! variable gets the variable's value as an argument, or calls this module.
 
 use std::env::{self, Vars};
 use std::ffi::OsString;

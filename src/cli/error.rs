@@ -29,7 +29,7 @@ pub enum CliError {
     /// An error with an exit code that only one command has.
     #[error("{words}")]
     Coded { code: u8, words: String },
-    /// A node refused the request. A command on a stopped store refuses with the same words.
+    /// A node refused the request. A command that works on a stopped store refuses in the words of a node.
     #[error("{detail}")]
     Refused { status: u16, detail: String },
     #[error("cannot write the output: {0}")]

@@ -34,7 +34,7 @@ impl Followed {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
                 match committed_lsn {
                     // The rows of a first snapshot count only at the snapshot's end, so the node has no position before
-                    // it.
+                    // the snapshot's end.
                     0 => format!("of a running node, {state}{reason}, which has no position in the log yet"),
                     lsn => format!("of a running node, {state}{reason}, which has everything up to {}", lsn_text(*lsn)),
                 }

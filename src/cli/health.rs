@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// The address of the node on this machine, and the certificate that it shows. If no node has written its address
+/// The address of the node on this machine, and the certificate that the node shows. If no node has written its address
 /// beside the store, the address is from the configuration. A wrong address does no harm, because `nova health` sends
 /// no token.
 fn own(config: &Config) -> (String, Trust) {

@@ -1,6 +1,6 @@
-//! The log of nova: lines on standard error, as text or as JSON. nova writes a line that repeats within a minute once,
-//! and once more with its count. Because nova holds back repeated lines, the lines about an unreachable server do not
-//! bury other lines.
+//! The log of nova: lines on standard error, as text or as JSON. If a line repeats within a minute, nova writes the
+//! line once, and after the minute once more with the number of repetitions. Because nova holds back repeated lines,
+//! the lines about an unreachable server do not bury the rest of the log.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -55,8 +55,8 @@ fn time_of(line: &[u8], json: bool) -> usize {
 }
 
 impl Told {
-    /// The text that nova writes when a line comes: the counts of earlier lines whose minute is over, and the line
-    /// itself unless it repeats another line.
+    /// The text that nova writes when a line comes: the counts of earlier lines whose minute is over, and the new line
+    /// unless it repeats an earlier line.
     fn take(&mut self, line: &[u8], json: bool, now: Instant) -> Vec<u8> {
         let (time, text) = line.split_at(time_of(line, json));
         let mut out = Vec::new();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     proptest! {
-        /// nova writes or counts each line of the log, however many lines come at whatever times.
+        /// nova either writes or counts each line of the log, whenever and however often lines come.
         #[test]
         fn no_line_is_lost(lines in proptest::collection::vec((0..100u8, 0..30u64), 0..400)) {
             let (mut told, begun, mut second) = (Told::default(), monotonic_now(), 0);

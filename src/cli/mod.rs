@@ -129,8 +129,8 @@ enum Command {
 fn told(answer: &clap::Error) -> ExitCode {
     let printed = answer.print().and_then(|()| std::io::stdout().flush());
     match printed {
-        // If standard output fails, nova prints the error to standard error. If standard error itself fails, nova
-        // cannot print the error anywhere.
+        // If standard output fails, nova prints the error to standard error. If standard error also fails, nova cannot
+        // print the error anywhere.
         Err(error) if !answer.use_stderr() => failed(&CliError::Output(error)),
         _ => u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
@@ -226,7 +226,7 @@ mod tests {
     /// The words of a command line, without the text before and after the command. A quoted text is one word.
     fn words(line: &str) -> Option<Vec<String>> {
         let line = line.split(" #").next()?.trim().trim_end_matches(')');
-        // In a message, `nova` after a colon or in a column is not a command.
+        // If `nova` follows a colon in a message, or stands in a column, it is not a command.
         let begins = |before: &str| before.is_empty() || before.ends_with(['(', ' ']) && !before.contains(": ");
         let at = line.find("nova ").filter(|at| begins(&line[..*at]) && !line[*at..].starts_with("nova  "))?;
         let quoted = line[at..].split('"').enumerate().flat_map(|(place, part)| match place % 2 {
@@ -240,7 +240,7 @@ mod tests {
     fn every_command_line_in_the_documents_is_understood() {
         let mut tried = 0;
         for document in documents() {
-            // In SQL and in programs `nova` is a name and not a command.
+            // In the documents' examples of SQL and of program code, the word `nova` is a name and not a command.
             let named = ["sql", "python", "typescript", "go", "rust", "toml"];
             let is_shell = |block: &&str| !named.iter().any(|language| block.starts_with(language));
             let blocks = document.split("```").skip(1).step_by(2).filter(is_shell);
@@ -258,7 +258,7 @@ mod tests {
         assert!(tried >= 20, "{tried}");
     }
 
-    /// Errors once advised `resnapshot` of `nova cdc`, which was no command at that time.
+    /// Errors of an earlier version advised the command `nova cdc resnapshot`, which did not exist at that time.
     #[test]
     fn every_subcommand_that_errors_comments_and_documents_name_exists() {
         let groups: Vec<_> = Cli::command().get_subcommands().filter(|one| one.has_subcommands()).cloned().collect();

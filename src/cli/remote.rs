@@ -54,7 +54,7 @@ pub(super) fn base(text: &str) -> Result<String, String> {
         return Err(wrong().to_owned());
     };
     // The part of an address before the host is a name and a password. nova refuses an address with a name or a
-    // password, because nova never sends them to a node.
+    // password, because nova sends neither of the two to a node.
     let port = authority.as_str().strip_prefix(authority.host()).ok_or_else(wrong)?;
     let numbered =
         port.strip_prefix(':').map_or(port.is_empty(), |port| port.parse::<u16>().is_ok_and(|port| port > 0));
@@ -82,13 +82,13 @@ pub(super) struct Node {
 }
 
 impl Remote {
-    /// The place is the named node. If no node is named, the place is the store, opened as configured, or the node that
+    /// Returns the named node. If no node is named, `place` returns the store, opened as configured, or the node that
     /// has the store.
     pub fn place(&self, config: &Config) -> Result<Place<Box<Opened>>, CliError> {
         self.place_of(&config.data_dir, || stopped::open(config).map(Box::new))
     }
 
-    /// Decides like `place`, and uses `open` to open the store.
+    /// Does the same as `place`, but opens the store with `open`.
     pub fn place_of<T>(&self, data: &Path, open: impl FnOnce() -> Result<T, CliError>) -> Result<Place<T>, CliError> {
         if let Some(node) = self.named(data)? {
             return Ok(Place::Running(node));
@@ -199,8 +199,8 @@ impl Node {
         }
     }
 
-    /// The URL of a path at the node. A path that begins with a slash is a path of the API. Any other path is a path of
-    /// the admin routes.
+    /// The URL of a path at the node. A path that begins with a slash is a path of the API. A path without a slash at
+    /// the beginning is a path of the admin routes.
     fn address(&self, path: &str) -> String {
         match path.starts_with('/') {
             true => format!("{}{path}", self.base),
@@ -231,14 +231,14 @@ impl Node {
                 "the node at {} does not take this token: {detail}. Give one with the role admin as --token or NOVA_TOKEN",
                 self.base
             ))),
-            // A command on a stopped store fails with the same error.
+            // A command that works on a stopped store fails with the error that a node would return.
             (400 | 404 | 409, _) => Err(CliError::Refused { status, detail }),
             _ => Err(CliError::Failed(format!("{url} answers {status}: {detail}"))),
         }
     }
 }
 
-/// Makes text of another machine safe to print on a terminal.
+/// Makes text that came from a node safe to print on a terminal.
 pub(super) fn plain(words: &str) -> String {
     words.chars().filter(|c| !c.is_control()).collect()
 }

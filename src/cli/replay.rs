@@ -47,8 +47,8 @@ enum Truncate {
     Ignore,
 }
 
-/// The schemas in the file beside the captures. Only one file of schemas is allowed, because the ids of two registries
-/// would mean different schemas.
+/// The schemas in the file beside the captures. Only one file of schemas is allowed, because one id may mean different
+/// schemas in two registries.
 fn schemas(files: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     let neighbours: BTreeSet<_> = files.iter().map(|file| schemas_path(file)).filter(|path| path.exists()).collect();
     let mut neighbours = neighbours.iter();

@@ -282,7 +282,7 @@ async fn serve(
     };
     tokio::select! {
         () = signals.next() => {}
-        // A thread of the pipeline ended by itself. Joining the thread returns the reason.
+        // A thread of the pipeline ended although nobody had stopped it. Joining the thread returns the reason.
         () = ended => {}
     }
     notify(&[NotifyState::Stopping, NotifyState::Status("requests in flight are answered")]);

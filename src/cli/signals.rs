@@ -23,8 +23,8 @@ const EXIT_BASE: i32 = 128;
 pub(super) struct Signals {
     /// The number of signals that have come.
     count: watch::Receiver<u32>,
-    /// Whether the command itself ends after a signal. If the command does not wait for signals, the process ends at
-    /// once.
+    /// Whether the command waits for signals and ends in order after a signal. If the command does not wait for
+    /// signals, the process ends at once.
     handled: Arc<AtomicBool>,
 }
 
@@ -47,7 +47,7 @@ impl Signals {
         Ok(Signals { count, handled })
     }
 
-    /// Returns a waiter for signals. A signal after this call no longer ends the process, because the command itself
+    /// Returns a waiter for signals. A signal after this call no longer ends the process at once, because the command
     /// ends in order.
     pub fn handled(&self) -> Waiting {
         self.handled.store(true, Ordering::SeqCst);
@@ -83,7 +83,7 @@ async fn wait(mut signals: [Signal; 3], kinds: [SignalKind; 3], told: &watch::Se
         }
         last = Some(now);
         if !handled.load(Ordering::SeqCst) {
-            // The committed records stay in the store, and nova reads all other records again.
+            // The store keeps the committed records. After its next start, nova reads every uncommitted record again.
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the command does not wait for a signal, so nothing of it ends in order"

@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
         }
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
-            // The command only needs the data lines of server-sent events.
+            // The command needs only the data lines of server-sent events.
             if let Some(data) = line.strip_prefix(b"data: ") {
                 told(data, json)?;
                 left -= 1;
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     })
 }
 
-/// Percent-encodes a value of a query, so that a server cannot take the value for another part of the URL (RFC 3986
+/// Percent-encodes a value of a query, so that a server does not read a part of the value as URL syntax (RFC 3986
 /// §2.1).
 fn percent(text: &str) -> String {
     let byte = |byte: u8| match byte {
@@ -140,7 +140,7 @@ fn bytes(record: &Value) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Puts a text from another program on one line, with control characters and directional marks of Unicode as escape
+/// Puts a text from outside nova on one line, with control characters and directional marks of Unicode as escape
 /// sequences.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -154,8 +154,8 @@ fn wait(hosted: &Hosted, mut signals: Waiting, parent: Option<Pid>) -> Result<()
                 () = signals.next() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            // If the parent process has ended, this process has another parent, even if a new process has the number of
-            // the old parent.
+            // If the parent process has ended, the system has given this process a new parent, even if an unrelated
+            // process now has the number of the old parent.
             if !hosted.alive() || parent.is_some_and(|parent| getppid() != Some(parent)) {
                 return;
             }

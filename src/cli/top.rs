@@ -69,8 +69,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     Ok(())
 }
 
-/// The number of keys and signals that may wait. One place is enough, because the command ends at the first key or
-/// signal.
+/// The number of keys and signals that may wait. A queue for one message is enough, because the command ends at the
+/// first key or signal.
 const ENDS_MAX: usize = 1;
 
 /// Lets a signal end the command in order, so that the terminal is restored.

@@ -1,6 +1,6 @@
-//! Decides which environment variables are meant for nova. Kubernetes and Docker describe other services in variables
-//! that carry the services' names, and another service may be called nova, too. The variables of another service are no
-//! misspelt settings of nova.
+//! Decides which environment variables are meant for nova. Kubernetes and Docker describe a service in variables that
+//! carry the service's name, and a service that is not this program may also be called nova. The variables of such a
+//! service are no misspelt settings of nova.
 
 /// Prefixes of nova's own variables that are not settings.
 const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];

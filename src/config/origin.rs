@@ -1,5 +1,5 @@
 //! Checks origins, which must have the form that browsers and web views send (RFC 6454 §6.2, WHATWG URL). An origin in
-//! another form would match no request, so nova refuses it and shows the right form.
+//! a form that no browser sends would match no request, so nova refuses such an origin and shows the right form.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

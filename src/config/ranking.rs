@@ -58,7 +58,7 @@ fn windows(ranking: &Ranking) -> impl Iterator<Item = String> {
     crate::feed::trending::kept(ranking).map(|window| window.name().to_owned())
 }
 
-/// Returns the problem of a combination of ranking numbers, if there is a problem.
+/// Returns the problem of a combination of ranking parameters, if there is a problem.
 pub(super) fn problems(ranking: &Ranking) -> Option<String> {
     let [_, _, day, _] = ranking.trending.windows;
     let needed = !day && ranking.feed.trending_max > 0;

@@ -1,5 +1,5 @@
-//! Reads Confluent's wire format, in which the magic byte 0, a schema id of 4 bytes (big-endian) and then the datum
-//! make a value.
+//! Reads Confluent's wire format, in which a value consists of the magic byte 0, a schema id of 4 bytes (big-endian)
+//! and the datum.
 
 use super::fault::Fault;
 

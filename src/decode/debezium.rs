@@ -318,8 +318,8 @@ impl Message {
     }
 }
 
-/// The reason of a record that waits because its schema does not fit the table, and of a dead letter without a schema
-/// that lacks a column.
+/// The reason for which a record waits if its schema does not fit the table. A dead letter has this reason if its
+/// record has no schema and lacks a column.
 pub(crate) const SCHEMA_MISMATCH: &str = "schema-mismatch";
 
 fn waits(mismatch: &SchemaMismatch) -> Stop {

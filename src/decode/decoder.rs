@@ -19,8 +19,8 @@ use super::units::KnownUnits;
 use super::{avro, client, confluent, json, length, private, values};
 use crate::event::{Change, ChangeBody, Dead, Decoded, Format, Id, Op, Record, Renamed, Table, Wait};
 
-/// The maximum number of topics whose route and format nova remembers. For each record of a further topic, nova finds
-/// the route anew.
+/// The maximum number of topics whose route and format nova remembers. nova does not remember the route of any further
+/// topic, and finds it again for each record.
 pub const TOPICS_MAX: usize = 4_096;
 
 /// The reason of a record whose schema the registry does not know.

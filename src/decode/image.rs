@@ -28,7 +28,7 @@ pub(super) struct ImageBuilder {
     cells: Box<[Cell]>,
     /// The index of the most likely next column, because Debezium keeps the order of the table's columns.
     next: usize,
-    /// One bit for each column that was set.
+    /// A bit set with one bit for each column of the table. The bit is 1 if the image has the column.
     seen: u32,
     extra: Vec<(Box<str>, Box<str>)>,
     /// The unknown columns whose value is the placeholder.
@@ -36,9 +36,10 @@ pub(super) struct ImageBuilder {
     /// The unknown columns that a header names, some of which the image may have.
     named: Vec<Box<str>>,
     keep: Arc<KeepUnknown>,
-    /// For each other table, one bit for each of its columns that the image has although it is unknown to this table.
+    /// For each table other than `table`, a bit set with one bit for each column. The bit is 1 if the image has the
+    /// column and `table` has no column of this name.
     others: [u32; Table::ALL.len()],
-    /// One bit for each member of [`MARKER`] that the image has.
+    /// A bit set with one bit for each member of [`MARKER`]. The bit is 1 if the image has the member.
     marker: u8,
     fault: Option<Fault>,
 }
@@ -165,8 +166,8 @@ impl ImageBuilder {
         Ok((Row { cells: self.cells, extra, extra_unavailable }, missing))
     }
 
-    /// Whether the image is a row of another table: it has all columns of the other table, at least one that only the
-    /// other table has, and none that only this table has.
+    /// Whether the image is a row of the table `other`: the image has all columns of `other`, at least one column that
+    /// only `other` has, and no column that only `self.table` has.
     fn is_whole_as(&self, other: Table) -> bool {
         let own = self.table.columns();
         let others = self.others.get(other as usize).copied().unwrap_or_default();
@@ -194,7 +195,8 @@ impl ImageBuilder {
         })
     }
 
-    /// Returns the unknown columns with a value and those without one, each in the order of their names.
+    /// Returns the unknown columns with a value, and the names of the unknown columns without a value. Both lists are
+    /// in the order of the names.
     fn unknown(&mut self) -> (Option<Box<str>>, Box<[Box<str>]>) {
         let mut extra = std::mem::take(&mut self.extra);
         let mut unavailable = std::mem::take(&mut self.unavailable);

@@ -75,7 +75,7 @@ impl Decoder {
             _ if key && is_id(bytes) => Cow::Borrowed(bytes),
             Some(b'{') => self.shown(table, place, bytes),
             Some(b'[') if private::is_json(&String::from_utf8_lossy(bytes)) => self.shown(table, place, bytes),
-            // The StringConverter of Kafka Connect writes a list of names, or a key, in this form.
+            // The StringConverter of Kafka Connect writes a list of names, or a key, in the form `[a, b]`.
             Some(b'[') => pieces(bytes, b"[],", is_column),
             _ if key => pieces(bytes, b"{},", |piece| {
                 piece == "Struct" || piece.strip_prefix("id=").is_some_and(|id| Id::parse(id.as_bytes()).is_ok())

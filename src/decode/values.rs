@@ -70,7 +70,7 @@ fn timestamp(column: &Column, micros: i64) -> Result<Cell, Fault> {
     }
 }
 
-/// Returns the primary key that the `id` in a Kafka key has.
+/// Returns the primary key, which is the value of `id` in a Kafka key.
 pub(super) fn key_id(id: Option<Raw<'_>>) -> Result<Id, Fault> {
     match id {
         Some(Raw::Text(text)) if text.is_empty() => Err(nil_key("is empty")),
@@ -99,8 +99,8 @@ fn zoned(column: &Column, text: &str) -> Result<i64, Fault> {
 fn stated(column: &Column, value: i64, unit: Unit) -> Result<Cell, Fault> {
     let invalid = |what: &str| Err(Fault::invalid(column.name, what));
     let micros = match unit {
-        // The two infinities are those of a database driver that gives milliseconds. No time of PostgreSQL is as large
-        // as an infinity in milliseconds.
+        // `TIMESTAMP_INFINITY` and `TIMESTAMP_NEGATIVE_INFINITY` are the infinities that a database driver gives in
+        // milliseconds. No time of PostgreSQL is as large as an infinity in milliseconds.
         Unit::Millis if matches!(value, TIMESTAMP_INFINITY | TIMESTAMP_NEGATIVE_INFINITY) => Some(value),
         Unit::Millis => value.checked_mul(1_000),
         Unit::Micros => Some(value),

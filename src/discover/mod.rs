@@ -1,6 +1,6 @@
-//! Suggests users to follow: friends of friends, who are counted when a request comes, with evidence. If a user has no
-//! friends of friends, nova suggests people who follow the user, and then people who gained the most followers
-//! (`docs/feed.md`).
+//! Suggests users to follow: friends of friends, each with evidence. nova counts friends of friends when a request
+//! comes. If a user has no friends of friends, nova suggests people who follow the user, and then people who gained the
+//! most followers (`docs/feed.md`).
 
 pub mod dismissals;
 pub mod rising;

@@ -15,8 +15,9 @@ const SMALL_FOLLOWS: usize = 20_000;
 /// The number of users whose follows nova counts under one lock.
 const SLICE: u32 = 512;
 
-/// Returns the number of followers that each user gained lately. The users with the most are first, then those with the
-/// smallest id. The list leaves out users who gained no follower.
+/// Returns the number of followers that each user gained lately. The users who gained the most followers are first.
+/// Among users who gained equally many, the user with the smallest id is first. The list leaves out users who gained no
+/// follower.
 pub fn count(state: &State, now_ms: i64) -> Vec<(UserNo, u32)> {
     let mut gained = vec![0; state.users.len()];
     add(state, now_ms, 0..state.users.len() as u32, &mut gained);
@@ -64,8 +65,8 @@ impl Rising {
         *self.0.lock() = Arc::new(ranked(&state.read(), &gained, RISING_MAX));
     }
 
-    /// Returns the users who gained followers. In a small graph nova counts them now, otherwise it returns the list of
-    /// the last refresh.
+    /// Returns the users who gained followers. In a small graph nova counts the gained followers at each call. In a
+    /// larger graph nova returns the list of the last refresh.
     pub fn list(&self, state: &State, now_ms: i64) -> Arc<Vec<(UserNo, u32)>> {
         if state.graph.follows_len() <= SMALL_FOLLOWS {
             return Arc::new(count(state, now_ms));

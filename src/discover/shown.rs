@@ -1,6 +1,6 @@
 //! Notes who was suggested to whom, and who followed afterwards. The share of followed suggestions is the conversion of
-//! suggestions. A job stores the figures of each day (`jobs/figures.rs`). The pairs that nova watches for a follow are
-//! lost when the process ends.
+//! suggestions. A job stores the figures of each day (`jobs/figures.rs`). The pairs of a user and a suggested user that
+//! wait for a follow are only in memory, so they are lost when the process ends.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,8 +10,8 @@ use rustc_hash::FxHashSet;
 use crate::state::daily::DAYS_MAX;
 use crate::state::{DAY_MS, State, UserNo};
 
-/// The maximum number of pairs that nova watches for a follow. If there are more pairs, nova drops the oldest pairs and
-/// counts them as not followed.
+/// The maximum number of pairs of a user and a suggested user that wait for a follow. If there are more pairs, nova
+/// drops the oldest pairs and counts them as not followed.
 pub const PAIRS_MAX: usize = 100_000;
 /// A follow counts if it comes within this time after the suggestion, milliseconds.
 pub const WATCHED_MS: i64 = DAY_MS;
@@ -27,19 +27,19 @@ pub struct Conversion {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The pairs that nova watches, from the oldest to the newest: the user, the suggested user and the time in epoch
-    /// milliseconds.
+    /// The pairs that wait for a follow, from the oldest to the newest: the user, the suggested user, and the time of
+    /// the suggestion in epoch milliseconds.
     watched: VecDeque<(UserNo, UserNo, i64)>,
     pairs: FxHashSet<(UserNo, UserNo)>,
     days: BTreeMap<i64, Conversion>,
 }
 
-/// The pairs that nova watches for a follow, and the figures of each day.
+/// The pairs of a user and a suggested user that wait for a follow, and the figures of each day.
 #[derive(Debug, Default)]
 pub struct Shown(Mutex<Inner>);
 
 impl Shown {
-    /// Notes that people were suggested to a user. If nova already watches a pair, it does not count the pair again.
+    /// Notes that people were suggested to a user. A pair that already waits for a follow is not counted a second time.
     pub fn note(&self, user: UserNo, suggested: impl Iterator<Item = UserNo>, now_ms: i64) {
         let mut inner = self.0.lock();
         for other in suggested {
@@ -88,7 +88,7 @@ impl Shown {
         for (user, other, _) in gone {
             inner.pairs.remove(&(user, other));
         }
-        // The pairs that came during the count are newer than all counted pairs.
+        // The pairs that came during this count are newer than all pairs that were counted.
         rest.append(&mut inner.watched);
         inner.watched = rest;
     }

@@ -31,7 +31,7 @@ pub fn of(text: &str) -> Vec<String> {
         }
     }
     // A request to Kafka Connect is the last part of the reason, so the rest of its line is the command.
-    let request = text.find(CURL).and_then(|at| text[at..].lines().next());
+    let request = text.rfind(CURL).and_then(|at| text[at..].lines().next());
     found.extend(request.map(|request| request.trim_end().to_owned()));
     found
 }

@@ -33,13 +33,14 @@ const STREAMS_MAX: u32 = 100;
 /// The most requests that a client may reset before nova has looked at the requests. nova ends a connection with more
 /// resets (CVE-2023-44487).
 const RESETS_MAX: usize = 20;
-/// The most streams that nova itself resets because of the client's data. nova ends a connection that needs more resets
+/// The most streams that nova resets because of the client's data. nova ends a connection that needs more resets
 /// (CVE-2025-8671).
 const OWN_RESETS_MAX: usize = 100;
 /// The most bytes of answers that may wait on one HTTP/2 stream.
 const SEND_MAX_BYTES: usize = 64 << 10;
 /// The most bytes of answers that the kernel holds for a client. By default Linux holds up to 4 MiB of answers for each
-/// client. When 300 clients read nothing, copies of so many bytes delayed the page of another user for two seconds.
+/// client. When 300 clients read nothing, the copies of 4 MiB for each client delayed a page for a 301st user by two
+/// seconds.
 #[cfg(target_os = "linux")]
 const SEND_BUFFER_BYTES: usize = 512 << 10;
 /// The bytes of bodies that a client may send ahead, on one HTTP/2 stream and on one connection. The body of a request

@@ -1,5 +1,6 @@
-//! Decides which pages of which origins may call from a browser (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
-//! A page sends the token in a header and never as a cookie, so nova does not allow credentials.
+//! Decides from which origins the pages of a browser may call nova
+//! (<https://fetch.spec.whatwg.org/#http-cors-protocol>). A page sends the token in a header and never as a cookie, so
+//! nova does not allow credentials.
 
 use bytes::Bytes;
 use http::header::{

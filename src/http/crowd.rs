@@ -1,7 +1,7 @@
-//! Decides which connections end when the places of a listener run out: connections without an open request, from the
-//! addresses with the most connections. If no connection ended, a client that holds places without any request would
-//! keep out all other clients. nova ends connections before the last place is taken, so that no new connection waits
-//! for a place.
+//! Decides which connections nova ends when a listener comes close to its limit of connections: connections without an
+//! open request, from the addresses with the most connections. If nova ended no connection, a client that opens
+//! connections without sending requests could keep out all clients that come after it. nova ends connections before the
+//! listener reaches its limit, so that no new connection has to wait.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use super::patience::{Pace, Phase};
 /// The number of connections that nova ends at a time. The search for connections to end looks at all connections, so
 /// nova makes one search for many new connections.
 const GIVE_WAY: usize = 64;
-/// nova ends some connections if the listener has fewer free places than this.
+/// nova ends some connections if the listener may open fewer new connections than this before it reaches its limit.
 pub(super) const FREE_MIN: usize = 2 * GIVE_WAY;
 
 /// Every open connection that may have to end, in the order of arrival.
@@ -134,8 +134,8 @@ mod tests {
     const PHASES: [Phase; 5] = [Phase::New, Phase::Idle, Phase::Head, Phase::Busy, Phase::Quiet];
 
     proptest! {
-        /// No connection ends during a request. A connection of an address ends only if no address with more
-        /// connections has one that could end.
+        /// No connection ends during a request. A connection of an address ends only if no connection of an address
+        /// with more connections can end.
         #[test]
         fn who_gives_way_is_waited_for_and_of_a_crowded_address(
             guests in proptest::collection::vec((0..8u32, 0..5usize), 0..300),

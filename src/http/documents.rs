@@ -27,8 +27,8 @@ impl Documents {
         Documents::of(Shared::new("application/json", openapi))
     }
 
-    /// Makes documents for another edge with the same routes. The new documents share the description of the routes
-    /// with the old ones.
+    /// Makes documents for a second edge with the same routes as the edge of these documents. The new and the old
+    /// documents share the description of the routes.
     pub fn anew(&self) -> Documents {
         Documents::of(self.openapi.clone())
     }

@@ -1,5 +1,5 @@
-//! Sends the writer commands, other than events, that must be committed before the answer. The caller waits for the
-//! commit.
+//! Sends commands other than events to the writer, which must commit the commands before the answer. The caller waits
+//! for the commit.
 
 use std::time::Duration;
 

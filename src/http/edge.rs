@@ -52,7 +52,7 @@ pub struct Edge {
     pub console: ConsoleBoard,
     /// The tracer of requests, if a collector is configured.
     pub tracer: Option<Arc<Tracer>>,
-    /// The control of a server for tests, or `None` in any other node.
+    /// The control of a server for tests, or `None` in a normal node.
     pub testing: Option<Arc<dyn Testing>>,
 }
 
@@ -73,7 +73,7 @@ pub struct Serving {
     /// The runner of jobs. A read that finds missing data wakes the runner.
     pub runner: Arc<Runner>,
     pub durable: Durable,
-    /// The control of a server for tests, which gets a copy of every page, or `None` in any other node.
+    /// The control of a server for tests, which gets a copy of every page, or `None` in a normal node.
     pub testing: Option<Arc<dyn Testing>>,
 }
 
@@ -111,7 +111,7 @@ pub enum Log {
 pub struct Intake {
     pub clock: Clock,
     pub log: Log,
-    /// The source of a server for tests that takes records with their own offsets, or `None` in any other node.
+    /// The source of a server for tests that takes records with their own offsets, or `None` in a normal node.
     pub captures: Option<CaptureHandle>,
     /// The prefix of the tables' topics.
     pub prefix: String,
@@ -199,7 +199,7 @@ pub struct Watch {
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// The differences between the counts of ClickHouse and nova, if nova sends rows to ClickHouse.
     pub drift: Option<Arc<Mutex<Found>>>,
-    /// The control of a server for tests, which may pretend that the source is behind, or `None` in any other node.
+    /// The control of a server for tests, which may pretend that the source is behind, or `None` in a normal node.
     pub testing: Option<Arc<dyn Testing>>,
     /// The state of the Redis port, if nova serves Redis clients.
     pub port: Option<Arc<PortWatch>>,

@@ -199,7 +199,7 @@ mod tests {
         let kept = Compressed::default();
         let tag = |number: usize| HeaderValue::from_str(&format!("\"{number}\"")).unwrap();
         let first = kept.of(&tag(0), b"first").unwrap();
-        // nova finds a compressed body by its ETag alone, so it ignores the second body with this ETag.
+        // nova finds a compressed body only by its ETag, so nova ignores the second of two bodies with one ETag.
         assert_eq!(kept.of(&tag(0), b"other").unwrap(), first);
         assert_ne!(kept.of(&tag(1), b"other").unwrap(), first);
         (2..COMPRESSED_MAX + 2).for_each(|number| drop(kept.of(&tag(number), b"more")));

@@ -20,11 +20,11 @@ pub(super) enum Problem {
     MalformedJson(String),
     /// The head of the request is malformed.
     MalformedRequest(&'static str),
-    /// The body comes in a transfer coding besides chunked.
+    /// The body has a transfer coding other than chunked.
     UnknownTransferCoding,
     InvalidCursor,
-    /// The request has no token. The answer is the answer to an invalid token, except that the challenge names no error
-    /// (RFC 6750 §3.1).
+    /// The request has no token. The answer equals the answer to an invalid token, except that the challenge names no
+    /// error (RFC 6750 §3.1).
     MissingToken,
     /// The token is invalid. The answer never says why the token is invalid.
     InvalidToken,
@@ -41,7 +41,7 @@ pub(super) enum Problem {
         detail: String,
     },
     UnsupportedMediaType(&'static str),
-    /// The body comes in a content coding besides gzip, or in several content codings.
+    /// The body has a content coding other than gzip, or several content codings.
     UnsupportedCoding,
     RequestTimeout,
     /// nova is still handling another request with this idempotency key.
@@ -50,7 +50,7 @@ pub(super) enum Problem {
     IdempotencyMismatch,
     /// The request does not fit the present state of the node.
     Conflict(String),
-    /// The caller has used up the quota, and the node itself is healthy.
+    /// The caller has used up the quota, and the node is healthy.
     QuotaExceeded {
         retry_after_s: u64,
     },
@@ -59,9 +59,9 @@ pub(super) enum Problem {
         most: usize,
         of: &'static str,
     },
-    /// The node itself cannot answer now, whatever the caller's quota is.
+    /// The node cannot answer now, whatever the caller's quota is.
     Unavailable(&'static str),
-    /// The node itself cannot answer now, and nova knows the reason and the time to wait.
+    /// The node cannot answer now, and nova knows the reason and the time to wait.
     Busy {
         detail: String,
         retry_after_s: u64,

@@ -152,7 +152,8 @@ async fn append(intake: &Intake, events: Vec<(Id, Bytes)>, now_ms: i64) -> Resul
 }
 
 /// The text of each event. nova parses an event only once, as the pipeline does, so that two parsers cannot disagree.
-/// nova refuses an item that is not an object without the other items, like every item that nova cannot read.
+/// If an item is not an object, or cannot be read for a different reason, nova refuses only this item and takes the
+/// remaining items.
 fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     #[derive(Deserialize)]
     #[serde(expecting = "an object with events")]
@@ -171,8 +172,8 @@ fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     Ok(events.into_iter().map(RawValue::get).collect())
 }
 
-/// The user, the post and the record of one event, or the reason why nova refuses the event. If an event is of another
-/// user, nova refuses the whole request.
+/// The user, the post and the record of one event, or the reason why nova refuses the event. If the caller may not send
+/// events of the event's user, nova refuses the whole request.
 fn value(
     item: &str,
     subject: &Subject,

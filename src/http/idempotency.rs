@@ -106,8 +106,8 @@ impl Fingerprint {
 /// The result of a request, and whether nova must keep the answer.
 pub(super) struct Worked {
     pub response: Response<Full<Bytes>>,
-    /// Whether nova took a part of the request, now or in an earlier attempt. A request that nova refused as a whole
-    /// changed nothing, so the client may send a corrected request with the same key.
+    /// Whether nova accepted at least a part of the request, in this attempt or in an earlier attempt. A request that
+    /// nova refused as a whole changed nothing, so the client may send a corrected request with the same key.
     pub taken: bool,
 }
 
@@ -253,8 +253,8 @@ impl Answers {
         let mut inner = self.0.lock();
         let mut entries = Vec::new();
         while let Some(key) = inner.all.front().copied().filter(|_| entries.len() < limit) {
-            // If an answer expires later than a new answer would, the clock was ahead when nova made it, so nova
-            // removes the answer too.
+            // If an answer expires later than a new answer would, the clock was ahead when nova made the older answer,
+            // so nova removes the older answer too.
             let kept_ms = now_ms + 1..=now_ms + KEEP_MS;
             if matches!(inner.states.get(&key), Some(State::Done(given)) if kept_ms.contains(&given.expires_ms)) {
                 break;
@@ -267,7 +267,8 @@ impl Answers {
 }
 
 /// Runs `work` once for an idempotency key and the content of a body; repeated requests get the same answer. nova keeps
-/// the answer only if it took a part of the request, because a refused request changed nothing.
+/// the answer only if nova accepted at least a part of the request, because a request that nova refused as a whole
+/// changed nothing.
 pub(super) async fn once(
     (answers, durable): (&Answers, &Durable),
     now_ms: i64,

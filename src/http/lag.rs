@@ -55,7 +55,7 @@ pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     if let Some(postgres) = watch.postgres.as_ref().filter(|postgres| postgres.view().state != State::Streaming) {
         stands.insert(postgres.partition().clone());
     }
-    // The lag that a test pretends counts even before nova knows any partition.
+    // nova uses the lag that a test pretends even before nova knows any partition.
     oldest_of(of(watch), &stands).max(of_test(watch))
 }
 

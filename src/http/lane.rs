@@ -1,8 +1,8 @@
 //! The short lane answers reads: requests that have no body and whose answer is ready at once. The lane parses and
-//! answers a read itself, and sends the answers to several waiting requests with one write. hyper would need as much
-//! time for a request as a page from a snapshot takes (`docs/performance.md`). The first request of another kind moves
-//! the connection to hyper for the rest of the connection's life, so only hyper handles bodies, streams, upgrades and
-//! malformed requests.
+//! answers a read without hyper, and sends the answers to several waiting requests with one write. hyper would need as
+//! much time for a request as nova needs for a page from a snapshot (`docs/performance.md`). The first request that is
+//! not such a read moves the connection to hyper for the rest of the connection's life, so only hyper handles bodies,
+//! streams, upgrades and malformed requests.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -30,7 +30,7 @@ use super::request::{self, Own};
 use super::sites::Sites;
 use super::{console, encoding, host, percent, route};
 
-/// The fewest free bytes in the buffer of each read.
+/// The minimum number of free bytes in the buffer at the beginning of each read from the connection.
 const READ_BYTES: usize = 4 << 10;
 /// When the answers in the buffer have this many bytes, the lane writes them, even if more requests wait. A connection
 /// keeps no larger buffer.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 /// The longest time from the first byte of a request to the end of its head, and from the connection's start to its
-/// first byte. An idle connection of a crowd also ends after this time.
+/// first byte. If too many connections are open, an idle connection also ends after this time.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// nova ends a connection if no byte of a body or an answer moves for this time.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,8 +74,8 @@ impl Pace {
 /// The rules for how long nova keeps an idle connection.
 pub(crate) struct Idle {
     pub time: Duration,
-    /// Whether the number of connections was, at any time since the given one, so high that idle connections end after
-    /// [`HEAD_TIMEOUT`].
+    /// Whether the number of connections was, at any moment since the given time, so high that idle connections end
+    /// after [`HEAD_TIMEOUT`].
     pub crowd: Box<dyn Fn(Instant) -> bool + Send + Sync>,
 }
 
@@ -86,9 +86,9 @@ pub(crate) struct Patient<S> {
     idle: Idle,
     /// The beginning of the present wait for the client.
     waits: Option<Instant>,
-    /// Whether the connection was in a crowd at any time since the wait began. A crowd that has ended still counts,
-    /// because otherwise the first connections that end would make the crowd so small that the remaining connections
-    /// stay.
+    /// Whether too many connections were open at any time since the wait began. The flag stays true when the number of
+    /// connections falls. Otherwise the first connections that end would lower the number so far that the remaining
+    /// idle connections stay.
     crowded: bool,
     timer: Pin<Box<Sleep>>,
 }
@@ -126,8 +126,8 @@ impl<S> Patient<S> {
     }
 
     /// Becomes ready when no byte has moved for as long as `phase` allows. The timer ends early, and the function sets
-    /// it again, because a crowd may have formed in the meantime. To save time, nova does not set the timer again
-    /// whenever bytes move.
+    /// the timer again, because the number of connections may have become too high since the last look. To save time,
+    /// nova does not set the timer again whenever bytes move.
     fn expired(&mut self, phase: Phase, context: &mut Context<'_>) -> Poll<()> {
         let since = *self.waits.get_or_insert_with(Instant::now);
         let soonest = since + self.patience(phase, since).min(HEAD_TIMEOUT);
@@ -281,8 +281,8 @@ mod tests {
         });
     }
 
-    /// In an earlier version of nova, the first connections that ended reduced a crowd of a thousand to fifty, and nova
-    /// kept these fifty idle connections.
+    /// In an earlier version of nova, a thousand idle connections fell to fifty as the first connections ended, and
+    /// nova kept the last fifty.
     #[test]
     fn a_crowd_that_ends_first_keeps_nobody() {
         paused(async {

@@ -13,7 +13,7 @@ use super::limit::client;
 /// The counts by address. An address with a count of 0 has no entry.
 #[derive(Clone)]
 pub(crate) struct Places {
-    /// An address with a higher count than this is a crowd.
+    /// An address with a higher count than this counts as crowded.
     crowd: usize,
     addresses: Arc<Mutex<HashMap<IpAddr, Held>>>,
 }
@@ -21,11 +21,11 @@ pub(crate) struct Places {
 #[derive(Default)]
 struct Held {
     count: usize,
-    /// When the address last became a crowd, or stopped being one.
+    /// When the address last became crowded, or stopped being crowded.
     crowded: Option<Instant>,
 }
 
-/// One place of an address, which is free again when this value is dropped.
+/// One counted connection or stream of an address. The count falls when this value is dropped.
 pub(crate) struct Place(Places, IpAddr);
 
 impl Places {
@@ -33,7 +33,7 @@ impl Places {
         Places { crowd, addresses: Arc::default() }
     }
 
-    /// Takes a place for an address, or returns `None` if the address already has `max` places.
+    /// Counts one more connection or stream of an address, or returns `None` if the count is already `max`.
     pub fn enter(&self, address: IpAddr, max: usize) -> Option<Place> {
         let address = client::network(address);
         let mut addresses = self.addresses.lock();
@@ -48,7 +48,7 @@ impl Places {
         Some(Place(self.clone(), address))
     }
 
-    /// Whether the address was a crowd at any time since `since`.
+    /// Whether the address was crowded at any time since `since`.
     pub fn crowded_since(&self, address: IpAddr, since: Instant) -> bool {
         let addresses = self.addresses.lock();
         let crowded = |held: &Held| held.count > self.crowd || held.crowded.is_some_and(|at| at >= since);
@@ -100,8 +100,8 @@ mod tests {
         assert!(places.enter(ip("10.0.0.1"), 1).is_none() && places.enter(ip("::ffff:10.0.0.2"), 1).is_some());
     }
 
-    /// In an earlier version of nova, the first connections of a crowd that ended made the crowd so small that its
-    /// other connections stayed.
+    /// In an earlier version of nova, the first connections of a crowded address that ended lowered its count so far
+    /// that nova kept the remaining connections.
     #[test]
     fn an_address_was_a_crowd_also_where_most_of_it_has_ended() {
         let (places, a) = (Places::new(2), IpAddr::from([10, 0, 0, 1]));

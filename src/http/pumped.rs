@@ -34,7 +34,7 @@ const PING: Duration = Duration::from_secs(5);
 /// An answer that takes longer than this breaks off, because its transaction must not pin pages for ever.
 const LONGEST: Duration = Duration::from_secs(1_800);
 
-/// The free places for long answers.
+/// The number of long answers that may still begin.
 pub(super) struct Pumps(Arc<Semaphore>);
 
 impl Default for Pumps {

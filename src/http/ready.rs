@@ -1,5 +1,5 @@
 //! Readiness: whether a load balancer should send traffic to this node. A ready node has recovered, has its partitions,
-//! is not too far behind, has room on the disk, and waits for no person.
+//! is not too far behind, has enough free space on the disk, and waits for no person.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +66,8 @@ pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     reasons
 }
 
-/// Says that the store's disk has little room. With `stops`, the disk has too little room for a ready node. Without
-/// `stops`, the disk still has enough room for a ready node.
+/// Says that the store's disk has little free space. If `stops` is set, the space is too little for a ready node. If
+/// `stops` is not set, the space is still enough for a ready node.
 fn of_disk(edge: &Edge, stops: bool) -> Option<String> {
     let free_mib = edge.control.reads.disk_free_bytes()? >> 20;
     let least_mib = edge.gate.limiter.settings().disk_min_mib;

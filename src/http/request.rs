@@ -313,8 +313,9 @@ async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) ->
     asker
 }
 
-/// The user whose answer is requested: the caller, or with `user_id` another user. A caller needs the role service or
-/// admin to name another user. The audit notes an admin's read of another user's answer.
+/// The user whose answer is requested: the caller, or the user that the parameter `user_id` names. A caller needs the
+/// role service or admin to name a user other than the caller. The audit notes when an admin reads the answer for a
+/// user other than the admin.
 async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'static str) -> Result<Subject, Problem> {
     let Some(name) = percent::parameter(query, "user_id")? else { return Ok(*subject) };
     let whose = Subject { user: query::user(&name)?, roles: Roles::default() };

@@ -27,11 +27,11 @@ use super::sites::{Replacer, Sites};
 use super::workers::Workers;
 use super::{tls, upkeep};
 
-/// The most connections of a listener at the same time. If few places are left, nova ends some connections without an
-/// open request; see [`Crowd`].
+/// The most connections of a listener at the same time. If a listener comes close to this number, nova ends some
+/// connections without an open request; see [`Crowd`].
 pub const CONNECTIONS_MAX: usize = 4_096;
-/// The most connections of one address that is not a trusted proxy. nova closes more connections of one address at
-/// once.
+/// The most connections of one address that is not a trusted proxy. nova closes every further connection of the address
+/// at once.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
 /// If an address that is not a trusted proxy has more connections than this, its idle connections end after a short
 /// time.
@@ -42,7 +42,7 @@ pub const CONNECTIONS_KEPT: usize = CONNECTIONS_MAX / 2;
 /// The number of open files that are never connections of API clients: the store, Kafka, ClickHouse, and backups.
 const FILES_KEPT: usize = 128;
 /// The most connections of the listener for metrics, health and admin routes, if the node has a separate listener for
-/// them. Clients of the API cannot use the places of the separate listener.
+/// them. Connections of API clients do not count against the limit of the separate listener.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// The fewest connections that the API's listener allows, however few files the process may open.
 const CONNECTIONS_MIN: usize = 16;
@@ -57,8 +57,8 @@ const REPLACEABLE_THREADS: usize = 1;
 /// The longest time for which the process waits for running requests when it stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Makes the runtime that binds listeners and accepts connections. The workers have other runtimes, which answer the
-/// requests.
+/// Makes the runtime that binds listeners and accepts connections. The workers answer requests, and each worker has a
+/// runtime of its own.
 pub fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
@@ -72,7 +72,7 @@ struct Room {
     per_address: usize,
     /// If the listener has more connections than this, idle connections end soon.
     kept: usize,
-    /// If the listener has fewer free places than this, nova ends some connections.
+    /// If the listener may open fewer new connections than this, nova ends some connections.
     free_min: usize,
 }
 
@@ -258,7 +258,7 @@ impl Server {
                         told = Some(monotonic_now());
                         tracing::warn!("a connection could not be taken: {error}");
                     }
-                    // The process has no free file descriptors. The pause gives other connections time to end.
+                    // The process has no free file descriptors. The pause gives open connections time to end.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -268,7 +268,8 @@ impl Server {
             let most = if proxy { self.room.max } else { self.room.per_address };
             let Some(place) = addresses.enter(peer, most) else { continue };
             let pace = Pace::default();
-            // The connections of a trusted proxy belong to many clients, so they do not join the crowd.
+            // The connections of a trusted proxy belong to many clients, so nova does not put them among the
+            // connections that it may end.
             let guest = (!proxy).then(|| open.enter(peer, &pace));
             if connections.available_permits() < self.room.free_min {
                 open.give_way();

@@ -14,8 +14,8 @@ pub struct EdgeSettings {
     /// The only address on which nova serves `/metrics` and the admin routes. Without `admin_listen`, nova serves the
     /// admin routes and `/metrics` on the API's address.
     pub admin_listen: Option<SocketAddr>,
-    /// The PEM file of the certificate chain. Either `tls_cert` and `tls_key`, the PEM file of the private key, are
-    /// both set, or neither.
+    /// The PEM file of the certificate chain. Either both `tls_cert` and `tls_key` (the PEM file of the private key)
+    /// are set, or neither of them is set.
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     /// The origins from which browsers may call, or `*`.

@@ -58,8 +58,8 @@ impl Shared {
     }
 }
 
-/// The last body with its mark. nova uses the body as long as the requested mark is equal. A mark is for example the
-/// time in whole seconds, or the text itself.
+/// The last body of an answer, with the mark for which nova made the body. nova uses the body again as long as the
+/// requested mark is equal. A mark is for example the time in whole seconds, or the text itself.
 pub(super) struct Kept<M>(Mutex<Option<(M, Shared)>>);
 
 impl<M> Default for Kept<M> {
@@ -69,8 +69,8 @@ impl<M> Default for Kept<M> {
 }
 
 impl<M: PartialEq> Kept<M> {
-    /// Returns the kept body if its mark is equal to `mark`, otherwise the body that `make` makes. Other callers wait,
-    /// so that nova makes the body only once.
+    /// Returns the kept body if its mark is equal to `mark`, otherwise the body that `make` makes. Callers wait while
+    /// `make` runs, so that nova makes the body only once.
     pub fn get<E>(&self, mark: M, make: impl FnOnce(&M) -> Result<Shared, E>) -> Result<Shared, E> {
         let mut kept = self.0.lock();
         if let Some((_, shared)) = kept.as_ref().filter(|(known, _)| *known == mark) {

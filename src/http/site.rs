@@ -25,7 +25,7 @@ impl Site {
         Site { edge, routes: Arc::new(routes), documents, compressed: Compressed::default(), console }
     }
 
-    /// Makes a site with the same routes and another edge.
+    /// Makes a site with the routes of this site and the given edge.
     pub fn with(&self, edge: Arc<Edge>) -> Site {
         Site {
             edge,

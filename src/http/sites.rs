@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use super::edge::Edge;
 use super::site::Site;
 
-/// The source of the current site for connections. A connection that waits for its next request holds no replaceable
-/// site, so the memory of an old site becomes free.
+/// The source of the current site for connections. A connection that waits for its next request keeps no reference to a
+/// site that may be replaced, so the memory of a replaced site becomes free.
 #[derive(Clone)]
 pub(super) enum Sites {
     One(Arc<Site>),

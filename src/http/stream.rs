@@ -73,7 +73,8 @@ impl Stream {
             event = tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed) => return,
-                // The client has closed the connection, so its place becomes free at once.
+                // The client has closed the connection, so the stream ends at once and no longer counts against the
+                // limit of streams.
                 () = self.sender.closed() => return,
                 changed = tokio::time::timeout_at(last + PING, change) => match changed {
                     Ok(Err(_)) => return,

@@ -20,7 +20,7 @@ use super::pieces::{self, Body, Broken};
 use super::query::{flag, id, wrong};
 use super::shapes::TappedRecord;
 
-/// The most events that wait for the caller, besides the listener's queue.
+/// The most events that wait for the caller, in addition to the records in the listener's queue.
 const QUEUE_MAX_EVENTS: usize = 1;
 /// The time without an event after which nova sends a comment to show that the node is alive.
 const PING: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
     let filter =
         Filter { topic, outcome: outcome.transpose()?, user: maybe_id("user_id")?, post: maybe_id("post_id")? };
     let about = filter.user.map_or_else(String::new, |user| user.to_string());
-    // Raw bytes contain texts that people wrote, so the audit has another action for a read of raw bytes.
+    // Raw bytes contain texts that people wrote, so the audit has a separate action for a read of raw bytes.
     let look = if raw { "tap-raw" } else { "tap" };
     looked(&edge.control.durable, &call.subject, look, about).await?;
     let listening = edge.watch.shared.tap.listen(filter, raw);

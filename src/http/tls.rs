@@ -1,4 +1,4 @@
-//! TLS for clients by rustls, with aws-lc as everywhere in nova.
+//! TLS for clients by rustls, with the cryptography of aws-lc, which all TLS of nova uses.
 
 use std::io;
 use std::path::Path;

@@ -56,7 +56,7 @@ impl Trace {
         self.flags() & SAMPLED != 0
     }
 
-    /// Sets the flag `sampled`, which servers that nova calls and readers of the answer see.
+    /// Sets the flag `sampled`, which nova sends to the servers that it calls and to the reader of the answer.
     pub fn set_sampled(&mut self, sampled: bool) {
         let flags = if sampled { self.flags() | SAMPLED } else { self.flags() & !SAMPLED };
         hex(flags.into(), &mut self.text[FLAGS]);

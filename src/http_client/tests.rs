@@ -43,7 +43,7 @@ fn an_address_has_a_scheme_that_is_spoken_and_a_host() {
     for good in ["http://a", "https://a:8443/below?b=c", "HTTP://[::1]:80/"] {
         assert!(address(good).is_some(), "{good}");
     }
-    for wrong in ["", "a:80", "ftp://a", "http://", "/a", "http://a b", "localhost"] {
+    for wrong in ["", "a:80", "ftp://a", "http://", "/a", "http://a b", "localhost", "http://user:password@a"] {
         assert_eq!(address(wrong), None, "{wrong}");
     }
 }

@@ -158,8 +158,8 @@ mod tests {
 
     const NOW_MS: i64 = 20_780 * DAY_MS + 3 * 3_600_000;
 
-    /// A double of ClickHouse whose materialised views give a fixed answer. While the views answer, nova counts
-    /// `meanwhile` more impressions.
+    /// A double of ClickHouse whose materialised views give a fixed answer. During each answer of the views about
+    /// events, nova counts as many further impressions as `meanwhile` says.
     struct Told {
         events: Option<[i64; 5]>,
         posts: Vec<Counted>,

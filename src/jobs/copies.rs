@@ -28,11 +28,11 @@ pub const CACHE_PUBLISH: &str = "cache_publish";
 const TICK: Duration = Duration::from_secs(1);
 /// The lifetime of every copy in the cache, so that a node that has ended leaves no outdated copies.
 pub const TTL_MS: i64 = 60_000;
-/// How much longer than its lifetime nova watches a copy, because the cache server counts the lifetime from its
-/// receipt.
+/// How much longer than its lifetime nova checks a copy for changes, because the cache server counts the lifetime from
+/// its receipt.
 const WATCH_MORE_MS: i64 = 5_000;
-/// The most copies, for all users, that may wait to be made, be watched, or wait to be deleted. nova makes no more
-/// copies above the limit until some have expired.
+/// The most copies, for all users, that wait to be made, are checked for changes, or wait to be deleted. nova makes no
+/// more copies above the limit until some have expired.
 pub const COPIES_MAX: usize = 20_000;
 /// The most copies that one refresh makes or deletes.
 const REFRESH_MAX: usize = 2_000;
@@ -103,8 +103,8 @@ impl Basis {
 #[derive(Debug, Default)]
 struct Inner {
     entries: FxHashMap<Name, Entry>,
-    /// The queue of entries with a pending action; each entry is in it once. An entry that was removed may still be in
-    /// the queue.
+    /// The queue of entries with a pending action; each entry is in the queue once. An entry that was removed may still
+    /// be in the queue.
     due: VecDeque<Name>,
 }
 
@@ -215,8 +215,8 @@ impl Copies {
         taken
     }
 
-    /// Notes that the cache server has done an action. If another action for the copy was requested while the first
-    /// action ran, the other action stays in the queue.
+    /// Notes that the cache server has done an action. If a second action for the copy was requested while the first
+    /// action ran, the second action stays in the queue.
     fn done(&self, name: Name, basis: Option<Basis>) {
         let inner = &mut *self.inner.lock();
         match basis {
@@ -233,8 +233,8 @@ impl Copies {
         }
     }
 
-    /// Notes that the cache server has not done an action. A failed action goes back to the queue, unless another
-    /// action for the copy was requested while it ran.
+    /// Notes that the cache server has not done an action. A failed action goes back to the queue, unless a second
+    /// action for the copy was requested while the failed action ran.
     fn failed(&self, name: Name, next: Next) {
         let mut inner = self.inner.lock();
         if inner.entries.get(&name).is_some_and(|entry| entry.next == Next::Nothing) {

@@ -1,6 +1,6 @@
 //! Stores the daily figures (`/api/v1/feed/metrics`) of what this process served: one entry for each day in the edge's
-//! table, which is written when it has changed. A crash loses the figures since the last write. A regular stop loses no
-//! figures.
+//! table. nova writes an entry when the figures of its day have changed. A crash loses the figures since the last
+//! write. A regular stop loses no figures.
 
 use std::sync::Arc;
 use std::time::Duration;

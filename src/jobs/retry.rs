@@ -21,7 +21,8 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), last: Duratio
 pub const ATTEMPTS_MAX: u32 = 12;
 /// The age of a letter above which no retry is made, because the dedup horizon would have passed for an event.
 const TRY_FOR_MS: i64 = DAY_MS;
-/// The most dead letters that one refresh checks (`LOOK_MAX`), and the most that it retries (`RETRY_MAX`).
+/// The most dead letters that one refresh checks (`LOOK_MAX`), and the most dead letters that one refresh retries
+/// (`RETRY_MAX`).
 const LOOK_MAX: usize = 10_000;
 const RETRY_MAX: usize = 100;
 

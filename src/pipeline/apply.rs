@@ -35,15 +35,15 @@ pub enum Judgement {
     Write(Box<Written>),
     /// The change is a duplicate, stale or ignored, and has no effect.
     Skip(Outcome),
-    /// The change is stale, and the key of its row has changed since. The row under the new key may need the record's
-    /// values.
+    /// The change is older than a change of the row's key that nova has already applied. The row under the new key may
+    /// need values of the older change.
     Late(Box<Late>),
     /// The table takes no more changes until a person decides.
     Halt(Regression),
 }
 
 /// Judges an upsert, a delete or a tombstone. A truncate concerns the whole table, so the writer handles it. `stored`
-/// is the row under the change's key, and `renamed` the row under [`Change::renamed_from()`].
+/// is the row under the change's key, and `renamed` is the row under [`Change::renamed_from()`].
 pub fn judge(
     change: Change,
     place: Place,
@@ -145,8 +145,8 @@ pub fn truncate_row(
     }
 }
 
-/// Judges an older version that came late. A late version has no effect, unless the row needs values that only an older
-/// version has.
+/// Judges a version of a row that came after a newer version of the same row. A late version has no effect, unless the
+/// row needs values that only an older version has.
 fn late(
     row: &StoredRow<'_>,
     old: Option<Row>,
@@ -178,8 +178,10 @@ fn before_truncate(change: &Change, (place, replayed): (Place, bool), table: &Ta
         return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     let lsn = change.lsn?;
-    // Commit times decide in a later epoch, in another partition of a log that began again, and for a dead letter from
-    // the previous log. Changes with the same commit time are from one log, and mostly from one transaction.
+    // nova compares commit times instead of LSNs in three cases: the table's epoch is higher than the epoch of the
+    // truncate, or the log may have begun again and the change is in another partition than the truncate, or the change
+    // is a replayed dead letter of the previous log. Changes with the same commit time are from one log, and mostly
+    // from one transaction.
     let mixed = table.epoch > truncate.epoch || (table.mixed() && (replayed || truncate.elsewhere(place)));
     if mixed {
         let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;

@@ -92,8 +92,8 @@ pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64
     failed.map_or(Ok(entries), |error| Err(error.into()))
 }
 
-/// The newest entries, oldest first. The list has at most `limit` and at most [`PAGE_MAX_ENTRIES`] entries. The ids of
-/// entries have no gaps.
+/// The newest entries of the audit log, from the oldest to the newest. The list has at most `limit` and at most
+/// [`PAGE_MAX_ENTRIES`] entries. The ids of entries have no gaps.
 pub fn newest(read: &ReadTxn, limit: usize) -> Result<Vec<(u64, Entry)>, ReadError> {
     let last = read.last(AUDIT, |id, _| id)?;
     let limit = limit.min(PAGE_MAX_ENTRIES);

@@ -33,8 +33,8 @@ pub fn encode_cells(row: &Row, out: &mut Vec<u8>) {
         }
     }
     out.put_optional_bytes(row.extra.as_deref().map(str::as_bytes));
-    // A row that was stored before nova kept the names of unfilled unknown columns ends here, so no count is written if
-    // a row has no such names.
+    // Earlier versions of nova did not store the names of unfilled unknown columns. So a row without unfilled unknown
+    // columns ends without a count of their names.
     row.extra_unavailable.iter().for_each(|name| out.put_bytes(name.as_bytes()));
 }
 

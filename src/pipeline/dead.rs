@@ -25,8 +25,8 @@ pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64
     Ok(letters)
 }
 
-/// Does the same as `page`, but calls `each` for one letter at a time, because the bytes of many letters may not fit
-/// into memory.
+/// Does the same as `page`, but calls `each` with one letter after the other, because the bytes of many letters may not
+/// fit into memory.
 pub fn each(
     read: &ReadTxn,
     after: Option<u64>,

@@ -225,8 +225,8 @@ impl Seeks {
         self.0.retain(|known| known.partition != *partition);
     }
 
-    /// The offset at which nova continues, if it would read the offset `next` of the partition after a record with this
-    /// digest. Returns `None` if no person has decided about the offset `next`.
+    /// The offset at which nova continues instead of the offset `next`. `digest` is the digest of the record before
+    /// `next`. Returns `None` if no person has decided about the offset `next`.
     pub fn decided(&self, partition: &TopicPartition, next: i64, digest: u64) -> Option<i64> {
         let here = |seek: &&Seek| seek.from == next && seek.digest == digest && seek.partition == *partition;
         self.0.iter().find(here).map(|seek| seek.to)

@@ -20,8 +20,8 @@ pub struct Known<'a> {
     pub lsn: u64,
     /// Whether the values of this row are newer than values that another row has from an earlier epoch.
     pub after_epoch: bool,
-    /// Whether the values of this row are those of the row that had the key before, and more of them may be known by
-    /// now. If `again` is set, the values replace those that the row under the old key gave earlier with the same LSN.
+    /// Whether the row under the old key of the same row has already given values once, and nova may know more of its
+    /// values now. If `again` is set, these values replace earlier values with the same LSN.
     pub again: bool,
     /// Whether the values of this row are from a read that comes after the stored row in the stored row's partition.
     /// The values of a read that comes after the row in its partition fill only holes for which no other version has a
@@ -192,8 +192,8 @@ pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     (1u8..).take(columns.saturating_sub(1)).chain([EXTRA]).map(|column| Hole { column, lsn: lsn_of(column) }).collect()
 }
 
-/// Puts values of an older version that came late into a row with holes. Returns the values that it used as a row
-/// without other values. Returns `None` if the version has no better value.
+/// Puts values of an older version that came late into a row with holes. Returns a row that has only the values which
+/// the function used. Returns `None` if the version has no better value.
 pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<Row> {
     let mut told = blank(image.cells.len());
     let mut any = false;

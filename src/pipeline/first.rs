@@ -2,10 +2,9 @@
 //!
 //! A connector that is killed during its first snapshot reads all rows again, and streams from the position of the new
 //! snapshot (seen with Debezium 3.6). If a row was deleted between the two snapshots, the topics have a read of the row
-//! and no delete. nova recognises a row that was deleted between two snapshots by its reads alone: its only read has
-//! the LSN of a snapshot that the connector took again. The order of the records within each partition shows, without
-//! any clock, that a snapshot was taken again: the partition has reads of two LSNs without a streamed change between
-//! them.
+//! and no delete. nova recognises such a deleted row by its reads: the row's only read has the LSN of the earlier
+//! snapshot. The order of the records within each partition shows, without any clock, that a snapshot was taken again:
+//! the partition has reads of two LSNs without a streamed change between them.
 //!
 //! A snapshot that somebody requests with a signal looks the same as a second first snapshot if nothing was streamed
 //! before it. A requested snapshot may read only some tables, or some rows of each table (`additional-conditions`).
@@ -54,8 +53,8 @@ pub enum Repeated {
     No,
     /// The snapshot with this LSN was read to its end, and an earlier first snapshot was not.
     By(u64),
-    /// The first snapshot seems to have been taken twice, but the later attempt has no read of some table that the
-    /// earlier attempt has read, or the earlier attempt was read to its last row.
+    /// The first snapshot seems to have been taken twice, but nova must not delete rows: the later attempt has no read
+    /// of some table that the earlier attempt has read, or the earlier attempt was read to its last row.
     InPart,
 }
 
@@ -113,7 +112,7 @@ impl FirstReads {
         }
     }
 
-    /// The value for a store of a version that did not follow first reads.
+    /// The first reads of a table whose store was written by a version of nova that did not note first reads.
     pub fn unknown() -> FirstReads {
         FirstReads { over: true, ..FirstReads::default() }
     }

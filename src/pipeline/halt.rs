@@ -190,7 +190,8 @@ pub enum Hold {
     Table(Halt),
     /// The log of the source is not the log that nova read before, for the reason that the source gives.
     Log(Box<str>),
-    /// The log is another log, because the record at a committed offset is not the record that nova committed.
+    /// The log is not the log that nova read before, because the record at a committed offset is not the record that
+    /// nova committed.
     OtherRecord { partition: TopicPartition, offset: i64 },
     /// The number of dead letters has reached its limit.
     DeadLetterQuota { waiting: u64 },

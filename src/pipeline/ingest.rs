@@ -57,7 +57,7 @@ struct Reading {
     /// The digest of the record at `next - 1`, or 0 if it is unknown.
     digest: u64,
     rewind: u32,
-    /// Whether the writer ordered a hold.
+    /// Whether the writer ordered ingest to hold the partition.
     held: bool,
     /// The time of the next attempt, if the partition waits for a server.
     retry_at: Option<Instant>,
@@ -189,8 +189,8 @@ impl Ingest {
     fn batch(&mut self, records: &mut Vec<Record>) -> Result<Batch, IngestError> {
         let mut batch = Batch::default();
         batch.items.reserve(records.len());
-        // nova takes the cookies before it handles the records: if the source then numbers records differently, it has
-        // no position for these records.
+        // nova takes the cookies of the source before it handles the records. A source that numbers records differently
+        // afterwards has no position for these records.
         let cookies = self.source.take_cookies();
         for record in records.drain(..) {
             let slot = self.slot(&record);

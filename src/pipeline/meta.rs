@@ -159,7 +159,7 @@ impl TableMeta {
         let words = reader.optional_bytes()?.map(std::str::from_utf8).transpose();
         let words = words.map_err(|_| CodecError::Invalid(WHAT))?;
         match reader.u8()? {
-            // The value 1 stood for a decision that nobody could make.
+            // In format versions 1 and 2, the value 1 stood for a decision that no command could make.
             0 | 1 => {}
             2 => meta.decided.decide(None, Decision::Apply),
             3 => meta.decided.decide(None, Decision::Ignore),

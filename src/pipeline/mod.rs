@@ -1,6 +1,6 @@
 //! The batch loop moves records from a source into the store. `ingest` (thread 1) polls a source and decodes the
 //! records. `writer` (thread 2) owns the only write transaction and puts everything that a batch causes into one
-//! commit. The threads 1 and 2, and everyone who watches them, share `progress`.
+//! commit. The two threads share `progress` with each other and with the code that reports their progress.
 //!
 //! `apply` judges one change against the stored row (`stored`, `cells`) with `order` and `fill`. `rows`, `journal` and
 //! `dedup` are the data structures that the writer uses. `dead` reads the dead letters, and `sent` asks ClickHouse for
@@ -127,7 +127,7 @@ pub struct Settings {
     /// journal is then at least `checkpoint_min_bytes` and at most `checkpoint_max_bytes` long.
     pub checkpoint_min_bytes: u64,
     pub checkpoint_max_bytes: u64,
-    /// The minimum number of bytes of a checkpoint that one commit writes.
+    /// The minimum number of bytes that one commit writes of a running checkpoint.
     pub checkpoint_slice_bytes: u64,
     /// How long consumed records stay in the local log.
     pub local_retention_ms: i64,
@@ -136,8 +136,8 @@ pub struct Settings {
     pub outbox_max_bytes: u64,
 }
 
-/// During a load, a checkpoint is due at this many bytes of journal. With the limit for loads nova writes a third of
-/// the checkpoints that it writes while it serves, and needs 200 MB more memory.
+/// During a load, a checkpoint is due at this many bytes of journal. With this limit nova writes a third as many
+/// checkpoints as with the limit for serving, and needs 200 MB more memory.
 pub const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
 
 impl Settings {

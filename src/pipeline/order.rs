@@ -112,8 +112,8 @@ impl Incoming {
 
     /// Judges a truncate that is in another partition than the row, if the LSN of the row is lower. A truncate waits
     /// for every transaction that has written to the table. So a change that the truncate deletes never has a later
-    /// time than the truncate. If the LSNs and the times disagree, the change is of a log that began again. The LSN of
-    /// a read proves nothing if the read has a later time (see [`Self::read`]).
+    /// time than the truncate. If the LSNs and the times of a change and a truncate disagree, the change is of a log
+    /// that began again. The LSN of a read proves nothing if the read has a later time (see [`Self::read`]).
     fn truncate(&self, lsn: u64, row: &StoredRow<'_>) -> Order {
         let order = self.streamed(lsn, row);
         match (order, row.read, row.history.newest()) {
@@ -134,8 +134,9 @@ impl Incoming {
         }
     }
 
-    /// Judges a record whose LSN equals the row's LSN. It may be the same change again, another change of the same
-    /// statement, or the delete and the insert of a changed key, of which the insert is later.
+    /// Judges a record whose LSN equals the row's LSN. The record may be a redelivery of the change, or another change
+    /// of the same statement. If a key was changed, its delete and its insert have the same LSN, and the insert is
+    /// later.
     fn equal(&self, row: &StoredRow<'_>) -> Order {
         if self.same {
             return Order::Skip(Outcome::Duplicate);
@@ -191,7 +192,7 @@ impl Incoming {
             _ => self.behind(row) && !self.older_read(row.read),
         };
         let known = known_lsn(row);
-        // The stream never had a change of this row, so each snapshot decides anew whether the row exists.
+        // The stream never had a change of this row, so each snapshot decides whether the row exists.
         let other = row.history.untold() && self.lsn.is_some() && self.lsn != known;
         match newer {
             // An equal row at a later position of the log is a version of its own.

@@ -1,4 +1,4 @@
-//! The state that the two threads of the batch loop share with everyone who watches them: the numbers of the
+//! The state that the two threads of the batch loop share with the code that reports their progress: the numbers of the
 //! partitions, their positions and counts after the last commit, the orders for ingest, and the request to stop.
 
 use std::collections::BTreeMap;
@@ -187,7 +187,7 @@ impl Shared {
     }
 
     pub(super) fn settled(&self, records: usize) {
-        // The count changes under the lock, so that a thread that waits for it cannot miss the change.
+        // The count changes under the lock, so that a thread that waits for the count cannot miss the change.
         let _inner = self.inner.lock();
         self.settled.fetch_add(records as u64, Ordering::SeqCst);
         self.changed.notify_all();
@@ -250,7 +250,8 @@ impl Progress for Shared {
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64> {
         let inner = self.inner.lock();
         let row = inner.partitions[inner.index.get(partition)?.index()].row;
-        // A partition that only has a number was never read, so its log may begin at any offset.
+        // nova has never read a partition that has neither a next offset nor a consumed record, so the log of this
+        // partition may begin at any offset.
         (row.next > 0 || row.consumed > 0).then_some(row.next)
     }
 

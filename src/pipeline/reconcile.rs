@@ -1,6 +1,6 @@
-//! Reconciles a store that is behind ClickHouse. The store may be a restored backup, or it must read everything again.
-//! nova notes the events whose rows ClickHouse has as delivered. When a delivered event comes again, nova counts it
-//! once like every event, but does not send its row a second time (rule N5).
+//! Reconciles a store that is behind ClickHouse. The store is a restored backup, or a store that was emptied so that
+//! nova reads everything again. nova notes the events whose rows ClickHouse has as delivered. When a delivered event
+//! comes again, nova counts it once like every event, but does not send its row a second time (rule N5).
 //!
 //! nova finds delivered events by their batch numbers: a lost store can only have delivered batches that were not
 //! settled in the backup, or batches with later numbers.

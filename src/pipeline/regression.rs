@@ -1,4 +1,5 @@
-//! The sign that the source's log began again: a server that was restored or promoted has other LSNs.
+//! Describes the sign that the source's log began again: the LSNs of a restored or promoted server may be lower than
+//! the LSNs that nova has read before.
 
 use crate::event::{Id, Table};
 

@@ -58,7 +58,7 @@ pub fn json(table: Table, row: &Row) -> String {
             Cell::Json(text) => member(column.name, text),
         }
     }
-    // The members keep the text in which they were written, so that numbers of any size stay exact.
+    // The members of the JSON object keep the text in which they were written, so that numbers of any size stay exact.
     let extra: BTreeMap<String, Box<RawValue>> =
         row.extra.as_deref().and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default();
     extra.iter().for_each(|(name, value)| member(name, value.get()));

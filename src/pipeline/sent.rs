@@ -1,5 +1,5 @@
-//! Finds the dead letters that a forced replay must leave out. The events of letters that a forced replay leaves out
-//! are from before the dedup horizon, so only ClickHouse knows whether nova accepted such an event once.
+//! Finds the dead letters that a forced replay must leave out. The events of these letters are older than the dedup
+//! horizon, so only ClickHouse knows whether nova has already accepted an event of this age.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -175,8 +175,8 @@ impl History {
         self.len == 0 && self.latest_us.is_none()
     }
 
-    /// Forgets the versions and keeps the latest time, because the next versions may be older than the forgotten ones,
-    /// or they may be in another partition.
+    /// Forgets the versions and keeps the latest time, because the next versions may be older than the forgotten
+    /// versions, or may come in another partition.
     pub fn forget(&mut self) {
         *self = History { latest_us: self.latest_us, ..History::default() };
     }
@@ -283,7 +283,8 @@ impl<'a> StoredRow<'a> {
         out.put_varint(self.place.partition.map_or(0, |partition| u64::from(partition as u32) + 1));
         self.history.encode(&self.version, &mut out);
         if let Some(ReadMark { lsn, ts_us }) = self.read {
-            // The value 0 means that the read has no LSN, and no read has the highest possible LSN.
+            // The stored number is the read's LSN plus 1, or 0 if the read has no LSN. The sum does not overflow,
+            // because no read has the highest possible LSN.
             out.put_varint(lsn.map_or(0, |lsn| lsn.saturating_add(1)));
             put_time(&mut out, ts_us);
         }

@@ -102,7 +102,7 @@ impl About {
     }
 }
 
-/// Some bytes of a record. nova has cut these bytes of the record, and has overwritten private values.
+/// A part of the bytes of a record. nova has cut these bytes of the record, and has overwritten private values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawPart {
     pub bytes: Vec<u8>,
@@ -157,7 +157,7 @@ struct Listener {
     raw: bool,
     queue: mpsc::Sender<Heard>,
     /// The time at which the present second began, and the number of records that the listener got in this second. The
-    /// clock of the node cannot be used here, because the clock of a test may stand still.
+    /// limit on the rate cannot use the clock of the node, because the clock of a test may stand still.
     second: Option<Instant>,
     given: u32,
     left_out: u64,
@@ -222,8 +222,8 @@ impl Tap {
         drop(self.keep.set(keep));
     }
 
-    /// Registers a listener, which gets the records of every later commit. If `raw` is set, the listener gets the
-    /// records' bytes, too. Returns `None` if the maximum number of listeners is reached.
+    /// Registers a listener, which gets the records of every later commit. If `raw` is set, the listener also gets the
+    /// bytes of the records. Returns `None` if the maximum number of listeners is reached.
     pub fn listen(self: &Arc<Tap>, filter: Filter, raw: bool) -> Option<Listening> {
         let mut listeners = self.listeners.lock();
         let (next, all) = &mut *listeners;

@@ -12,8 +12,8 @@ use super::journal::{self, Step};
 use super::rows;
 use super::stored::StoredRow;
 
-/// The value of an entry in the table of unread rows. The value says nothing about the row. The entry has a value
-/// because the value of every entry in the store begins with a version.
+/// The value of an entry in the table of unread rows. The key of the entry names the row, so the value says nothing.
+/// The value is a version number, because the value of every entry in the store begins with a version number.
 const VALUE: [u8; 1] = [1];
 
 /// Notes a row that ClickHouse may have.

@@ -133,7 +133,7 @@ impl CaptureSource {
         Ok(true)
     }
 
-    /// Begins another pass over the files for the partitions that were resumed. Returns false if no partition was
+    /// Begins one more pass over the files for the partitions that were resumed. Returns false if no partition was
     /// resumed.
     fn again(&mut self) -> bool {
         let ready: Vec<_> = self.again.keys().filter(|name| !self.paused.contains(name)).cloned().collect();

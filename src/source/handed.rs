@@ -70,7 +70,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Record>, String> {
     Ok(records)
 }
 
-/// The source of handed-over records, together with the source of all other records.
+/// A source that delivers handed-over records in addition to the records of `inner`.
 pub struct Handed {
     inner: Box<dyn Source>,
     queue: Receiver<Work>,
@@ -84,7 +84,7 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Puts the source of hand-overs beside the source of all other records.
+    /// Makes a source that delivers hand-overs in addition to the records of `inner`.
     pub fn over(mut inner: Box<dyn Source>) -> (Handed, CaptureHandle) {
         let (sender, queue) = bounded(QUEUE_MAX);
         let bell = Arc::<Bell>::default();
@@ -134,13 +134,13 @@ impl Handed {
     }
 }
 
-/// What a poll has found besides records.
+/// What a poll has found in addition to records.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Nothing,
     /// A hand-over has ended, which the next poll reports.
     AtAnEnd,
-    /// The source of all other records has finished.
+    /// The source `inner` has finished.
     Finished,
 }
 

@@ -164,7 +164,7 @@ struct Run {
     place: usize,
 }
 
-/// The runs by their topic and by the offset after their last record.
+/// The runs of adjacent records, by their topic and by the offset after their last record.
 type Pending = BTreeMap<(Arc<str>, i64), Run>;
 
 /// The handle with which the writer reports the outcomes of records.
@@ -302,7 +302,7 @@ impl Source for LocalSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
-        // A person may also resume partitions of other sources, which this source ignores.
+        // The local log ignores a partition of a source other than the local log, which a person may resume as well.
         if partition.partition != LOCAL_PARTITION {
             return Ok(());
         }

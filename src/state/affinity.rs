@@ -122,8 +122,8 @@ impl Weights {
         cells
     }
 
-    /// Adds a cell in the simple case, in which no other cell must be dropped and the sum fits into a small cell.
-    /// Returns false and changes nothing if a cell must be dropped or the sum does not fit.
+    /// Adds a cell in the simple case, in which no cell must be dropped and the sum fits into a small cell. Returns
+    /// false and changes nothing if a cell must be dropped or the sum does not fit.
     fn add(&mut self, new: Cell) -> bool {
         let cells = &mut self.small;
         let Some(small) = Small::new(new).filter(|_| self.large.is_none()) else { return false };

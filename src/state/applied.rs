@@ -11,7 +11,7 @@ use super::window::Window;
 /// The result that an effect had for the lists that nova serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// The counts of these posts changed. A changed row may take a count from one post and give it to another.
+    /// The counts of these posts changed. A changed row may take a count from one post and give it to another post.
     Counted(Vec<Moved>),
     /// An earlier action of the same user on the post counts, so the action of this effect does not count.
     Repeated,
@@ -19,9 +19,10 @@ pub enum Applied {
     Elsewhere(CountedFrom),
     /// The user's set of followees changed. The numbers of followees and followers are those after the change.
     Followed { followees: usize, followers: usize },
-    /// The post was shown or is shown, so feeds are made again. `tenths` is the change of the 24-hour score, times ten.
+    /// The post was shown before the effect or is shown after it, so feeds are made again. `tenths` is the change of
+    /// the 24-hour score, times ten.
     Posted { followers: usize, tenths: i64 },
-    /// The published posts of the user are shown now, or they are no longer shown.
+    /// The effect shows or hides the published posts of the user.
     Author { posts: usize, shown: bool },
     /// The effect changed no list.
     Nothing,
@@ -72,8 +73,9 @@ impl State {
         }
     }
 
-    /// Returns a number that changes if an effect on the row changes lists. For a follow it is the version of the
-    /// follower's set, and for a post or a user it says whether the post or the user's posts may be shown.
+    /// Returns a number that changes if an effect on the row changes lists. For a follow, the number is the version of
+    /// the follower's set of followees. For a post or a user, the number says whether the post or the user's posts may
+    /// be shown.
     fn mark(&self, key: Id, facts: &Facts) -> u32 {
         match facts {
             Facts::User { .. } => {
@@ -88,7 +90,7 @@ impl State {
         }
     }
 
-    /// Returns what a change of a row did that changed no count.
+    /// Returns the result of a change of a row that changed no count.
     fn row_applied(&self, key: Id, facts: &Facts, before: u32, now_ms: i64) -> Applied {
         let after = self.mark(key, facts);
         let counted = facts.counted();

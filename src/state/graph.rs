@@ -72,7 +72,7 @@ pub struct Graph {
 type Pairs = Vec<(u32, u32)>;
 
 /// The buffers of one thread that makes lists of followers. Each thread keeps its buffers from one stretch of users to
-/// the next, because the kernel clears the pages of a new buffer, and that takes longer than to fill them.
+/// the next, because the kernel clears the pages of a new buffer, and clearing a page takes longer than filling it.
 #[derive(Default)]
 struct Buffers {
     /// The positions in `all` at which the followers of each user end.
@@ -88,7 +88,7 @@ impl Buffers {
         let pairs = || parts.iter().flat_map(|part| &part[stretch]);
         let user = |to: u32| to as usize % STRETCH_USERS;
         let Buffers { ends, all } = self;
-        // First, `ends` has the position at which the followers of each user begin.
+        // At the beginning of this step, `ends` has the position at which the followers of each user begin.
         ends.clear();
         ends.resize(STRETCH_USERS + 1, 0);
         pairs().for_each(|(to, _)| ends[user(*to) + 1] += 1);
@@ -276,5 +276,29 @@ impl Graph {
             + self.followers.iter().map(followers).sum::<usize>()
             + self.following.mem_bytes()
             + self.followers.mem_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_of_followers_are_the_same_however_they_were_made() {
+        let users = 2 * STRETCH_USERS + 100;
+        let user = |number: usize| UserNo::of(number as u32);
+        let mut graph = Graph::default();
+        graph.grow(users);
+        for from in (0..users).step_by(3) {
+            for more in 1..5 {
+                graph.follow(user(from), user((from * 31 + more * (STRETCH_USERS - 7)) % users), 1);
+            }
+            graph.follow(user(from), user(users - 1), 1);
+        }
+        let mut again = Graph { following: graph.following.clone(), ..Graph::default() };
+        again.grow(users);
+        again.invert(users);
+        assert_eq!(again.follows_len(), graph.follows_len());
+        assert!((0..users).all(|number| again.followers(user(number)).eq(graph.followers(user(number)))));
     }
 }

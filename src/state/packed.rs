@@ -17,7 +17,7 @@ pub(super) type Entry = (u32, i64);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Packed<const TIMED: bool> {
-    /// The distances of the numbers, the distances of the times, and the earliest time.
+    /// The bytes of the block: the distances of the numbers, the distances of the times, and the earliest time.
     bytes: Vec<u8>,
     len: u16,
     /// The number of bytes that the distance of one time has.

@@ -276,7 +276,7 @@ impl Posts {
         }
     }
 
-    /// Estimates the present minute: some entries have reached it, and few are later (see [`late`]).
+    /// Estimates the present minute from the minutes of entries, some of which may be wrong (see [`late`]).
     pub(super) fn late_minute(&self) -> i32 {
         let step = (self.entries / FOLD_SAMPLE_ENTRIES).max(1);
         let posts = self.chunks.iter().flat_map(|chunk| &chunk.list);

@@ -1,6 +1,6 @@
-//! Holds the configurable numbers with which lists are made. `config` names these numbers as keys, and `docs/feed.md`
-//! describes each number. A state has these numbers from its start on, as plain values. All of the numbers are
-//! integers, so that equal settings compare equal and have the same fingerprint.
+//! Holds the parameters of ranking, which are the configurable numbers with which nova makes lists. `config` has a key
+//! for each parameter, and `docs/feed.md` describes each parameter. A state has its parameters from its start on, as
+//! plain values. All parameters are integers, so that equal settings compare equal and have the same fingerprint.
 
 /// A number with three decimals, stored in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ impl Thousandths {
     }
 }
 
-/// The numbers with which feeds are made.
+/// The parameters with which feeds are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedNumbers {
     pub recency_weight: Thousandths,
@@ -42,7 +42,7 @@ pub struct FeedNumbers {
     pub stale_s: u32,
 }
 
-/// The numbers with which trending lists are made.
+/// The parameters with which trending lists are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrendingNumbers {
     /// The maximum number of posts in a trending list.
@@ -51,7 +51,7 @@ pub struct TrendingNumbers {
     pub windows: [bool; 4],
 }
 
-/// The numbers with which suggestions are made.
+/// The parameters with which suggestions are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuggestionNumbers {
     /// The maximum number of a user's followees that nova reads for suggestions.
@@ -66,7 +66,7 @@ pub struct SuggestionNumbers {
     pub rising_days: u32,
 }
 
-/// All configurable numbers with which lists are made.
+/// All parameters of ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranking {
     /// The weight of each action (see [`crate::event::Action`]), times ten. The weight of an impression is always 0.
@@ -107,8 +107,8 @@ impl Ranking {
         },
     };
 
-    /// Returns the fingerprint of all numbers. Equal numbers have the same fingerprint on every node and after every
-    /// start.
+    /// Returns the fingerprint of all parameters. Equal parameters have the same fingerprint on every node and after
+    /// every start.
     pub fn fingerprint(&self) -> u64 {
         let mut text = String::new();
         for number in NUMBERS {
@@ -125,26 +125,25 @@ impl Default for Ranking {
     }
 }
 
-/// The description of a configurable number: its key, its meaning, and its range.
+/// The description of a parameter of ranking: its key, its meaning, and its range.
 pub struct Number {
     pub section: &'static str,
     pub key: &'static str,
-    /// What the number does, with its unit, its default and, at the end, its range.
+    /// The text that says what the parameter does. It names the unit, the default and, at the end, the range.
     pub help: &'static str,
-    /// The minimum and the maximum of the number, in units of the last decimal.
+    /// The minimum and the maximum of the parameter, in units of its last decimal.
     pub range: (u32, u32),
-    /// The number of decimals that the number has.
+    /// The number of decimals of the parameter.
     pub places: u32,
     pub get: fn(&Ranking) -> u32,
     pub set: fn(&mut Ranking, u32),
 }
 
 impl Number {
-    /// Parses the text of a number, such as `0.25`.
+    /// Parses the text of a parameter's value, such as `0.25`.
     ///
-    /// # Errors
-    /// The function returns an error if the text is not a number within the range. The error says which range the
-    /// function expected.
+    /// # Errors The function returns an error if the text is not a number within the parameter's range. The error says
+    /// which range the function expected.
     pub fn parse(&self, text: &str) -> Result<u32, String> {
         let unit = 10u32.pow(self.places);
         let scaled = text.parse::<f64>().ok().map(|value| value * f64::from(unit));
@@ -161,7 +160,7 @@ impl Number {
         })
     }
 
-    /// Returns the text of a number, which [`Number::parse`] reads.
+    /// Returns the text of a parameter's value, which [`Number::parse`] reads.
     pub fn text(&self, value: u32) -> String {
         match self.places {
             0 => value.to_string(),
@@ -170,7 +169,7 @@ impl Number {
     }
 }
 
-/// Describes a number in a section of [`Ranking`].
+/// Describes a parameter in a section of [`Ranking`].
 macro_rules! number {
     ($section:literal, $key:literal, $($member:ident).+, $range:expr, $help:literal) => {
         Number {
@@ -218,7 +217,7 @@ macro_rules! weight {
 /// The maximum weight of an action, times ten.
 const WEIGHT_MAX: u32 = 10_000;
 
-/// Every number. Numbers of the same section are adjacent in the list.
+/// Every number. Parameters of one section are adjacent in the list.
 pub const NUMBERS: &[Number] = &[
     term!(
         "recency_weight",

@@ -63,8 +63,8 @@ impl Content for Meta {
     }
 }
 
-/// A chunk as it was when the state was frozen. A later change of the state copies the chunk before it changes it,
-/// unless the frozen chunk was dropped before.
+/// A chunk as it was when the state was frozen. If the state changes later, it copies the chunk first, unless the
+/// frozen chunk has already been dropped.
 pub struct Frozen {
     pub structure: &'static str,
     chunk: u32,

@@ -121,7 +121,7 @@ pub(super) fn bytes(state: &State) -> Vec<(String, u32, Vec<u8>)> {
 
 proptest! {
     /// Rule N7: counters, lists and visibility equal a count over the live rows, whatever the history of the rows is.
-    /// Likes and comments from events are counted by the events alone, and a like counts once for each user and post.
+    /// Likes and comments from events are counted only by the events, and a like counts once for each user and post.
     #[test]
     fn n7_counters_come_from_row_transitions(steps in steps(), settings in settings()) {
         let (mut state, mut rows) = (State::new(settings.clone()), BTreeMap::new());
@@ -233,8 +233,7 @@ proptest! {
         check_values(&valid[at].2, seed, read, encode);
     }
 
-    /// A build with one more action reads what this build wrote, and this build reports that it cannot read what that
-    /// build wrote.
+    /// If a build with one more action wrote a state, this build reports that it cannot read the state.
     #[test]
     fn a_checkpoint_with_an_unknown_action_names_the_way_out(steps in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -271,8 +270,8 @@ proptest! {
         }
     }
 
-    /// A reader who applies the reported changes has the present counts: the state reports single counts, and it names
-    /// the posts that must be counted again after any other change.
+    /// A reader who applies the reported changes has the present counts: the state reports single counts, and for every
+    /// change that is not a single count it names the posts that must be counted again.
     #[test]
     fn changes_tell_every_count_and_every_post_whose_visibility_changed(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());

@@ -158,7 +158,10 @@ impl Status {
     /// Notes that the server answered, whatever its answer is.
     pub(super) fn answered(&self) {
         self.breaker.lock().answered();
-        if let Some(since_ms) = self.away_ms.lock().take() {
+        // This statement gives the lock back, because `complaints` takes the lock of `away_ms` while it holds the lock of
+        // `inner`, and `waiting_rows` takes the lock of `inner`.
+        let away_ms = self.away_ms.lock().take();
+        if let Some(since_ms) = away_ms {
             let seconds = (self.age_ms() - since_ms) / 1_000;
             tracing::info!(
                 seconds,
@@ -248,5 +251,25 @@ impl Status {
             before = now;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look at the complaints that met an answer of the server stopped the delivery and then the writer, because each
+    /// of the two threads waited for the other thread's lock.
+    #[test]
+    fn a_look_at_complaints_and_an_answer_take_their_locks_in_one_order() {
+        let status = Status::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..20_000).for_each(|_| drop(status.complaints())));
+            for _ in 0..20_000 {
+                *status.away_ms.lock() = Some(0);
+                status.answered();
+            }
+        });
+        assert!(status.complaints().is_empty());
     }
 }

@@ -1,5 +1,5 @@
 //! Checks that a file has the content that redb wrote: the check compares every page of the last commit with its
-//! checksum, and the number of the last commit with the mark. redb itself checks the pages
+//! checksum, and the number of the last commit with the number in the mark. redb itself checks the pages
 //! (`set_check_integrity_on_open`). redb's check also repairs and commits, so nova runs it on a view that keeps writes
 //! in memory. The check never changes the file.
 
@@ -33,8 +33,8 @@ pub(crate) trait Bytes: fmt::Debug + Send + Sync + 'static {
     /// Reads bytes. The error [`io::ErrorKind::Interrupted`] means that the bytes of the earlier moment no longer
     /// exist.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-    /// Whether no other process writes the file. If `lock` returns true, no other process writes the file until
-    /// [`Bytes::unlock`].
+    /// Locks the file, and returns whether the lock was taken. After `lock` has returned true, no process other than
+    /// this one writes the file until [`Bytes::unlock`].
     fn lock(&self) -> Result<bool, BackendError>;
     fn unlock(&self) -> io::Result<()>;
 }
@@ -86,12 +86,12 @@ fn is_store(bytes: &dyn Bytes) -> bool {
     bytes.read(0, &mut first).is_ok() && first == MAGIC
 }
 
-/// The position of redb's flags about the state of the file, and the flag that says that the file was not closed in
-/// order (`GOD_BYTE_OFFSET` and `RECOVERY_REQUIRED` in redb's `header.rs`).
+/// The position of redb's flags about the state of the file, and the flag that says that the file was not closed
+/// cleanly (`GOD_BYTE_OFFSET` and `RECOVERY_REQUIRED` in redb's `header.rs`).
 const STATE_AT: u64 = MAGIC.len() as u64;
 const NOT_CLOSED: u8 = 2;
 
-/// Whether the last process has closed the file in order.
+/// Whether the last process has closed the file cleanly.
 pub(crate) fn is_clean(bytes: &dyn Bytes) -> Result<bool, CheckError> {
     let mut state = [0];
     if !is_store(bytes) || bytes.read(STATE_AT, &mut state).is_err() {

@@ -71,7 +71,7 @@ impl Store {
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         self.check(|_| false)?;
         let (aside, ()) = self.copy_aside(path, ".compacting", |_, _| Ok(()))?;
-        // The old file is closed in order before the rename, because it is still the store until then.
+        // The old file is closed cleanly before the rename, because the old file is the store until the rename.
         drop(self);
         let mut old = OpenOptions::new().write(true).open(path).map_err(io)?;
         let (before, after) = (old.metadata().map_err(io)?.len(), aside.path().metadata().map_err(io)?.len());

@@ -13,7 +13,7 @@ use crate::check::Bytes;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
 
 /// The maximum number of bytes for old pages that are kept during a check. If the old pages need more memory than
-/// `KEPT_MAX_BYTES`, the check gives up.
+/// `KEPT_MAX_BYTES`, the check ends without a result.
 const KEPT_MAX_BYTES: usize = 64 << 20;
 
 /// The old pages of a frozen file.

@@ -31,8 +31,8 @@ const FORMAT_KEY: &str = "format";
 pub struct Options {
     /// The size of redb's page cache in bytes. The page cache is small, because nova serves from its own memory.
     pub cache_bytes: usize,
-    /// The time limit for checking a store at its opening, if it was closed in order. If `check` is `None`, the check
-    /// has no time limit. After a crash every page is checked, without a time limit.
+    /// The time limit for checking a store at its opening, if the store was closed cleanly. If `check` is `None`, the
+    /// check has no time limit. After a crash every page is checked, without a time limit.
     pub check: Option<Duration>,
 }
 
@@ -86,7 +86,7 @@ impl Store {
                 let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
                 check::check(bytes, late).map_err(of)?
             }
-            // redb checks every page itself when it opens a file that was not closed in order.
+            // redb checks every page itself when it opens a file that was not closed cleanly.
             false => Checked::Whole,
         };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
@@ -185,15 +185,15 @@ impl Store {
     }
 
     /// Checks every page of the last commit while the store is in use, until `stop` returns true. `check` calls `stop`
-    /// before each read, with the number of bytes that it is going to read. The check gives up if too much is written
-    /// at the same time. Only one check can run at a time.
+    /// before each read, with the number of bytes that it is going to read. The check ends without a result if too much
+    /// is written at the same time. Only one check can run at a time.
     pub fn check(&self, stop: impl Fn(usize) -> bool + Clone + Send + Sync + 'static) -> Result<Checked, OpenError> {
         let once = || {
             let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.into()))?;
             check::check(frozen, stop.clone())
         };
-        // If a write was in progress when the file was frozen, its page may look damaged. Real damage is found by a
-        // second check, too.
+        // If a write was in progress when the file was frozen, its page may look damaged. A second check also finds
+        // real damage.
         let found = match once() {
             Err(CheckError::Damaged(_)) => once(),
             found => found,

@@ -101,8 +101,8 @@ impl Recorder {
                     }
                 }
                 Step::Write { offset, data } => {
-                    // SplitMix64 (Steele, Lea, Flood 2014) draws a number for each write, which is the same for the
-                    // same seed.
+                    // SplitMix64 (Steele, Lea, Flood 2014) draws a number for each write. Equal seeds give equal
+                    // numbers.
                     random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
                     let mut coin = random;
                     coin = (coin ^ (coin >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -15,7 +15,8 @@ const NOW_MS: i64 = 1_795_000_000_000;
 /// A cache under test, with a prefix of names that no other test uses.
 struct Subject {
     cache: Box<dyn Cache>,
-    /// A cache of another process that uses the same keys, if the cache under test allows another process.
+    /// A second cache that uses the keys of the cache under test, as a cache of a second process would, if the cache
+    /// under test can be shared by processes.
     other: Option<Box<dyn Cache>>,
     /// The clock of the cache, if the test sets the time.
     clock: Option<Clock>,

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::cache::command::Reply;
 
-/// Upper bound of the bytes that a field or member takes beside its own bytes: its places in (half-full) B-tree nodes,
-/// twice for a sorted set, and two allocations for each `Bytes` (a buffer and a count of references).
+/// An upper bound of the bytes that a field or member takes in addition to its own bytes: its places in (half-full)
+/// B-tree nodes, twice for a sorted set, and two allocations for each `Bytes` (a buffer and a count of references).
 pub(super) const MEMBER_BYTES: usize = 320;
 /// Bytes that a collection takes for its first members, even if it has only one: one leaf of 11 places, or two leaves
 /// for a sorted set.

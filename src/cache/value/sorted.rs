@@ -88,8 +88,8 @@ impl Sorted {
         let least = match min {
             Bound::Included(score) | Bound::Excluded(score) => (Score(score + 0.0), Bytes::new()),
         };
-        // The range ends before the first member with the score `end`, or with the next higher score if `end` is
-        // included.
+        // If `end` is included, the range ends before the first member with a score above `end`. Otherwise the range
+        // ends before the first member with the score `end` or a higher score.
         let (end, included) = match max {
             Bound::Included(score) => (score + 0.0, true),
             Bound::Excluded(score) => (score + 0.0, false),
@@ -126,8 +126,8 @@ impl Sorted {
         Some(if reverse { self.scores.len() - 1 - below } else { below })
     }
 
-    /// Adds members if the options NX, XX, GT and LT allow it. Returns how many members are new, how many members got
-    /// another score, and the bytes of the new members.
+    /// Adds members if the options NX, XX, GT and LT allow it. Returns how many members are new, how many existing
+    /// members got a new score, and the bytes of the new members.
     pub(super) fn add(&mut self, when: &ZAddWhen, members: &[(f64, Bytes)]) -> (i64, i64, usize) {
         let (mut new, mut moved, mut bytes) = (0, 0, 0);
         for (score, member) in members {

@@ -110,7 +110,7 @@ fn over(
     let stored = runtime.block_on(clickhouse.number("SELECT count() FROM post_events"));
     let (stored, filled) = (stored.map_err(batch::failed)?, social.events.len());
     if stored != filled as u64 {
-        // The bench would take rows that arrive later for its own events.
+        // The bench would mistake rows that arrive later for the events that it sends.
         return Err(CliError::Failed(format!("ClickHouse holds {stored} of {filled} events before the bench begins")));
     }
     setup.drain = app::Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
@@ -140,7 +140,7 @@ struct Bench<'a> {
     /// The comment at the beginning of the batch's queries, by which the bench finds the queries in the server's log.
     mark: &'a str,
     token: String,
-    /// The posts that the events share, and the post for warming up.
+    /// The posts that the bench's events share, and the post of the first event, which only warms nova up.
     posts: Vec<String>,
     /// The shares of posts before the first event, in nova's list and in the batch's list.
     before: [Shares; 2],

@@ -126,8 +126,8 @@ impl Growth<'_> {
         Ok(())
     }
 
-    /// Reports the rate of each million records that has been consumed, and was not reported: a load may take an hour.
-    /// Returns the number of reported millions.
+    /// Reports the rate of each million records that nova has consumed and the bench has not yet reported. The bench
+    /// reports during the load, because a load may take an hour. Returns the number of reported millions.
     fn rates(&self, seen: &[(f64, u64)], reported: u64) -> Result<u64, CliError> {
         let millions = seen.last().map_or(0, |(_, consumed)| consumed / MILLION);
         for million in reported..millions {
@@ -238,8 +238,8 @@ fn ms(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }
 
-/// The time in seconds at which nova had consumed `count` records. The function takes the rate between two samples as
-/// constant.
+/// The time in seconds at which nova had consumed `count` records. The function assumes a constant rate between two
+/// samples.
 fn at(seen: &[(f64, u64)], count: u64) -> f64 {
     let after = seen.partition_point(|(_, consumed)| *consumed < count);
     let pair = after.checked_sub(1).and_then(|before| seen.get(before)).zip(seen.get(after));

@@ -1,5 +1,5 @@
-//! Measures the rate of ingestion, from the bytes of records to the durable commit, through both threads. The bench
-//! makes the records before the clock starts, and each run has a new store.
+//! Measures the rate of ingestion from the bytes of records to the durable commit, through the ingest thread and the
+//! writer's thread. The bench makes the records before the clock starts, and each run has a new store.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Measures the throughput from the Kafka broker to ClickHouse with three runs: a bare consumer of librdkafka reads the
-//! events, nova delivers the same events to ClickHouse, and ClickHouse alone takes the same rows in the same batches.
-//! The three runs follow one another on one machine.
+//! events, nova delivers these events to ClickHouse, and the bench inserts the rows into ClickHouse directly, in the
+//! batches that nova sends. The three runs follow one another on one machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ struct Servers {
     own: String,
     kafka: KafkaSettings,
     clickhouse: ClickHouseSettings,
-    /// The settings of the database that ClickHouse alone fills.
+    /// The settings of the database into which the bench inserts rows without nova.
     engine: ClickHouseSettings,
 }
 
@@ -79,8 +79,8 @@ impl Servers {
     /// Runs `work` with a topic and two databases, and removes the topic and the databases afterwards.
     fn with(&self, runtime: &Runtime, work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
         let made = self.databases(runtime).and_then(|()| self.with_topic(runtime, work));
-        // The caller gets the problem of `work`. A failed removal is only logged, because it has the same cause if
-        // ClickHouse does not answer.
+        // The caller gets the error of `work`. A failed removal is only logged, because `work` fails for the same
+        // reason as the removal if ClickHouse does not answer.
         for settings in [&self.clickhouse, &self.engine] {
             let Ok(server) = ClickHouse::new(settings) else { continue };
             let drop = format!("DROP DATABASE IF EXISTS `{}`", settings.database);

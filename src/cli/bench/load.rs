@@ -15,7 +15,8 @@ use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
 use crate::clock::monotonic_now;
 
-/// The most response times that one connection keeps in one run. The connection only counts later answers.
+/// The most response times that one connection keeps in one run. The connection counts the answers after these, but
+/// keeps no times of them.
 const TIMES_MAX: usize = 1 << 22;
 const READ_BYTES: usize = 64 << 10;
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -72,7 +73,7 @@ pub(super) struct Connection {
     read: Vec<u8>,
 }
 
-/// An answer as a whole, and its body alone.
+/// The bytes of a whole answer, and the bytes of its body.
 #[derive(Clone, Copy)]
 pub(super) struct Answer<'a> {
     pub whole: &'a [u8],

@@ -108,7 +108,7 @@ fn forget(runtime: &Runtime, addr: SocketAddr, keys: &[String]) {
     }
 }
 
-/// Runs every target in each round. Every second round has the reverse order.
+/// Runs every target in each round. Every second round runs the targets in the reverse order.
 fn rounds(args: &Args, targets: &[Arc<Target>]) -> Result<Vec<Vec<Measured>>, CliError> {
     let time = Duration::from_secs(u64::from(args.seconds)) / ROUNDS;
     let mut done: Vec<Vec<Measured>> = targets.iter().map(|_| Vec::new()).collect();

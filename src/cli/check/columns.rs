@@ -5,9 +5,10 @@ use crate::event::{DROPPED_COLUMNS, Table};
 use super::finding::Finding;
 use super::setting::{Config, set, value};
 
-/// Whether a list of Debezium has a column's name. Debezium's lists of columns have regular expressions, separated by
-/// commas. An expression must match the whole name `schema.table.column`, in upper or lower case. This function
-/// understands only `.*`, an escaped dot and the bare dot; other expressions match nothing.
+/// Whether an include list or exclude list of Debezium matches a column's name. Debezium's lists of columns have
+/// regular expressions, separated by commas. An expression must match the whole name `schema.table.column`, in upper or
+/// lower case. This function understands only `.*`, an escaped dot and the bare dot; an expression with anything else
+/// matches nothing.
 fn listed(list: &str, name: &str) -> bool {
     list.split(',')
         .any(|pattern| whole(pattern.trim().replace("\\.", ".").to_ascii_lowercase().as_bytes(), name.as_bytes()))
@@ -82,7 +83,7 @@ mod tests {
         };
         let private = "public.users.password_hash,public.users.email";
         assert_eq!(codes("column.exclude.list", private), Vec::<String>::new());
-        // `email_verified` contains the name of the private column `email`, but is another column.
+        // `email_verified` contains the name of the private column `email`, but is a different column.
         let similar = codes("column.exclude.list", "public.users.password_hash,public.users.email_verified");
         assert_eq!(similar.len(), 2);
         assert!(similar[0].contains("users.email ") && similar[1].contains("email_verified of users"), "{similar:?}");

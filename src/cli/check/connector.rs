@@ -15,7 +15,7 @@ pub(super) struct Expected<'a> {
     pub registry: bool,
 }
 
-/// Makes a finding for every difference between a connector and the expectations that matters.
+/// Makes a finding for every relevant difference between a connector and the expectations.
 pub(super) fn findings(config: &Config, expected: &Expected<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if !value(config, "connector.class").ends_with("PostgresConnector") {

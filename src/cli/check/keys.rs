@@ -5,7 +5,8 @@ use crate::http::auth::odd_keys;
 
 use super::finding::Finding;
 
-/// The problems of the settings of `[auth]`. If the settings have an address, the function fetches its key set.
+/// The problems of the settings of `[auth]`. If the settings name an address of keys, the function fetches the key set
+/// from the address.
 pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
     let unchecked = settings.unchecked().into_iter();
     let mut found: Vec<_> = unchecked

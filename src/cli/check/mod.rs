@@ -113,8 +113,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     report(&found, &looked, as_json)
 }
 
-/// A finding for each address on which nova cannot listen. If a node of the configured store runs, the node itself may
-/// use an address, so a used address is no finding. The caller must be in a tokio runtime.
+/// A finding for each address on which nova cannot listen. If a node of the configured store runs, that node may use an
+/// address, so a used address is no finding. The caller must be in a tokio runtime.
 fn addresses(config: &Config) -> Vec<Finding> {
     let bound = |(setting, addr): preflight::Named| Some((setting, addr, Reserved::bind(addr, None).err()?.source));
     let mut refused: Vec<_> = preflight::addresses(config).into_iter().filter_map(bound).collect();

@@ -1,4 +1,4 @@
-//! Checks PostgreSQL itself: makes the findings of `/health/ready`, and tries to open a replication session.
+//! Checks the PostgreSQL server: makes the findings of `/health/ready`, and tries to open a replication session.
 
 use crate::source::postgres::finding;
 use crate::source::postgres::fitness;

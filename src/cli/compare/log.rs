@@ -176,8 +176,8 @@ pub(super) struct Stepped {
 }
 
 impl Stepped {
-    /// The end of the present step. Between two steps the function waits for the next step. The result is `None` after
-    /// the last step.
+    /// The end of the present step. Between two steps the function waits for the permission to begin the next step. The
+    /// result is `None` after the last step.
     fn step(&mut self) -> Option<i64> {
         if self.end_ms.is_none() {
             self.may.recv().ok()?;

@@ -86,7 +86,8 @@ impl OfSide {
     }
 }
 
-/// The common part of two lists, divided by the longer list, 0 to 1. Two empty lists are equal.
+/// The number of entries that two lists have in common, divided by the length of the longer list, 0 to 1. The result
+/// for two empty lists is 1.
 pub(super) fn overlap(one: &[Id], other: &[Id]) -> f64 {
     let longer = one.len().max(other.len());
     let known: FxHashSet<_> = one.iter().collect();

@@ -33,9 +33,9 @@ const PAGE_FILE: &str = "open-console.html";
 /// The offer to open the console, which ends when this value is dropped.
 pub(super) struct Offer {
     page: PathBuf,
-    /// The sender that ends the offer's thread when it is dropped. The demo does not wait for the thread. If another
-    /// program takes the typed text at the wrong moment, the thread waits in its read for more text, and the demo must
-    /// still end.
+    /// The sender that ends the offer's thread when it is dropped. The demo does not wait for the thread. If a program
+    /// other than nova reads the typed text before the thread does, the thread waits in its read for more text, and the
+    /// demo must still end.
     _stop: SyncSender<()>,
 }
 
@@ -66,7 +66,7 @@ impl Drop for Offer {
     }
 }
 
-/// Removes the page of an earlier demo, which leaves its page if it was killed. The page has an admin token.
+/// Removes the page of an earlier demo. A demo that was killed leaves its page. The page has an admin token.
 pub(super) fn remove_page(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(PAGE_FILE));
 }
@@ -94,7 +94,7 @@ fn can_run(file: &Path) -> bool {
 /// is special in HTML.
 fn write_page(dir: &Path, address: &str) -> std::io::Result<PathBuf> {
     let page = dir.canonicalize()?.join(PAGE_FILE);
-    // The page of an earlier demo may have other permissions.
+    // The page of an earlier demo may have wider permissions than a new page.
     let _ = std::fs::remove_file(&page);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&page)?;
     write!(

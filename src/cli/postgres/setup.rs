@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     });
     let (connected, existing) =
         connected.map_err(|failure: Failure| CliError::Failed(failure.finding().to_string()))?;
-    // A new role gets the password of postgres.url as a verifier, so the server never sees the password itself.
+    // A new role gets the password of postgres.url as a verifier, so the server never sees the password in plain text.
     let verifier = match (&existing.role, &nova) {
         (None, Some(nova)) => verifier(nova).map_err(|failure| CliError::Failed(failure.to_string()))?,
         _ => None,

@@ -81,7 +81,8 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
 }
 
 /// The finding in a node's reason (`postgres: pg-…: …`), or `None` if the reason has no finding, for example while the
-/// node reads a snapshot. The function ignores problems at the server, because the command finds such problems itself.
+/// node reads a snapshot. The function ignores problems at the server, because the command asks the server and finds
+/// such problems directly.
 fn said_by(reason: &str) -> Option<Finding> {
     let (name, words) = reason.strip_prefix("postgres: ")?.split_once(": ")?;
     let (code, ..) = TABLE.iter().find(|(_, known, _)| *known == name)?;

@@ -47,8 +47,12 @@ function take(event, data) {
   if (event === 'snapshot') live.overview = JSON.parse(data);
   else if (event === 'patch' && live.overview) live.overview = merged(live.overview, JSON.parse(data));
   live.at = performance.now();
+  const back = live.lost;
   [live.lost, live.connected] = [false, true];
-  if (event === 'ping' || !live.overview?.gauges) return;
+  if (event === 'ping' || !live.overview?.gauges) {
+    if (back) tell();
+    return;
+  }
   point();
   tell();
 }

@@ -38,7 +38,7 @@ pub(super) fn find(bytes: &[u8]) -> Vec<Fill> {
     read.chain(hidden.map(|start| Fill::Stars(start..bytes.len()))).collect()
 }
 
-/// Returns the members that can be read, in the order of the bytes. No member of the list lies within another one.
+/// Returns the members that can be read, in the order of the bytes. No member of the list lies within another member.
 fn members(bytes: &[u8]) -> Vec<Member> {
     let mut members = Vec::new();
     let mut at = 0;

@@ -19,7 +19,8 @@ const NESTED_MAX: usize = 4;
 /// The place of a member in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The member is at the top of an envelope, of a flattened row, of a key, or of the wrapper of one of them.
+    /// The member is at the top of an envelope, of a flattened row, of a key, or of an object that wraps an envelope, a
+    /// row or a key.
     Top,
     /// The member is within `before` or `after` of an envelope.
     Row,

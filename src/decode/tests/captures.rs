@@ -83,8 +83,8 @@ fn avro_agrees_with_json_but_for_what_the_clock_said() {
     };
     avro.sort_by(order);
     json.sort_by(order);
-    // The Avro capture lacks the two interleaved transactions of the JSON capture. Every other change of the Avro
-    // capture is also in the JSON capture.
+    // The Avro capture lacks the two interleaved transactions of the JSON capture. All changes of the Avro capture are
+    // also in the JSON capture.
     let missing: Vec<_> = avro.iter().filter(|step| !json.contains(step)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(avro.len() >= 50, "{}", avro.len());

@@ -82,7 +82,8 @@ fn a_mask_keeps_the_length_and_the_form() {
         (r#"{"email":{"b":[1,"}"]},"c":1}"#, r#"{"email":"***********","c":1}"#),
         (r#"{"x":"{\"email\":\"me\"}"}"#, r#"{"x":"{\"email\":\"**\"}"}"#),
         (r#"{"x":"{\"email\":true}"}"#, r#"{"x":"{\"email\":1000}"}"#),
-        // The following texts are broken: they are cut, in another notation, or strings within strings.
+        // In the next cases of the list, the text is cut, is in a notation other than JSON, or is a string within a
+        // string.
         (r#"{"email":"me@x"#, r#"{"email":"****"#),
         (r#"{"email":"me@x","b":"#, r#"{"email":"****","b":"#),
         (r#"{"id":1,"email":tr"#, r#"{"id":1,"email":"""#),

@@ -75,7 +75,7 @@ fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     }
     let (reason, detail) = dead(decode("cdc.likes", &comment.to_string()));
     assert!(reason == "other-table" && detail.contains("comments"), "{reason}: {detail}");
-    // Somebody added columns to the table, and another table also has some of these columns.
+    // Somebody added columns to a followed table, and a second followed table also has some of these columns.
     let mut more = row("likes");
     more["content"] = json!("c");
     more["updated_at"] = json!("2026-11-20T10:00:00Z");
@@ -187,7 +187,8 @@ fn what_carries_a_row_in_a_form_of_its_own_is_no_row() {
 }
 
 proptest! {
-    /// An envelope and its wrapper keep their meaning, whatever members a transform adds beside them.
+    /// An envelope and its wrapper keep their meaning, whatever members a transform adds to the envelope or to the
+    /// wrapper.
     #[test]
     fn an_envelope_decodes_like_without_the_members_beside_it(
         beside in proptest::collection::btree_map("id|ts_us|transaction|[a-z_]{3,8}|__deleted|user_id", "[a-z]{0,4}", 0..5),

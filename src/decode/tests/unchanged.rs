@@ -85,7 +85,7 @@ fn an_unknown_column_with_the_placeholder_is_named_and_not_kept() {
             value["more"] = form.clone();
             assert_eq!(names(&row(Some(setting), &value, &[])), ["more"], "{form} of {setting}");
         }
-        // The connector of this record has its own placeholder, so Debezium's default is a value like any other.
+        // The connector of this record has its own placeholder, so Debezium's default placeholder is an ordinary value.
         let mut value = post();
         value["more"] = json!("__debezium_unavailable_value");
         assert!(names(&row(Some("-?é"), &value, &[])).is_empty());

@@ -91,7 +91,7 @@ pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> An
     Ok(answers::object(StatusCode::OK, &explained))
 }
 
-/// The longest text of the parameter `now`, in bytes.
+/// The maximum length of the parameter `now`, in bytes.
 pub(in crate::http) const NOW_MAX_BYTES: usize = 64;
 
 fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {

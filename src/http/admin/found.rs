@@ -30,7 +30,7 @@ use crate::state::{PostNo, State, UserNo};
 
 use super::store::read;
 
-/// The most users in the answer to a search, and the most users that one search examines.
+/// The maximum number of users in the answer to a search, and the maximum number of users that one search examines.
 const FOUND_MAX: usize = 20;
 const LOOKED_AT_MAX: usize = 2_000_000;
 const QUERY_MAX_CHARS: usize = 64;
@@ -43,8 +43,8 @@ const HOUR_MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
 /// The most posts that are listed for a user.
 const POSTS_MAX: usize = 20;
-/// The most groups of dead letters in one answer, the most letters that nova examines for one answer, and the most ids
-/// in one group, which is also the most that one replay takes.
+/// The maximum number of groups of dead letters in one answer, of letters that nova examines for one answer, and of ids
+/// in one group. One replay takes at most as many ids as a group has.
 const GROUPS_MAX: usize = 200;
 const LETTERS_MAX: u64 = 10_000;
 const IDS_MAX: usize = 1_000;

@@ -40,7 +40,7 @@ pub(in crate::http) struct Replaying {
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     force: bool,
-    /// Whether nova only reports the outcome that a replay of each letter alone would have now, and applies nothing.
+    /// Whether nova only reports the outcome that a replay of each single letter would have now, and applies nothing.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     dry_run: bool,

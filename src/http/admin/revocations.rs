@@ -25,10 +25,10 @@ use crate::pipeline::writer::{Audit, EdgeEntry};
 use crate::schema::{Time, Uuid, example};
 
 const PAGE_MAX: u64 = 1_000;
-/// The time in a rule that never ends, and in a rule that covers every token.
+/// The time that a rule without an end has, and that a rule for every token has.
 const ALWAYS: i64 = i64::MAX;
-/// The numbers that nova takes as epoch milliseconds: March 1973 to the year 9999. Taken as seconds, the lowest number
-/// would be in the year 5138.
+/// The numbers that nova accepts as epoch milliseconds: from March 1973 to the year 9999. If the lowest number were
+/// seconds, it would mean a time in the year 5138.
 const EPOCH_MS: std::ops::Range<i64> = 100_000_000_000..253_402_300_800_000;
 
 /// A request to revoke tokens. Exactly one of `jti`, `user_id` and `key_id` is set. A time is in RFC 3339 or in epoch

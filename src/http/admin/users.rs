@@ -30,7 +30,7 @@ const USERS_MAX: usize = 5_000;
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "ForgetRequest", example = example(r#"{ "scope": "feed" }"#))]
 pub(in crate::http) struct Forget {
-    /// The ids of the users. Other users than the caller need the role admin or service.
+    /// The ids of the users. A caller needs the role admin or service to name users other than the caller.
     #[schemars(with = "Option<Vec<Uuid>>", length(min = 1, max = USERS_MAX))]
     user_ids: Option<Vec<String>>,
     #[schemars(with = "Option<Scope>")]
@@ -51,7 +51,8 @@ pub(in crate::http) struct ForgetUsers {
     scope: Option<String>,
 }
 
-/// `POST /api/v1/feed/invalidate` forgets the caller's own feed, or other users' feeds for the roles admin and service.
+/// `POST /api/v1/feed/invalidate` forgets the caller's own feed. A caller with the role admin or service may also name
+/// other users, whose feeds nova forgets.
 pub(in crate::http) async fn invalidate(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
     let Forget { user_ids, scope } = parse(call.call.headers, &body)?;

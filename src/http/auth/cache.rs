@@ -1,8 +1,8 @@
 //! A cache of tokens whose signature was checked, so that the next use of a token costs only a look-up. The owner of
 //! the cache checks conditions that can change (time, revocation, the set of keys) at every use of a token.
 //!
-//! The cache finds a token by a fast hash with a secret seed, and then compares the whole token. The cache never
-//! confuses two tokens with the same hash; the newer token only displaces the older token.
+//! The cache finds a token by a fast hash with a secret seed, and then compares the whole token. If two tokens have the
+//! same hash, the newer token displaces the older token, and the cache never confuses the two tokens.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::verified::Verified;
 
-/// The most tokens in one generation of the cache. Two generations have at most twice as many tokens, at about 400
-/// bytes a token besides its text.
+/// The most tokens in one generation of the cache. Two generations have at most twice as many tokens. A token takes
+/// about 400 bytes in addition to its text.
 pub(super) const GENERATION_MAX_TOKENS: usize = 16_384;
 /// The most bytes of the tokens' text in one generation.
 const GENERATION_MAX_BYTES: usize = GENERATION_MAX_TOKENS * 512;
@@ -75,7 +75,7 @@ impl Generations {
         if self.young.tokens.len() >= GENERATION_MAX_TOKENS || self.young.text_bytes >= GENERATION_MAX_BYTES {
             self.old = std::mem::take(&mut self.young);
         }
-        // The young generation may have another token with the same hash.
+        // The entry of the young generation may be a different token that has the same hash as the wanted token.
         drop(self.young.take(hash));
         self.young.text_bytes += known.token.len();
         self.young.tokens.insert(hash, known);

@@ -29,7 +29,7 @@ pub(super) fn development(pem: &[u8]) -> Result<(EncodingKey, String, KeySet), K
     Ok((key, id, keys))
 }
 
-/// The development key of a data directory as PEM. nova makes a missing key.
+/// The development key of a data directory as PEM. nova makes the key if it is missing.
 pub(super) fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     let path = data_dir.join(KEY_FILE);
     let io = |source| KeyError::Io { path: path.display().to_string(), source };

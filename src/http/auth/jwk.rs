@@ -17,7 +17,7 @@ const CURVE_BYTES: usize = 32;
 
 /// A key, and the only algorithm for which it is used.
 pub(super) struct Key {
-    /// The id by which tokens name the key. The only key of a set may have no id (RFC 7517 §4.5).
+    /// The id by which tokens name the key. A key may have no id if it is the only key of its set (RFC 7517 §4.5).
     pub kid: Option<String>,
     /// The id by which revocations name the key: its `kid`, or else its thumbprint (RFC 7638).
     pub id: String,
@@ -41,7 +41,7 @@ pub(super) fn names(algorithm: Algorithm) -> &'static [&'static str] {
         Algorithm::RS256 => &["RS256"],
         Algorithm::ES256 => &["ES256"],
         Algorithm::HS256 => &["HS256"],
-        // nova uses no key of another algorithm.
+        // nova uses no key of an algorithm that this match does not name.
         _ => &[],
     }
 }

@@ -19,8 +19,8 @@ use super::verify::Auth;
 const FETCH_EVERY: Duration = Duration::from_secs(300);
 /// The number of reads of an address that tokens with unknown keys may cause in a burst.
 const FETCH_BURST: u32 = 5;
-/// The time in which tokens with unknown keys may cause one read of an address after a burst. nova limits the reads
-/// that tokens cause, so that nobody can overload the issuer through nova with ids of keys that do not exist.
+/// After a burst, tokens with unknown keys may cause one read of an address in this time. nova limits the reads that
+/// tokens cause, so that nobody can overload the issuer through nova with ids of keys that do not exist.
 const FETCH_REFILL: Duration = Duration::from_secs(10);
 /// The shortest time between two reads of an address.
 const FETCH_GAP: Duration = Duration::from_secs(1);

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, BreakerSettings, BreakerState};
 
-/// The most requests that may wait for a read of the keys at the same time. nova refuses more waiting requests.
+/// The most requests that may wait for a read of the keys at the same time. nova refuses a request that would exceed
+/// this number.
 const WAITERS_MAX: usize = 256;
 /// The settings of the circuit breaker for the address of the keys. The first failed read opens the breaker, and the
 /// pauses between failed reads grow.

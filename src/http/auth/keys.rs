@@ -1,4 +1,4 @@
-//! A JSON Web Key Set (RFC 7517): the keys that can be used, and the problems of the other keys.
+//! A JSON Web Key Set (RFC 7517): the keys that nova can use, and the problems of the keys that it cannot use.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub const JWKS_MAX_BYTES: usize = 256 << 10;
 const KEYS_MAX: usize = 100;
 /// The most keys that are tried for one token. A set may have several keys with the same id or without an id.
 const CANDIDATES_MAX: usize = 4;
-/// The fewest bytes of a shared secret. A shorter secret is weaker than HS256 itself (RFC 7518 §3.2).
+/// The fewest bytes of a shared secret. HS256 needs a secret of at least this length (RFC 7518 §3.2).
 const SECRET_MIN_BYTES: usize = 32;
 /// The id by which revocations name the key of `auth.hs256_secret_file`.
 const SECRET_ID: &str = "hs256";
@@ -122,7 +122,7 @@ impl KeySet {
         kid.is_some() && self.keys.iter().any(|key| key.kid.as_deref() == kid)
     }
 
-    /// Whether the set has this key object itself, and not only an equal key.
+    /// Whether the set has this very key object. An equal key object does not count.
     pub fn holds(&self, key: &Arc<Key>) -> bool {
         self.keys.iter().any(|known| Arc::ptr_eq(known, key))
     }
@@ -137,7 +137,7 @@ impl KeySet {
         }
     }
 
-    /// Whether the set has the same keys as another set.
+    /// Whether this set and `other` have the same keys.
     pub fn equals(&self, other: &KeySet) -> bool {
         let same = |(a, b): (&Arc<Key>, &Arc<Key>)| a.thumbprint == b.thumbprint && a.kid == b.kid;
         self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(same)

@@ -34,8 +34,8 @@ pub enum Target {
 /// The times of a rule of revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Tokens issued before this time, or in the same second, are invalid. The time is in epoch milliseconds, and
-    /// [`i64::MAX`] means all tokens.
+    /// Tokens issued before this time, or in the second of this time, are invalid. The time is in epoch milliseconds,
+    /// and [`i64::MAX`] means all tokens.
     pub before_ms: i64,
     /// When nova drops the rule, in epoch milliseconds, or [`i64::MAX`] if the rule never ends.
     pub expires_ms: i64,
@@ -131,7 +131,7 @@ impl Revocations {
         }
     }
 
-    /// The rule that will be in force once `rule` is added, and whether there is room for one more rule.
+    /// The rule that will be in force once `rule` is added, and whether the limit of rules allows the addition.
     pub fn with(&self, target: &Target, rule: Rule) -> (Rule, bool) {
         let rules = self.0.read();
         match rules.get(target) {

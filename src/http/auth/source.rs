@@ -56,13 +56,14 @@ impl KeySource {
     }
 }
 
-/// Checks that the files of the settings can be used. The check sends no request to an address.
+/// Checks that nova can use the files that the settings name. The check sends no request to an address.
 pub fn check_keys(settings: &KeySettings) -> Result<(), KeyError> {
     KeySource::configured(settings).map(drop)
 }
 
 /// The problems of the configured keys, for `nova check`: the members of the set that are left out. The function fails
-/// if the settings give no usable key. If the keys have an address, the function waits for its answer.
+/// if the settings give no usable key. If the settings name an address, the function waits for the answer of that
+/// address.
 pub fn odd_keys(settings: &KeySettings) -> Result<Vec<String>, String> {
     let keys = match KeySource::configured(settings).map_err(|error| error.to_string())? {
         Some((KeySource::Url(fetch), _)) => {
@@ -169,7 +170,7 @@ impl Fetch {
         match self.client.send(request.map_err(HttpError::from)?).await {
             Ok(answer) if answer.status == StatusCode::OK => Ok(KeySet::parse(&answer.text())?),
             Ok(answer) => Err(FetchError::Status(answer.status)),
-            // If the answer breaks off, its HTTP status says more about a refusal than its text.
+            // If an answer with an error status breaks off, the error has the HTTP status and not the incomplete text.
             Err(HttpError::BrokenOff { status, .. }) if status != StatusCode::OK => Err(FetchError::Status(status)),
             Err(error) => Err(error.into()),
         }

@@ -47,8 +47,8 @@ impl Roles {
     }
 }
 
-/// Reads the roles from one text or from a list of texts. Some issuers use the claim `role` for other kinds of values,
-/// which give no role.
+/// Reads the roles from one text or from a list of texts. Some issuers use the claim `role` for values of a different
+/// kind, for example objects, which give no role.
 impl<'de> Deserialize<'de> for Roles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Roles, D::Error> {
         Ok(match Value::deserialize(deserializer)? {
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for Roles {
 
 /// The user of a subject: the subject itself if it is a UUID, otherwise the name-based UUID (RFC 9562 §5.5, version 5)
 /// of issuer and subject. The namespace of the UUID is the namespace of URLs. The name in the UUID is `iss`, `#` and
-/// the subject, or the subject alone if the token has no `iss`. `docs/api.md` has this rule for the UUID in SQL.
+/// the subject, or only the subject if the token has no `iss`. `docs/api.md` has this rule for the UUID in SQL.
 pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
     if let Ok(id) = Id::parse(subject.as_bytes()) {
         return id;

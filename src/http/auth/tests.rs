@@ -132,7 +132,7 @@ fn bad_claims() -> Vec<String> {
     let good = claims().to_string();
     let open = good.strip_suffix('}').unwrap();
     all.extend([
-        // The next claims have repeated members, or numbers that do not fit into an integer.
+        // The claims below have repeated members, or numbers that do not fit into an integer.
         format!("{open},\"sub\":\"{}\"}}", Id::from_u128(6)),
         format!("{open},\"exp\":{}}}", NOW_S + 60),
         format!("{open},\"role\":\"admin\",\"role\":null}}"),
@@ -239,7 +239,7 @@ fn hostile_tokens_are_refused() {
         good.replace('.', ".."),
         format!("{}.{}.{}", parts[0], parts[1], "A".repeat(86)),
         format!("{}.{}.{}", "A".repeat(10_000), parts[1], parts[2]),
-        // The payload of the next tokens is another token, or contains another token as a claim.
+        // The payload of each token below is itself a token, or contains a token as a claim.
         raw(&header, &good, world.key().0, Algorithm::EdDSA),
         world.signed(&json!(good).to_string()),
         "é.é.é".to_owned(),

@@ -30,10 +30,11 @@ pub(super) struct Token<'t> {
     pub signature: &'t str,
 }
 
-/// The header of a token. nova ignores members of the header that it does not know (RFC 7515 §4). The fields of this
-/// struct after the first three are members that make nova refuse a token, whatever their value is. nova refuses the
-/// member `crit`, because nova knows no extension. nova also refuses members that contain a key or point to a key (RFC
-/// 8725 §3.10), and members for another encoding of the payload (RFC 7516, RFC 7797).
+/// The header of a token. nova ignores members of the header that it does not know (RFC 7515 §4). The first three
+/// fields of this struct have values that nova reads. Each further field stands for a member of the header that makes
+/// nova refuse the token, whatever the value of the member is. nova refuses the member `crit`, because nova knows no
+/// extension. nova also refuses members that contain a key or point to a key (RFC 8725 §3.10), and members for another
+/// encoding of the payload (RFC 7516, RFC 7797).
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -84,7 +85,7 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// The claims of a token besides its subject. nova ignores unknown claims, and refuses a token that repeats a known
+/// The claims of a token, without its subject. nova ignores unknown claims, and refuses a token that repeats a known
 /// claim.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Claims {

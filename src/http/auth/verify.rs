@@ -29,7 +29,8 @@ use super::verified::Verified;
 
 /// The default of the claim that names the user of a token.
 const SUBJECT_CLAIM: &str = "sub";
-/// The most bytes of a token. nova refuses a longer token unread, and the head of a request cannot contain one.
+/// The most bytes of a token. nova refuses a longer token without reading it. The head of a request has no space for a
+/// longer token.
 pub(super) const TOKEN_MAX_BYTES: usize = HEAD_MAX_BYTES;
 
 /// The claims of a token of the development key.
@@ -66,12 +67,12 @@ pub struct Auth {
     pub refused: Refused,
     /// A hash of the development key's file, from which nova derives other secrets.
     root: [u8; 32],
-    /// Whether a caller may name a user instead of a token, as in a server for tests.
+    /// Whether a caller may send a user's id in place of a token, which only a server for tests allows.
     anyone: bool,
 }
 
 impl Auth {
-    /// Checks tokens with the development key of a data directory. nova makes a missing key with mode 0600.
+    /// Checks tokens with the development key of a data directory. nova makes the key with mode 0600 if it is missing.
     pub fn open(data_dir: &Path) -> Result<Auth, KeyError> {
         Auth::configured(data_dir, &KeySettings::default())
     }
@@ -81,7 +82,8 @@ impl Auth {
         Auth::with(&own_key(data_dir)?, settings)
     }
 
-    /// Checks tokens with a development key that is not on the disk. If `anyone` is set, see [`Auth::unchecked`].
+    /// Checks tokens with a development key that is not on the disk. If `anyone` is set, a caller may send a user's id
+    /// in place of a token (see [`Auth::unchecked`]).
     pub fn of_key(pem: &[u8], anyone: bool) -> Result<Auth, KeyError> {
         Ok(Auth { anyone, ..Auth::with(pem, &KeySettings::default())? })
     }
@@ -214,8 +216,8 @@ impl Auth {
         })
     }
 
-    /// The user that the configured claim of a token names. `sub` is a text (RFC 7519 §4.1.2); another claim may be a
-    /// whole number.
+    /// The user that the configured claim of a token names. `sub` is always a text (RFC 7519 §4.1.2), but a claim other
+    /// than `sub` may be a whole number.
     fn user(&self, issuer: Option<&str>, subject: Option<Value>) -> Result<Id, Refusal> {
         let claim = &self.subject_claim;
         match subject {

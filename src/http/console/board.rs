@@ -50,7 +50,7 @@ impl Frame {
     }
 }
 
-/// The data that the console shows, and the places of its viewers.
+/// The data that the console shows, and the limits on its viewers.
 pub struct Board {
     frames: watch::Sender<Arc<Frame>>,
     history: Mutex<History>,
@@ -71,8 +71,8 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Takes a place for one viewer. The error is true if all places are taken, and false if only the places of the
-    /// address are taken.
+    /// Counts one more viewer. The error is true if the console has its maximum number of viewers, and false if only
+    /// the address of the viewer has its maximum number.
     pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), bool> {
         let place = self.addresses.enter(address, VIEWERS_PER_ADDRESS_MAX).ok_or(false)?;
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| true)?;

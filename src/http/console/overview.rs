@@ -219,7 +219,7 @@ fn stage_of(reason: &str) -> Stage {
     if starts(&["the job", "auth:", "jwks:", "redis:"]) {
         return Stage::Memory;
     }
-    // All other reasons of readiness are about partitions and dead letters.
+    // A reason of readiness that no check above has recognised is about partitions or dead letters.
     Stage::Decode
 }
 

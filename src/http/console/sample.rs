@@ -16,7 +16,7 @@ use super::overview::{self, Counted, Seen};
 
 /// The interval of frames while somebody watches the console.
 const TICK: Duration = Duration::from_millis(500);
-/// The seconds over which percentiles of commits are computed.
+/// The number of seconds over which nova computes percentiles of commit times.
 const COMMITS_OF_S: usize = 10;
 /// The time over which nova computes rates. Rates over a shorter time flicker.
 const RATE_MS: i64 = 2_000;

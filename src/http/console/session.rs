@@ -68,7 +68,7 @@ fn own_origin(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let Some(origin) = origin else { return true };
     let named = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     let (Some((scheme, host)), Some(authority), None) = (named, authority, more) else { return false };
-    // A browser leaves out the default port of the scheme, and another client may write the port.
+    // A browser leaves out the default port of the scheme, but a client that is no browser may write the port.
     let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     let bare = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
     bare(host) == bare(authority)

@@ -21,9 +21,9 @@ pub fn network(address: IpAddr) -> IpAddr {
 /// address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not a trusted proxy. nova ignores the addresses
 /// before the nearest untrusted hop, because anyone may have written them.
 ///
-/// A proxy writes `X-Forwarded-For` or `Forwarded`, and forwards the other header as the client sent it. If a request
-/// has both headers, nova uses the address that both headers give, or the proxy's own address if the two headers
-/// differ.
+/// A proxy writes one of the headers `X-Forwarded-For` and `Forwarded`, and forwards the header that it does not write
+/// as the client sent it. If a request has both headers, nova uses the address that both headers give, or the proxy's
+/// own address if the two headers differ.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let peer = peer.to_canonical();

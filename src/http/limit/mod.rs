@@ -29,7 +29,8 @@ const SHARDS: usize = 64;
 pub const CALLERS_MAX: usize = 262_144;
 /// The length of a burst in seconds: a burst is the number of requests that the rate allows in this time.
 const BURST_S: u32 = 2;
-/// The factor by which the rate of the roles `service` and `admin` is higher, because they act for many users.
+/// The factor by which the rate of the roles `service` and `admin` is higher than the rate of a user, because these
+/// roles act for many users.
 const SERVICE_FACTOR: u32 = 20;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

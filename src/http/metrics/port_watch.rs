@@ -15,7 +15,7 @@ pub struct PortCounts {
     pub open: AtomicU64,
     /// The number of accepted connections.
     pub connections: AtomicU64,
-    /// The number of connections that the Redis port refused because it had no free place.
+    /// The number of connections that the Redis port refused because it had its maximum number of connections.
     pub refused: AtomicU64,
     /// The number of Redis commands by group.
     pub commands: [AtomicU64; PORT_GROUPS.len()],

@@ -29,8 +29,9 @@ pub(in crate::http) enum Handler {
     Anyone(fn(&Call<'_>) -> Answer),
     /// Anyone may call, and the answer is a stream.
     Stream(fn(&Call<'_>, IpAddr) -> Result<Response<Body>, Problem>),
-    /// A user may call, and the answer is ready at once. The answer is about the user or, with `user_id` and the right
-    /// role, about another user. `looked` is the action in the audit when an admin reads another user's answer.
+    /// A user may call, and the answer is ready at once. The answer is about the caller. If the request has `user_id`
+    /// and the caller has the right role, the answer is about the user that `user_id` names. `looked` is the action in
+    /// the audit when an admin reads the answer for a user other than the admin.
     Whose { looked: &'static str, answer: fn(&Call<'_>, &Subject) -> Answer },
     /// A user may call, and the answer waits for a body, the store or the writer.
     User(for<'a> fn(UserCall<'a>) -> Waits<'a>),
@@ -109,7 +110,7 @@ pub(in crate::http) struct Parameter {
 pub(in crate::http) enum Kind {
     /// A text of any length that fits into the head of a request.
     Line,
-    /// A place in a list: at most this many letters and digits of the URL-safe Base64 (RFC 4648 §5).
+    /// A cursor: a text of at most this number of characters of the URL-safe Base64 (RFC 4648 §5).
     Cursor(usize),
     /// A text with this number of characters.
     Text {

@@ -45,7 +45,7 @@ pub struct PostExplained {
 pub struct RankingShown {
     /// The fingerprint of the ranking's settings, as in `nova_ranking_info`. Equal settings have equal fingerprints.
     pub fingerprint: String,
-    /// The numbers of the ranking by their keys in the configuration, such as `feed.length`.
+    /// The parameters of the ranking by their keys in the configuration, such as `feed.length`.
     pub numbers: BTreeMap<String, f64>,
     /// The windows that have trending lists.
     pub windows: Vec<&'static str>,
@@ -78,7 +78,7 @@ pub enum Rule {
     Author,
     /// The post is too old for a feed, or its time is ahead of the clock.
     Age,
-    /// Other posts come before the post, and a source of posts or the feed has no more room.
+    /// Posts that come before this post fill a source of posts or the feed.
     Cap,
     /// The feed ends before the post, because the spacing allows none of the remaining posts at the next place.
     Spacing,

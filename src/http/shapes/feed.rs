@@ -36,7 +36,7 @@ pub struct FeedPage {
     /// When nova made the snapshot of the feed.
     #[schemars(extend("format" = "date-time"))]
     pub as_of: String,
-    /// Whether the first page of a new snapshot would differ.
+    /// Whether the first page of a new snapshot would differ from the first page of this snapshot.
     pub newer: bool,
     pub degraded: Vec<Degraded>,
     /// The details of each post of the page, with `hydrate` or `explain`.
@@ -61,8 +61,8 @@ pub enum Degraded {
     Deadline,
 }
 
-/// A post of a feed's page. The members from `rank_before_spacing` on are present with `explain`. With `hydrate` and
-/// without `explain`, `age_h` is the only optional member.
+/// A post of a feed's page. If the request has `explain`, the members from `rank_before_spacing` on are present. If the
+/// request has `hydrate` and not `explain`, `age_h` is the only optional member that is present.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "author_id": "3304d920-ce8c-5112-bf24-27a6f99f1ebf", "rank": 1,

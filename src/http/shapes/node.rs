@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::schema::{Uuid, example};
 
-/// The outcome of client events. All counts are for the request alone.
+/// The outcome of client events. All counts are for this request only.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "success": true, "received": 2, "accepted": 1, "deduped": 1, "rejected": 0, "count": 1, "latency_ms": 2.4,
@@ -107,7 +107,7 @@ pub struct Readiness {
     pub dead_letters: Vec<String>,
     /// The problems of PostgreSQL that do not keep nova from reading.
     pub postgres: Vec<String>,
-    /// The other servers that do not answer (Redis, the schema registry, the issuer of the key set), each with the
+    /// The servers that do not answer, among Redis, the schema registry and the issuer of the key set, each with the
     /// consequence.
     pub away: Vec<String>,
     /// The state of the check of the store's pages.
@@ -177,7 +177,7 @@ pub struct Forgotten {
     pub users: Option<usize>,
 }
 
-/// The answer to a request that succeeded and has no other content.
+/// The answer that says only that the request succeeded.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "success": true }"#))]
 pub struct Done {

@@ -144,7 +144,7 @@ pub struct PartitionState {
     pub topic: String,
     pub partition: i32,
     pub next_offset: i64,
-    /// The reason why the partition waits for a person or for another server.
+    /// The reason why the partition waits for a person, or for a server such as the schema registry.
     pub held: Option<String>,
     /// The number of records that nova has not read yet, or null if the number is unknown.
     pub lag_records: Option<i64>,

@@ -183,7 +183,7 @@ pub struct Fault {
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 0))]
     pub source_lag_ms: Option<i64>,
-    /// The fault of the stand-in for ClickHouse, which takes all rows without a fault.
+    /// The fault of the stand-in for ClickHouse. A stand-in without a fault takes all rows.
     #[serde(default, deserialize_with = "maybe_fault")]
     pub clickhouse: Option<ClickHouseFault>,
 }
@@ -209,8 +209,8 @@ pub struct ClickHouseFault {
     /// The text of the stand-in's answer. If a fault has `code`, the text of the answer follows the code.
     #[schemars(length(max = REFUSAL_BODY_MAX_CHARS))]
     pub body: Option<String>,
-    /// The time that each answer of the stand-in takes, in milliseconds. From 1000 on, nova ends the request before the
-    /// answer.
+    /// The time that each answer of the stand-in takes, in milliseconds. If an answer takes 1000 ms or longer, nova
+    /// ends the request before the answer.
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 0, max = SLOW_ANSWER_MAX_MS))]
     pub slow_ms: Option<u64>,

@@ -4,11 +4,11 @@ use super::{PATHS, WARM, World, essences, paused};
 
 /// The number of mutated requests. A mutated request differs from a valid request by a few bytes or lines.
 const MUTATIONS: usize = 4_000;
-/// The seed of the random mutations. Another seed makes another test.
+/// The seed of the random mutations. A different seed makes different mutations.
 const SEED: u64 = 7;
 
-/// The request that follows each tested request. Its answer shows whether nova found the right end of the tested
-/// request.
+/// The request that follows each tested request. The answer to the following request shows whether nova found the right
+/// end of the tested request.
 const SENTINEL: &str = "GET /sentinel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 /// Sends a request through the lane and through hyper, and compares the answers.

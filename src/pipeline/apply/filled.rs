@@ -11,8 +11,9 @@ use crate::pipeline::stored::{Content, EXTRA, Hole, StoredRow};
 
 /// Fills an upsert with the values that it does not repeat. The values are from the stored row or, if the key was
 /// changed, from the row that had the key before. If a key was changed and then changed back, and nova has not read the
-/// delete under the intermediate key yet, the row takes values from its own image. `key` and `lsn` are the key and the
-/// LSN of the upsert. The LSNs of the stored row can be compared with LSNs of the epoch `own_epoch`.
+/// delete under the intermediate key yet, the row takes values from the image in the tombstone that is stored under its
+/// key. `key` and `lsn` are the key and the LSN of the upsert. The LSNs of the stored row can be compared with LSNs of
+/// the epoch `own_epoch`.
 pub(super) fn filled(
     row: Row,
     (stored, old, own_epoch): (Option<&StoredRow<'_>>, Option<&Row>, u16),
@@ -32,8 +33,8 @@ pub(super) fn filled(
     let first = match (&renamed, lsn) {
         (Some(renamed), Some(_)) if nulls => Source::of(renamed, epoch)?,
         (Some(renamed), Some(lsn)) => Source::before(renamed, key, (lsn, epoch))?,
-        // Without LSNs, the values of a row that is still live, or that moved to a third key, may not be those at the
-        // time of the change, so nova does not use them.
+        // Without LSNs, the values of a row that is still live, or that moved to a third key, may be newer than the
+        // change of the key, so nova does not use these values.
         (Some(renamed), None) if matches!(renamed.content, Content::Moved { to, .. } if to == key) => {
             Source::of(renamed, epoch)?
         }
@@ -70,7 +71,8 @@ fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_
         let lsn = match moved {
             Some(moved) if of(&renamed.holes, column) == Some(moved) => of(&stored.holes, column),
             Some(_) => None,
-            // In this case nova has not read the delete of the first change of the key yet.
+            // If the stored row is not the tombstone of a changed key, nova has not read the delete of the first change
+            // of the key yet.
             None => own.filter(same).map(|own| own.lsn_of(column)),
         };
         hole.lsn = lsn.filter(|lsn| *lsn > 0).map_or(hole.lsn, |lsn| hole.lsn.min(lsn));

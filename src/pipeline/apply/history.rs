@@ -1,5 +1,5 @@
-//! The streamed versions that a row remembers, and the version that a record adds to them, also when the epoch was
-//! raised in between.
+//! The streamed versions that a row remembers, and the version that a record adds to them, even if the epoch was raised
+//! between these versions and the record.
 
 use crate::event::{Format, Op};
 use crate::mutant::{self, Mutant};
@@ -49,9 +49,10 @@ impl Told {
             return self.carried(version, stored);
         }
         let mut history = stored.history;
-        // Another partition may still have older, unseen versions of the row. A version with a lower LSN belongs to a
-        // log that began again, or it is a redelivery of a forgotten version. Versions after one with a lower LSN are
-        // newer, whether the log began again or the version is a redelivery.
+        // Another partition may still have older, unseen versions of the row. A version whose LSN is lower than the LSN
+        // of an earlier version belongs to a log that began again, or it is a redelivery of a forgotten version.
+        // Versions that come after a version with a lower LSN are newer, whether the log began again or the version is
+        // a redelivery.
         if self.place.elsewhere(&stored.place) || history.newest().is_some_and(|newest| version.lsn < newest.lsn) {
             history.forget();
         // The change is the first change of a row that came in a snapshot, so the row has no version before it.

@@ -19,7 +19,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image of a row as it was before the delete, whose LSN and commit time are given.
+    /// Makes the image of a row as it was before a delete. The caller gives the LSN and the commit time of the delete.
     pub(super) fn before(row: Row, (delete_lsn, ts_us): (u64, Option<i64>), epoch: u16) -> Image {
         Image { row, holes: Vec::new(), lsn: delete_lsn.saturating_sub(1), epoch, delete_lsn, ts_us }
     }

@@ -3,9 +3,9 @@
 //! line, so nova takes these values from the row under the old key.
 //!
 //! The tombstone under the old key remembers the age of each value, even after it has passed its image to the row under
-//! the new key. If a version of the old row comes late from a third partition, nova gives its values to the row under
-//! the new key ([`Late`]). In the row under the new key, the values of a late version are as old as the change of the
-//! key (`Image::before`), because an earlier row under the new key had nothing newer.
+//! the new key. If a version of the old row comes late from a third partition, nova gives the values of that version to
+//! the row under the new key ([`Late`]). In the row under the new key, the values of a late version are as old as the
+//! change of the key (`Image::before`), because an earlier row under the new key had nothing newer.
 
 use nova_storage::codec::CodecError;
 
@@ -23,7 +23,8 @@ pub use super::image::Image;
 pub struct Late {
     /// The tombstone to store under the old key.
     pub stored: Box<[u8]>,
-    /// The present key of the row. `to` is the old key if only the rest of the record's key changed.
+    /// The present key of the row. `to` equals the old key if a key of several columns changed and the row's id stayed
+    /// the same.
     pub to: Id,
     /// The values that the row under the present key may need.
     pub image: Image,
@@ -83,7 +84,7 @@ impl Image {
     }
 
     /// Whether the row stored under the new key already contains this change of the key or a later change. If the row
-    /// contains the change, no other row needs the image.
+    /// does not contain the change, the image waits for the insert under the new key.
     fn stands_in(&self, row: &StoredRow<'_>) -> bool {
         if row.version.epoch != self.epoch {
             return self.ts_us.is_some() && row.history.latest_us() >= self.ts_us;
@@ -106,7 +107,7 @@ impl Image {
     /// the new key does not exist yet.
     pub fn adopted(&self, stored: &[u8]) -> Result<Option<Written>, CodecError> {
         let row = StoredRow::decode(stored)?;
-        // If the row's history has no LSN, it is unknown whose values the row needs.
+        // If the row's history has no LSN, nova does not know from which row the missing values must come.
         let numbered = row.history.newest().is_some();
         let Some(old) = row.row()?.filter(|_| numbered && self.stands_in(&row)) else { return Ok(None) };
         Ok(refilled(&row, old, &self.known(&row)))

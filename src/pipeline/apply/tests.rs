@@ -80,7 +80,7 @@ fn n6_a_change_below_a_read_that_stands_before_it_is_newer_and_has_the_higher_ve
     let read = |lsn| Change { op: Op::Read, ..change(lsn, 60, ChangeBody::Upsert(row("read"))) };
     for lsn in [Some(1_000), None] {
         let known = write(judged(read(lsn), 7, None));
-        // In one case the change was committed before the time of the read, and in the other case after the read.
+        // The change was committed at 55, which is before the time of the read, or at 65, which is after the read.
         for ts in [55, 65] {
             let open = write(judged(change(Some(900), ts, ChangeBody::Upsert(row("new"))), 8, Some(&known.stored)));
             assert!(open.new == Some(row("new")) && open.version > known.version);
@@ -203,8 +203,8 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     let to = |key| Some(Box::new(Renamed::To(Id::from_u128(key))));
     let first = Change { renamed: to(7), ..change(Some(150), 60, ChangeBody::Delete) };
     let gone = write(judged(first, 8, Some(&stored("first")))).stored;
-    // The row came back to its key with another value and its key was changed a second time, but nova has not read that
-    // yet.
+    // The row came back to its key with another value and its key was changed a second time, but nova has not read
+    // these changes yet.
     let renamed = Some(Box::new(Renamed::From(Id::NIL)));
     let insert = Change { key: Id::from_u128(9), renamed, ..change(Some(300), 90, unrepeated()) };
     let heir = write(judge(insert, at(9), &TableMeta::default(), None, Some(&gone)).unwrap());
@@ -423,7 +423,8 @@ fn a_new_log_is_told_behind_a_change_that_the_log_before_brought_to_a_raised_epo
     let again = Change { op: Op::Create, ..change(Some(2_067), 50, ChangeBody::Upsert(row("a"))) };
     assert_eq!(at_epoch(again, 23, &known, 1), Judgement::Skip(Outcome::Stale));
     // If nova has not seen the first version of a row, it does not take a version of the row for a record of a new log.
-    // The version is older by its time, or nova applies it.
+    // A delete with a lower LSN is stale if its time is earlier than the row's time, and nova applies the delete
+    // otherwise.
     let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
     let known = write(at_epoch(update, 22, &stored("a"), 1)).stored;
     let older = change(Some(90), 49, ChangeBody::Delete);

@@ -1,10 +1,10 @@
-//! The facts about a record besides its row.
+//! The facts about a record that the record's row does not contain.
 
 use crate::event::Op;
 use crate::pipeline::order::{Incoming, Kind};
 use crate::pipeline::stored::Place;
 
-/// The facts about a record besides its row.
+/// The facts about a record that the record's row does not contain.
 pub(super) struct Told {
     pub lsn: Option<u64>,
     pub ts_us: Option<i64>,

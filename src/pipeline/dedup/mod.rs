@@ -14,10 +14,10 @@
 //! the horizon.
 //!
 //! *No single record can move the horizon* (rule N14). A segment is dropped when two clocks say that the horizon has
-//! passed since the segment was sealed: the watermark over arrivals, and the clock of the node. nova reads a topic from
-//! its beginning, or a capture, within minutes, whatever times the records have. So nova forgets no entry of a topic or
-//! capture while it reads that topic or capture. A time in which no segment was sealed counts little ([`GAP_MAX_MS`]),
-//! because the node may have been down, or its clock may have been set.
+//! passed since the segment was sealed: the watermark over arrivals, and the clock of the node. nova reads a whole
+//! topic or a whole capture within minutes, however far apart the times of its records are. So nova forgets no entry of
+//! a topic or capture while it reads that topic or capture. A time in which no segment was sealed counts as at most
+//! [`GAP_MAX_MS`], because the node may have been down, or its clock may have been set.
 //!
 //! *Delivered* events are events whose rows ClickHouse has from an earlier store of this node that was lost. nova
 //! counts a delivered event as new, but does not send its row again. Delivered events have segments of their own, under
@@ -48,8 +48,8 @@ pub const SEGMENT_MAX_MS: i64 = 3_600_000;
 /// The maximum that the time between two seals adds to the age of earlier segments.
 pub const GAP_MAX_MS: i64 = 6 * SEGMENT_MAX_MS;
 /// The maximum number of sealed segments that nova keeps because of their age: 118 million entries, with 240 MB of
-/// filters. If there are more sealed segments than this, the arrivals of events alone decide which segments are
-/// dropped.
+/// filters. If there are more sealed segments than this, nova ignores its own clock, and only the arrivals of events
+/// decide which segments are dropped.
 pub const SEALED_MAX_SEGMENTS: usize = 256;
 /// The version of the format of a batch's blob. Version 1 of the format began with the earliest arrival of an event
 /// instead of the time of the node's clock.
@@ -207,7 +207,8 @@ impl Dedup {
         Ok(())
     }
 
-    /// Drops segments that are old by the arrivals and by the node's clock, and raises the floor above their entries.
+    /// Drops segments that are too old both by the arrivals of their events and by the node's clock. Raises the floor
+    /// above the arrivals of the dropped entries.
     fn drop_old(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         let bound_ms = times.watermark_ms.saturating_sub(times.horizon_ms);
         let crowded = self.sealed.len().saturating_sub(SEALED_MAX_SEGMENTS);
@@ -252,8 +253,8 @@ impl Dedup {
 fn encode_batch(open: &Open) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 + open.batch.len() * 16);
     out.put_u8(BATCH_VERSION);
-    // The present limits of the segment are enough in the store, because nova uses them only to seal the segment and to
-    // drop it.
+    // The blob has the segment's opening time and latest arrival as they are now, because nova uses them only to decide
+    // when the segment is sealed and dropped.
     out.put_zigzag(open.opened_ms.unwrap_or(i64::MAX));
     out.put_zigzag(open.max_ms);
     for entry in &open.batch {

@@ -102,7 +102,7 @@ impl Sealed {
     /// Looks an event up in the segment's entries on disk.
     pub fn look_up(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
         let after = self.index.partition_point(|first| *first < entry.floor());
-        // The event may be the first entry of a chunk, or inside the chunk before.
+        // The event may be the first entry of a chunk, or it may be inside the chunk before that chunk.
         for chunk in [after.checked_sub(1), Some(after)].into_iter().flatten() {
             if chunk >= self.index.len() {
                 continue;

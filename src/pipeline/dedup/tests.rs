@@ -16,7 +16,7 @@ fn entry(id: u32, payload: u64) -> Entry {
     Entry::new(xxh3_128(&id.to_le_bytes()), payload)
 }
 
-/// Both clocks at the same time, which is also the latest possible arrival.
+/// Returns times in which the watermark and the node's clock are equal and arrivals have no upper limit.
 fn at(now_ms: i64) -> Times {
     Times { watermark_ms: now_ms, now_ms, latest_ms: i64::MAX, horizon_ms: HORIZON_MS }
 }

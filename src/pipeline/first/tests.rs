@@ -34,7 +34,7 @@ fn followed(tables: &[Vec<Records>], picks: &[usize]) -> Vec<FirstReads> {
     reads
 }
 
-/// Makes the snapshots 10, 20, … of which only the last one is complete, and changes after them.
+/// Makes the snapshots 10, 20, … of which only the last one is complete. Streamed changes come after these snapshots.
 fn interrupted() -> impl Strategy<Value = (Vec<Vec<Records>>, u64)> {
     (1u64..4, 1usize..4, 1usize..4, any::<[u8; 64]>()).prop_map(|(snapshots, tables, partitions, chance)| {
         let mut chance = chance.iter().cycle();
@@ -86,7 +86,7 @@ proptest! {
         prop_assert_eq!(in_part, if twice { Repeated::InPart } else { Repeated::No });
     }
 
-    /// A signal requested a snapshot after changes, which came in every partition or in some partitions.
+    /// A signal requested a snapshot after changes in every partition, or after changes in some of the partitions.
     #[test]
     fn a_snapshot_behind_changes_is_no_first_one((mut tables, whole) in interrupted(), picks: [usize; 32]) {
         let before = FirstReads::repeated(followed(&tables, &picks).iter());

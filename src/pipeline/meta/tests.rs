@@ -70,7 +70,7 @@ fn first(number: u32) -> FirstReads {
     first
 }
 
-/// Restarts that are different for each `number`.
+/// Decisions about the beginning of another log that are different for each `number`.
 fn restarts(number: u32) -> Restarts {
     let mut restarts = Restarts::default();
     (0..number % 4).for_each(|each| restarts.decide(Id::from_u128(each.into()), number.into()));
@@ -118,8 +118,8 @@ proptest! {
         check_values(&meta.encode(), seed, Meta::decode, Meta::encode);
     }
 
-    /// The stored state of a build with one more table than this build is decoded without that table's entry, and with
-    /// it.
+    /// This build can decode a stored state with fewer tables than it knows, and refuses a stored state with a table
+    /// that it does not know.
     #[test]
     fn a_record_with_fewer_tables_reads_and_one_with_more_names_the_way_out(meta in metas(), count in 0usize..5) {
         let with = |entries: &[(u8, Vec<u8>)]| {
@@ -154,8 +154,8 @@ fn a_record_of_version_3_follows_no_first_reads() {
         (table.epoch, table.partitions, table.partitions_found) = (epoch, 3, 3);
     }
     let mut bytes = meta.encode();
-    // Version 3 of the format had no generation either. In later versions the generation comes after the version, the
-    // store's id and six values of one byte each.
+    // Version 3 of the format did not have the generation of the last checkpoint. In later versions the generation
+    // comes after the version, the store's id and six values of one byte each.
     bytes.remove(1 + 8 + 6);
     let mut older = Vec::new();
     let entries: Vec<_> = meta.tables.iter().map(TableMeta::encode).collect();

@@ -162,8 +162,8 @@ impl Source {
         }
     }
 
-    /// Another server with other LSNs and another clock takes over from this server, and a new slot begins at the other
-    /// server.
+    /// A second server, whose LSNs and clock differ from those of the first, takes over from the first server. A new
+    /// slot begins at the second server.
     fn promote(&mut self, (lsn, clock_us): (u64, i64)) {
         (0..3).for_each(|tx| self.commit(tx));
         self.stream(usize::MAX - self.at);

@@ -16,7 +16,7 @@ use super::key::Key;
 const VERSION: u8 = 1;
 const WHAT: &str = "block of rows";
 const HEAD_BYTES: usize = 4;
-/// The number of bytes that a row needs in a block besides its own bytes.
+/// The number of bytes that a row needs in a block in addition to its own bytes.
 const ENTRY_BYTES: usize = 16 + 4;
 /// A row that is larger than this number of bytes has a block of its own.
 pub const BLOCK_MAX_BYTES: usize = fits_page(16 << 10);

@@ -1,12 +1,12 @@
-//! The changed rows of a commit or checkpoint, by their keys. The map of changed rows holds indexes and not rows. So a
-//! checkpoint, which takes the rows in the order of their keys, goes to each row by its index and does not look up a
+//! The changed rows of a commit or checkpoint, by their keys. The map of changed rows maps keys to indexes and not to
+//! rows. A checkpoint takes the rows in the order of their keys. It finds each row by its index, and does not look up a
 //! million keys.
 
 use rustc_hash::FxHashMap;
 
 use super::key::Key;
 
-/// The number of bytes that a changed row needs in memory besides its own bytes.
+/// The number of bytes that a changed row needs in memory in addition to its own bytes.
 pub const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// The changed rows, by their keys.

@@ -5,24 +5,25 @@ use crate::pipeline::filter::{Filter, Probe};
 
 /// The number of keys in the first layer: 32 KiB.
 const FIRST_KEYS: usize = 1 << 14;
-/// Up to this number of keys a layer has four times as many keys as the layer before it, and from then on twice as
-/// many: small layers stay in the processor's cache, and a large layer must not be much larger than its keys need.
+/// Up to this number of keys, each layer has four times as many keys as the layer before it. Beyond this number, each
+/// layer has twice as many keys as the layer before it. Small layers stay in the processor's cache, and a large layer
+/// should not be much larger than its keys need.
 const STEEP_KEYS: usize = 1 << 20;
-/// The most keys in all layers: 256 MiB. The filter takes no more keys, and the runs with further keys are asked one by
-/// one.
+/// The maximum number of keys in all layers, which need 256 MiB. At this number the filter takes no more keys, and nova
+/// asks the runs with further keys one by one.
 const MAX_KEYS: usize = 1 << 27;
 
 /// A filter that grows with its keys (after Almeida et al., "Scalable Bloom Filters", 2007).
 #[derive(Debug)]
 pub struct Known {
-    /// The filters, oldest first. Only the last one takes keys.
+    /// The filters, oldest first. Only the last filter takes new keys.
     layers: Vec<Filter>,
-    /// The number of keys that the last layer still takes.
+    /// The number of keys that the last layer can still take.
     free_keys: usize,
-    /// The number of keys that the last layer takes in all.
+    /// The total number of keys that the last layer can take.
     layer_keys: usize,
     keys: usize,
-    /// The most keys of all layers. Tests have fewer than [`MAX_KEYS`].
+    /// The maximum number of keys in all layers, which is [`MAX_KEYS`] or, in tests, a lower number.
     max_keys: usize,
 }
 
@@ -37,8 +38,9 @@ impl Known {
         Known { layers: Vec::new(), free_keys: 0, layer_keys: 0, keys: 0, max_keys }
     }
 
-    /// Whether a key may have been put since the start. "No" is certain while [`Known::is_complete`] says true. Every
-    /// layer is asked without a branch, so that the processor waits for all of them at the same time.
+    /// Whether a key may have been put since the start. The answer "no" is certain for every key that was inserted
+    /// before the filter was full. The function asks every layer without a branch, so that the processor waits for the
+    /// memory of all layers at the same time.
     #[inline]
     pub fn may_contain(&self, probe: &Probe) -> bool {
         self.layers.iter().fold(false, |any, layer| any | layer.may_contain(probe))
@@ -59,8 +61,10 @@ impl Known {
                 keys if keys < STEEP_KEYS => keys * 4,
                 keys => keys * 2,
             };
-            self.free_keys = self.layer_keys;
-            self.layers.push(Filter::with_keys(self.layer_keys));
+            // A layer is not larger than the number of keys that the filter can still take.
+            let left = (self.max_keys - self.keys).saturating_add(1);
+            self.free_keys = self.layer_keys.min(left);
+            self.layers.push(Filter::with_keys(self.free_keys));
         }
         if let Some(last) = self.layers.last_mut() {
             self.free_keys -= 1;

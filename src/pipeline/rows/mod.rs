@@ -1,8 +1,8 @@
-//! The stored row of each primary key. A row that changed since the last checkpoint is in memory. Every other row is in
-//! the store. The journal makes a change durable. A checkpoint writes the changed rows in the order of their keys as a
-//! new run (`flush`, `runs`). A run has `segment`s, and a segment has `block`s. The writer merges old runs in
-//! proportion to the bytes that change. A change never rewrites the page of the old row, because with random keys nova
-//! would write a page for each row.
+//! The stored row of each primary key. A row that changed since the last checkpoint is in memory. A row that has not
+//! changed since the last checkpoint is in the store. The journal makes a change durable. A checkpoint writes the
+//! changed rows in the order of their keys as a new run (`flush`, `runs`). A run has `segment`s, and a segment has
+//! `block`s. The writer merges old runs in proportion to the bytes that change. A change never rewrites the page of the
+//! old row, because with random keys nova would write a page for each row.
 
 mod block;
 mod brought;
@@ -66,9 +66,11 @@ impl Rows {
     ) -> Result<T, ReadError> {
         let key = (table.number(), key);
         let probe = Probe::new(hash(key));
-        let known = !self.known.is_complete() || self.known.may_contain(&probe);
+        let known = self.known.may_contain(&probe);
+        // The filter lacks only keys that were put after the filter was full.
+        let recent = known || !self.known.is_complete();
         let flushed = || self.flush.as_ref().and_then(|flush| flush.rows().get(&key));
-        if known && let Some(bytes) = self.changed.get(&key).or_else(flushed) {
+        if recent && let Some(bytes) = self.changed.get(&key).or_else(flushed) {
             return Ok(read(Some(bytes)));
         }
         let mut read = Some(read);
@@ -95,7 +97,7 @@ impl Rows {
         (self.runs.bytes(), self.runs.len())
     }
 
-    /// The number of bytes that indexes and filters take in memory, and the number that changed rows take.
+    /// The number of bytes that indexes and filters take in memory, and the number of bytes that changed rows take.
     pub fn mem_bytes(&self) -> usize {
         let flushed = self.flush.as_ref().map_or(0, |flush| flush.rows().bytes());
         self.runs.mem_bytes() + self.known.mem_bytes() + self.changed.bytes() + flushed

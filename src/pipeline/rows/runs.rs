@@ -53,7 +53,7 @@ pub struct Runs {
     /// The number of the run that a checkpoint is writing.
     writing: Option<u64>,
     /// The numbers of the runs whose keys are all in the filter over all keys ([`super::known::Known`]). These are the
-    /// runs that were begun since the start, and the merges of only such runs.
+    /// runs that were begun since the start, and the runs that were merged from only such runs.
     known: FxHashSet<u64>,
     /// The numbers of the segments that an incomplete checkpoint left.
     half_written: Vec<u64>,
@@ -159,8 +159,8 @@ impl Runs {
         std::mem::take(&mut self.half_written)
     }
 
-    /// Begins a run that is newer than all others. No merge takes this run before [`Runs::ended`] was called. `known`
-    /// says whether the filter over all keys has every key of the run.
+    /// Begins a run that is newer than all other runs. No merge takes this run before [`Runs::ended`] was called.
+    /// `known` says whether the filter over all keys has every key of the run.
     pub fn begin(&mut self, newest: u64, known: bool) -> Home {
         let home = Home { run: self.next_run, newest };
         let (list, merges) = (&self.list, &self.merges);
@@ -181,7 +181,7 @@ impl Runs {
     }
 
     /// Writes more segments of the run that gets the rows of format 1. The run with the rows of format 1 is older than
-    /// all others.
+    /// all other runs.
     pub fn bring<'r>(
         &mut self,
         rows: impl Iterator<Item = (Key, &'r [u8])>,

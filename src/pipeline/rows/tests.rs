@@ -56,7 +56,7 @@ struct World {
     generation: u64,
     /// The length of the journal at the time when the running flush began.
     under_way: Option<usize>,
-    /// The most keys in the filter over all keys.
+    /// The maximum number of keys in the filter over all keys.
     known_max_keys: usize,
 }
 

@@ -85,7 +85,7 @@ fn a_listener_gets_what_it_asked_for_and_counts_of_what_it_did_not_get() {
     tap.tell(&many[..1], 0, begin + SAMPLE_TIME * 2, nothing);
     assert_eq!(heard(&mut all), [(0, 57)]);
     // A listener that does not read loses the records that do not fit into its queue, and the writer does not wait for
-    // it.
+    // the listener.
     for second in 3..10 {
         tap.tell(&many, 0, begin + SAMPLE_TIME * second, nothing);
     }

@@ -13,7 +13,8 @@ pub fn describe(effect: &Effect, applied: &Applied) -> Option<String> {
             Some(match applied {
                 Applied::Counted(moved) => format!("{subject} counts: {}", counted(moved, Some(*post))),
                 Applied::Elsewhere(from) => format!("{subject} does not count: {}", elsewhere(*action, *from)),
-                // If an event does not count, an earlier event of the same user counts.
+                // In all other cases, the event does not count because an earlier event of the same user already
+                // counts.
                 _ => format!("{subject} does not count: an earlier one of the same user does"),
             })
         }

@@ -94,7 +94,7 @@ impl Writer {
         if carried < budget { self.end_checkpoint(write) } else { Ok(()) }
     }
 
-    /// Makes a completely written checkpoint the valid one, in the present commit.
+    /// Makes a completely written checkpoint the valid checkpoint, in the present commit.
     fn end_checkpoint(&mut self, write: &WriteTxn) -> Result<(), WriterError> {
         let Some(ended) = self.checkpoint.take() else { return Ok(()) };
         self.rows.flushed();

@@ -1,5 +1,5 @@
 //! The commands that people and the HTTP edge give to the writer. The writer executes each command in the present
-//! commit, and answers it after that commit.
+//! commit, and answers the command after that commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub enum Command {
         force: Option<BTreeSet<u64>>,
         reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>>,
     },
-    /// Reports what a replay of each of the given dead letters alone would do. A trial changes nothing and commits
-    /// nothing.
+    /// Reports, for each of the given dead letters, what a replay of only this letter would do. A trial changes nothing
+    /// and commits nothing.
     TryDead {
         ids: Vec<u64>,
         /// The dead letters that a forced replay leaves out, as in `ReplayDead`.
@@ -38,8 +38,8 @@ pub enum Command {
     Pause { table: Table, actor: String, reply: Reply<()> },
     /// Lets a halted table continue. `truncate` decides what becomes of the truncate that halted the table.
     Resume { table: Table, truncate: Option<Decision>, actor: String, reply: Reply<Result<(), CommandError>> },
-    /// Lets a partition continue at another offset, which is between 0 and [`SEEK_MAX`]. The records between the two
-    /// offsets are skipped, or read a second time.
+    /// Moves a partition to a new offset, which is between 0 and [`SEEK_MAX`]. nova skips the records between the old
+    /// and the new offset, or reads them a second time.
     Seek { partition: TopicPartition, next: i64, actor: String, reply: Reply<Result<(), CommandError>> },
     /// Lets nova read tables again from PostgreSQL directly. If all tables are read again, nova makes a new replication
     /// slot.
@@ -88,7 +88,7 @@ pub enum Replayed {
     StillDead,
 }
 
-/// The outcome that a dead letter would have if it were replayed alone.
+/// The outcome that a dead letter would have if it were the only replayed letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
     /// The outcome with which the letter would leave the queue, or `None` if it would stay in the queue.

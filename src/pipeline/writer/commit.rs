@@ -1,4 +1,4 @@
-//! Makes the commit and the reports about it: it first changes memory, and then answers everyone who waits for the
+//! Makes a commit. After the commit, the writer first changes memory, and then answers everyone who waits for the
 //! commit.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::parts::CommitFacts;
 use super::structures::Writer;
 
 /// The number of effects that are applied to memory under one lock. This number of effects limits how long a reader
-/// waits.
+/// waits for the lock.
 const APPLY_SLICE: usize = 32;
 
 impl Writer {

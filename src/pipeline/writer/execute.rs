@@ -118,7 +118,7 @@ impl Writer {
                     meta.restarts.decide(key, lsn);
                 }
                 self.audit(&actor, "cdc-epoch-bump", table.name(), &epoch.to_string(), write)?;
-                // A table that was not halted only gets a new epoch.
+                // If the table is not halted, the command raises the table's epoch and changes nothing else.
                 drop(self.resume(table, None));
                 Box::new(move || reply(epoch))
             }

@@ -88,12 +88,12 @@ impl Writer {
         }
     }
 
-    /// Lets a partition continue at another offset.
+    /// Moves a partition to the offset `next`.
     pub(super) fn go_to(&mut self, slot: Slot, next: i64) {
         let row = &mut self.partitions[slot.index()].row;
         // nova has not read the record before the new offset, so its digest is unknown.
         (row.next, row.digest) = (next, 0);
-        // The circuit breaker also counts the records of the topic's other partitions.
+        // The circuit breaker counts the dead letters of all partitions of a topic, so all these counts begin again.
         let topic = Arc::clone(&self.partitions[slot.index()].name.topic);
         let of_topic = self.partitions.iter_mut().filter(|partition| partition.name.topic == topic);
         of_topic.for_each(|partition| partition.dead_in_a_row = 0);

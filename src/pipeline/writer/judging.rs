@@ -72,7 +72,7 @@ impl Writer {
     }
 
     /// Returns the outcome of a truncate that is a dead letter. nova never applies a dead truncate, because the
-    /// truncate's place in the log is lost, so it could delete rows that came after it.
+    /// truncate's place in the log is lost, so the truncate could delete rows that came after it.
     pub(super) fn dead_truncate(&self, id: u64, table: Table) -> Result<Outcome, CommandError> {
         match self.parts.settings.truncate {
             TruncatePolicy::Ignore => Ok(Outcome::Ignored),
@@ -80,7 +80,7 @@ impl Writer {
         }
     }
 
-    /// Returns what a replay of this letter alone would do now. nova remembers nothing of the letter, and does not ask
+    /// Returns what a replay of only this letter would do now. nova remembers nothing of the letter, and does not ask
     /// the registry for a schema, because the writer's thread must not wait for the registry.
     pub(super) fn try_dead(
         &self,
@@ -93,7 +93,7 @@ impl Writer {
             Err(error) => return Ok(Err(error)),
         };
         let record = dead::record(&letter);
-        // A record whose replay is only tried must not change the watermark.
+        // If a replay is only a trial, its record must not change the watermark.
         let mut time = self.time.clone();
         let arrival = time.record(record.timestamp_ms);
         let gone = |outcome, why: &str| Ok(Ok(Tried { outcome: Some(outcome), why: why.to_owned() }));

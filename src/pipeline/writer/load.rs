@@ -9,7 +9,7 @@ const LOAD_MIN_RECORDS: usize = 1_000;
 const BACKLOG_MS: i64 = 60_000;
 
 impl Writer {
-    /// Writes changes to the store that a load has left in memory when it paused or ended.
+    /// Writes to the store the changes that a load had left in memory when the load paused or ended.
     pub(super) fn loaded(&mut self) {
         if std::mem::take(&mut self.loading) {
             self.checkpoint_if_due();

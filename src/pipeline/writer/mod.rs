@@ -61,7 +61,7 @@ pub enum Message {
     Command(Command),
     /// Reports how a batch of the outbox will be delivered, or that ClickHouse has the batch.
     Delivered(Report),
-    /// Seals every batch of the outbox, also batches that are not full.
+    /// Seals every batch of the outbox, including batches that are not full.
     Seal,
     /// Asks for a reply when all earlier messages are committed and visible.
     Barrier(crossbeam_channel::Sender<()>),

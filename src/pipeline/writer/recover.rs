@@ -163,8 +163,8 @@ struct Loaded {
     whole_next: bool,
 }
 
-/// Loads the state from the store. `whole` is the generation of the last complete checkpoint. Data of every other
-/// generation must be removed.
+/// Loads the state from the store. `whole` is the generation of the last complete checkpoint. Data of every generation
+/// except `whole` must be removed.
 fn load_state(
     read: &ReadTxn,
     settings: StateSettings,

@@ -31,7 +31,7 @@ pub(super) struct Checkpoint {
     pub snapshots: u64,
     /// The chunks that the checkpoint has not written yet.
     pub left: VecDeque<Frozen>,
-    /// The number of the next piece to write of the first chunk in `left`.
+    /// The number of the piece that is written next, among the pieces of the first chunk in `left`.
     pub piece: u32,
     pub written: Vec<(&'static str, u32)>,
     pub bytes: u64,

@@ -59,7 +59,8 @@ pub struct Writer {
     /// The records of the present commit, for the listeners of `tap`.
     pub(super) tapped: tapped::Commit,
     pub(super) outbox: Option<Outbox>,
-    /// The offsets below which client events had their rows sent to ClickHouse before a rebuild.
+    /// For each partition with client events, the offset below which the events' rows were sent to ClickHouse before a
+    /// rebuild.
     pub(super) emitted: Emitted,
     /// The orders for ingest, which the writer sends after the present commit.
     pub(super) orders: Vec<Order>,
@@ -81,8 +82,8 @@ impl Writer {
         self.meta.store_id
     }
 
-    /// Reads the clock for the next batch. Somebody may have set the clock back since the last batch, so no mark may
-    /// stay ahead of the clock.
+    /// Reads the clock for the next batch. Somebody may have set the clock back since the last batch, so neither the
+    /// watermark nor the dedup floor may stay ahead of the clock.
     pub(super) fn tick(&mut self) {
         self.time.tick(self.parts.clock.now_ms());
         self.dedup.heal_floor(self.times());

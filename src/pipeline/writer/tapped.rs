@@ -24,17 +24,17 @@ const EFFECTS_MAX: usize = 8;
 #[derive(Default)]
 pub(super) struct Commit {
     records: Vec<Tapped>,
-    /// For each entry of `records` the record itself, if a listener requested bytes.
+    /// For each entry of `records`, the whole record, if a listener requested bytes.
     whole: Vec<Option<Record>>,
-    /// For each entry, the range of its effects among the effects of the commit.
+    /// For each entry of `records`, the range of its effects among the effects of the commit.
     spans: Vec<Range<usize>>,
-    /// The index of the entry to which the next effect may belong.
+    /// The index of the entry of `records` to which the next effect may belong.
     next: usize,
-    /// The number of further records in the commit.
+    /// The number of records of the commit that `tap` has not examined.
     more: u64,
 }
 
-/// A record that a listener watches, before the writer judges the record.
+/// A record that a listener may get, as it is known before the writer judges it.
 pub(super) struct Watched {
     what: What,
     about: About,

@@ -11,7 +11,7 @@ use crate::clock::monotonic_now;
 
 use super::settings::KafkaSettings;
 
-/// How long the broker sends no message until the consumer assumes that the topic has no more messages.
+/// The time without a message after which the consumer assumes that the topic has no more messages.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// What a plain consumer has read, and how long it took.

@@ -106,8 +106,8 @@ impl Context {
         std::mem::take(&mut self.inner.lock().faults)
     }
 
-    /// Returns the store's next offsets with the owner's mark, in the form that a commit to Kafka needs. A partition
-    /// that the store never read is left out.
+    /// Returns the store's next offsets in the form that a commit to Kafka needs. The metadata of each offset has the
+    /// id of the store. A partition that the store never read is left out.
     pub fn offsets(&self, partitions: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for name in partitions {

@@ -40,8 +40,8 @@ impl fmt::Display for Owner {
 }
 
 /// Returns the number of partitions of each given topic. Missing topics are left out of the result. One request covers
-/// all topics of the cluster, because librdkafka answers a request for a missing topic only after the timeout, and
-/// nothing is polled in the meantime.
+/// all topics of the cluster, because librdkafka answers a request for a missing topic only after the timeout, and nova
+/// polls nothing while it waits for the answer.
 pub(super) fn partitions<C: ConsumerContext>(
     consumer: &impl Consumer<C>,
     topics: &[String],

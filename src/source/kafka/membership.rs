@@ -1,9 +1,9 @@
 //! Joins the consumer group, and joins it again if the broker assigned too few partitions.
 //!
 //! A static member that comes back (after a kill, or after an outage of the broker) gets its former partitions at once,
-//! but no topics and partitions that are new since then (KIP-345). Kafka tells only the leader of the group about new
-//! partitions. nova counts the partitions at intervals, and joins with another subscription to make the broker assign
-//! all partitions again.
+//! but no topics and partitions that were added during its absence (KIP-345). Kafka tells only the leader of the group
+//! about new partitions. nova counts the partitions at intervals, and joins with a changed subscription to make the
+//! broker assign all partitions again.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::settings::KafkaSettings;
 /// How often nova counts the partitions of the topics.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// How long assigned partitions may be missing before nova joins the group again. A normal rebalance takes less time
-/// than the allowed lack of partitions.
+/// than `LACK_MAX`.
 const LACK_MAX: Duration = Duration::from_secs(3);
 const REJOIN_EVERY: Duration = Duration::from_secs(30);
 /// How long nova waits before it repeats a request that a broker did not answer in time.
@@ -111,8 +111,8 @@ impl Membership {
         Ok(Ok(()))
     }
 
-    /// Joins the consumer group. The call refuses to join if only another store has committed to the group, because as
-    /// a member nova would take a part of the other store's records.
+    /// Joins the consumer group. The call refuses to join if a foreign store has committed to the group and this node's
+    /// store has not, because as a member nova would take a part of the foreign store's records.
     fn join(&mut self, consumer: &BaseConsumer<Context>) -> Result<Result<(), KafkaError>, SourceError> {
         let KafkaSettings { group_id: group, owner, take_over, .. } = &self.settings;
         let owners = match group::owners(consumer, &self.topics) {

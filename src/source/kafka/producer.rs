@@ -13,8 +13,8 @@ use super::settings::KafkaSettings;
 /// The most messages and kilobytes that may wait for their acknowledgement by Kafka.
 const QUEUE_MAX_MESSAGES: u32 = 100_000;
 const QUEUE_MAX_KBYTES: u32 = 64 << 10;
-/// How long a message may wait for its acknowledgement by Kafka. A message waits at most for a shorter time than a
-/// client waits for its HTTP answer.
+/// How long a message may wait for its acknowledgement by Kafka. A client waits longer than this limit for its HTTP
+/// answer.
 const DELIVERY_TIMEOUT_MS: u32 = 4_000;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 

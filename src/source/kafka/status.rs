@@ -52,7 +52,7 @@ impl Watermarks {
     }
 }
 
-/// How many of the existing partitions of the topics this node reads.
+/// The number of partitions that this node reads, and the number of partitions that the topics have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     pub assigned: usize,

@@ -65,8 +65,8 @@ impl Stop {
     }
 }
 
-/// Whether an error of librdkafka may be about the records of a partition. All other errors are about the group or a
-/// connection, and librdkafka recovers from them.
+/// Whether an error of librdkafka may be about the records of a partition. Errors that are not about records are about
+/// the group or a connection, and librdkafka recovers from such errors.
 pub(super) fn may_stop(code: Code) -> bool {
     let others = [
         Code::AllBrokersDown,
@@ -226,7 +226,7 @@ mod tests {
             for part in [&name.to_string(), "offset 41", &cause.to_string()] {
                 assert!(reason.contains(part), "{part} is not in {reason}");
             }
-            // If nova may not read a topic, no other offset of the topic would help.
+            // If nova may not read a topic, it would not help to continue at a different offset of the topic.
             let may_not = cause == Code::TopicAuthorizationFailed;
             assert_eq!(reason.contains("nova cdc seek cdc.posts 2 42,"), !may_not, "{reason}");
         }

@@ -59,8 +59,8 @@ pub async fn delete(settings: &KafkaSettings, topic: &str) -> Result<(), KafkaEr
     }
 }
 
-/// Returns the findings about the stores that have committed to the consumer group, apart from the own store if its id
-/// is known.
+/// Returns the findings about the stores that have committed to the consumer group, apart from this node's own store if
+/// the id of this store is known.
 pub fn group_findings(
     settings: &KafkaSettings,
     topics: &[String],
@@ -140,7 +140,7 @@ fn of_partition(topic: &str, tables: &[String]) -> Option<TopicFinding> {
 }
 
 /// Returns the findings about a topic's retention. `horizon_ms` is how long nova remembers the ids of the topic's
-/// events, and `None` if the topic has no events.
+/// events, or `None` if the topic has no events.
 fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>) -> Vec<TopicFinding> {
     let mut found = Vec::new();
     if policy.contains("compact") {

@@ -54,7 +54,7 @@ pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms
             ahead.push((topic.to_owned(), offset));
             true
         }
-        // Arrival times rise, so all entries that follow are younger.
+        // Arrival times rise, so all entries after this entry are younger.
         Ok(_) => false,
         Err(error) => {
             failed = Some(error);

@@ -79,7 +79,7 @@ fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     let silent: Vec<_> = kinds.iter().filter(|(_, publishes)| !publishes).map(|(name, _)| *name).collect();
     if !silent.is_empty() {
         // If the publication lacks only truncates, only the rows of emptied tables are wrong in nova. If the
-        // publication lacks another operation, the rows of every table become wrong.
+        // publication lacks an operation other than truncate, the rows of every table become wrong.
         let (code, words) = match silent[..] {
             ["truncate"] => (Code::PublicationNoTruncate, ": a TRUNCATE leaves every row of the table here"),
             _ => (Code::PublicationNoDeletes, ""),

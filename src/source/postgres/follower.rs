@@ -38,8 +38,8 @@ pub struct FollowSettings {
     pub publication: String,
     /// Whether nova reads all tables again without a person's order if the slot is lost, at most three times an hour.
     pub resnapshot: bool,
-    /// The largest amount of log, in MiB, that the server may keep for the slot before nova gives the slot up. 0 means
-    /// no limit.
+    /// The largest amount of log, in MiB, that the server may keep for the slot before nova drops the slot. 0 means no
+    /// limit.
     pub max_held_wal_mib: u32,
 }
 
@@ -215,8 +215,8 @@ impl<S: Server> Follower<S> {
             }
         };
         match self.stream(position, &seen).await {
-            // Only the stream shows whether the server has the log that was read, and whether another table has had a
-            // table's name for a time.
+            // Only the stream shows whether the server has the log that was read, and whether a foreign table has had
+            // the name of a followed table for a time.
             Err(Ended::Stopped(finding)) if matches!(finding.code, Code::Behind | Code::PublicationChanged) => {
                 let position = self.position()?;
                 let (position, seen) = self.repair(position, &seen, finding).await?;
@@ -254,7 +254,7 @@ impl<S: Server> Follower<S> {
             let detail = format!("the store's position: {error}");
             Ended::Stopped(Finding::new(Code::Position, detail, "Or read all tables again: nova cdc resnapshot"))
         })?;
-        // Records after the position that were already consumed come again with the same numbers.
+        // Records after the position that were already consumed come again with the offsets that they had before.
         Ok(Some(position))
     }
 
@@ -285,7 +285,7 @@ impl<S: Server> Follower<S> {
     fn saw(&self, seen: &Seen) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
         let mut found = fitness::findings(seen, &self.settings.slot, &self.settings.publication);
-        // A position that cannot be decoded is reported elsewhere.
+        // The session reports a position that cannot be decoded when it begins, so this check ignores the error.
         let position = self.position().ok().flatten();
         found.extend(position.and_then(|position| redefined(&position, seen)));
         let mut new = Vec::new();
@@ -344,7 +344,7 @@ impl<S: Server> Follower<S> {
 }
 
 /// Returns the finding that the server keeps more of the log for the slot than the settings allow. The server's free
-/// disk space is more important than the slot, so nova gives the slot up.
+/// disk space is more important than the slot, so nova drops the slot.
 fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
     /// The percentage of the limit from which on the finding is a warning.
     const WARN_PERCENT: u64 = 80;

@@ -8,10 +8,10 @@ use super::finding::{Code, Finding};
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{Published, Seen};
 
-/// The lowest useful `max_slot_wal_keep_size` in MiB: one bulk load uses up a lower one.
+/// The lowest useful `max_slot_wal_keep_size` in MiB: one bulk load uses up a lower limit.
 const KEEP_MIN_MIB: i64 = 1_024;
-/// The longest time (in seconds) for which a transaction may be open: a longer one delays the slot's restart position
-/// and the beginning of a snapshot.
+/// The longest time (in seconds) for which a transaction may be open: a longer transaction delays the slot's restart
+/// position and the beginning of a snapshot.
 const OLD_TRANSACTION_S: i64 = 300;
 /// The multiple of `logical_decoding_work_mem` from which on spilled bytes are a problem.
 const SPILLED_TIMES: i64 = 4;

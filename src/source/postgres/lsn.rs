@@ -12,8 +12,8 @@ pub fn parse_lsn(text: &str) -> Option<u64> {
     Some(part(high)? << 32 | part(low)?)
 }
 
-/// Returns the LSN at which `timeline` ended according to a timeline history file, or at which an earlier timeline
-/// ended that `timeline` continues ("Timelines" in PostgreSQL's manual: the lines have a number, an LSN and a reason).
+/// Returns the LSN at which `timeline` ended, according to the history file of a later timeline ("Timelines" in
+/// PostgreSQL's manual). Each line of the file has the number of a timeline, the LSN of its end, and a reason.
 pub fn branch_of(history: &str, timeline: u32) -> Option<u64> {
     history.lines().find_map(|line| {
         let mut words = line.split_whitespace();

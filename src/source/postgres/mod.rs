@@ -72,8 +72,8 @@ impl Source for PostgresSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
-        // The session delivers records from the last position on again, and nova drops those that the store already has
-        // by their offset.
+        // The session delivers the records after the last position a second time. nova recognises the records that the
+        // store already has by their offsets, and drops them.
         if *partition == self.partition {
             self.cookie = None;
             self.link.restart(Order::Restart);

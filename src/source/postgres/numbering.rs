@@ -23,8 +23,8 @@ const RELATIONS_MAX: usize = 4_096;
 enum Described {
     Other,
     Followed(Table, Arc<Relation>),
-    /// A followed table under a wrong name, or another table under a followed table's name, with a description of the
-    /// problem.
+    /// A followed table under a wrong name, or a foreign table under the name of a followed table. The text describes
+    /// the problem.
     Astray(Table, String),
 }
 
@@ -188,8 +188,8 @@ impl Numbering {
         Ok(())
     }
 
-    /// Decides which followed table a relation of the stream is. The name of a relation is not enough, because another
-    /// table may have had the name for a time.
+    /// Decides which followed table a relation of the stream is. The name of a relation is not enough, because a
+    /// foreign table may have had the name of a followed table for a time.
     fn place(&self, relation: Relation) -> Described {
         let is_its_name = |table: &Table| {
             let namespace = self.followed[*table as usize].as_deref();

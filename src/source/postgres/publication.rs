@@ -26,8 +26,8 @@ impl Listed {
         Listed { table, schema: None, columns: (table == Table::Users).then(names) }
     }
 
-    /// Returns a table with the given columns except private ones; of `users`, only columns that nova knows are taken.
-    /// `needed` are further columns that must be published because they are in the replica identity.
+    /// Returns a table with the given columns except private columns; of `users`, only columns that nova knows are
+    /// taken. `needed` are further columns that must be published because they are in the replica identity.
     pub fn of(table: Table, schema: &str, columns: &[&str], needed: &[&str]) -> Listed {
         let known = |name: &str| table.columns().iter().any(|column| column.name == name);
         let follows = |name: &str| table != Table::Users || known(name) || needed.contains(&name);

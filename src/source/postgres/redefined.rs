@@ -22,7 +22,8 @@ impl Published {
         xxh3_64(text.as_bytes()) | 1
     }
 
-    /// Returns the partitions as a hash and the highest OID, or 0 for a table that is not partitioned.
+    /// Returns a mark of the table's present partitions: a hash of their OIDs in the high 32 bits, and their highest
+    /// OID in the low 32 bits. The mark is 0 for a table that is not partitioned.
     pub fn partitions_mark(&self) -> u64 {
         let highest = self.partitions.iter().map(|(oid, _)| *oid).max().unwrap_or(0);
         if self.partitioned { self.partitions_up_to(highest) } else { 0 }
@@ -63,7 +64,7 @@ impl Seen {
 }
 
 /// Returns the finding for tables whose rows the server may have changed since they were read without a record in the
-/// stream, because the columns or partitions of the tables differ.
+/// stream, because the columns or partitions of the tables differ from those at the time of reading.
 pub fn redefined(position: &Position, seen: &Seen) -> Option<Finding> {
     let shapes = seen.shapes();
     let reshaped = |table: &Table| {
@@ -106,7 +107,7 @@ mod tests {
             let partitions = partitions.to_vec();
             Published { table: Some(Table::Posts), partitioned: true, partitions, ..Published::default() }
         };
-        // A partition that was attached before the rows were read is part of the mark.
+        // A partition that was attached before the rows were read is part of the mark of the partitions.
         let mark = of(&[(20, false), (30, true)]).partitions_mark();
         let cases: [(&[(u32, bool)], bool); 9] = [
             (&[(20, false), (30, true)], false),
@@ -122,7 +123,8 @@ mod tests {
         for (partitions, expected) in cases {
             assert_eq!(of(partitions).regrouped(mark), expected, "{partitions:?}");
         }
-        // Without a known mark, or without partitions, no change of the partitions is found.
+        // nova finds no change of the partitions if no earlier mark of the partitions is known, or if the table is not
+        // partitioned.
         assert!(!of(&[(20, true)]).regrouped(0));
         let plain = Published::default();
         assert!(plain.partitions_mark() == 0 && !plain.regrouped(mark));

@@ -19,7 +19,7 @@ pub trait Server {
 
     fn clock(&self) -> Self::Clock;
 
-    /// Returns the state of the server, the slot, the publication, and the tables around it.
+    /// Returns the state of the server, the slot, the publication, and the tables around the publication.
     fn look(&mut self) -> impl Future<Output = Result<Seen, Failure>>;
 
     /// Returns the LSN at which the later timeline `of` branched off from `timeline`. Returns `None` if the history of

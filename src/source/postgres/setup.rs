@@ -246,8 +246,8 @@ fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String
     lacks.then(|| format!("GRANT SELECT{} ON {} TO {}", listed.list(), listed.name(), quoted(&wanted.role)))
 }
 
-/// Plans to make the publication, or to add what the publication lacks. The other tables of the publication stay in the
-/// publication.
+/// Plans to make the publication, or to add what the publication lacks. The tables of the publication that nova does
+/// not follow stay in the publication.
 fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut Plan) -> Vec<Finding> {
     let (publication, seen) = (wanted.publication.as_str(), &existing.seen);
     let partitioned = existing.tables.iter().any(|table| table.partitioned);

@@ -1,4 +1,5 @@
-//! Describes a stored chunk: its version, its number, and numbers that must match.
+//! The constants of the format of stored chunks, and conversions of stored numbers that fail if a number does not fit
+//! its type.
 
 use nova_storage::codec::CodecError;
 

@@ -1,5 +1,5 @@
-//! Reads chunks on every core. Each chunk is first read alone, and then nova makes the parts that follow from all
-//! chunks.
+//! Reads chunks on every core. Each chunk is first read alone. After all chunks were read, nova makes the parts of the
+//! state that depend on several chunks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -234,7 +234,7 @@ pub struct Loader {
     settings: StateSettings,
     sender: Sender<Stored>,
     readers: Vec<JoinHandle<Result<Read, CodecError>>>,
-    /// Whether the first chunk has the format of version 4 and older. `None` before the first chunk.
+    /// Whether the first chunk has the format of version 4 and older. The value is `None` before the first chunk came.
     is_old: Option<bool>,
     /// The chunks of the format of version 4 and older.
     old: Vec<Stored>,

@@ -212,9 +212,9 @@ impl State {
         if version < 4 {
             reader.zigzag()?;
         }
-        // Version 1 had one map of touches, and stored one number for it that has no meaning for a shard. Numbers that
-        // belong to another count of shards have no meaning for the present shards. A shard without a stored number is
-        // swept sooner.
+        // Version 1 had one map of touches, and stored one number for the whole map, which has no meaning for a shard.
+        // If the stored numbers belong to a different count of shards than the present count, they have no meaning for
+        // the present shards. A shard without a stored number is swept sooner.
         for number in 0..if version > 1 { lengths.shards } else { 1 } {
             let sweep_at = u32::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
             if version > 1 && lengths.shards == self.touches.chunks.len() {

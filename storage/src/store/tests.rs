@@ -161,7 +161,7 @@ fn killed(rounds: u64) -> Vec<u8> {
     recorder.bytes()
 }
 
-/// Returns the file of a process that ended in order.
+/// Returns the file of a process that ended cleanly.
 fn closed(rounds: u64) -> Vec<u8> {
     let recorder = Recorder::new();
     let store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
@@ -170,8 +170,8 @@ fn closed(rounds: u64) -> Vec<u8> {
     recorder.bytes()
 }
 
-/// Flips single bits of a file. Returns how many flipped bits left the data the same, and how many made nova refuse the
-/// file.
+/// Flips single bits of a file. Returns how many flipped bits left the data unchanged, and how many made nova refuse
+/// the file.
 fn flip(bytes: &[u8], flips: u64, seed: u64) -> (u32, u32) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("nova.redb");

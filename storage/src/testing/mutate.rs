@@ -66,9 +66,9 @@ pub fn mutated(valid: &[u8], seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Decodes mutants of an encoding. Each mutant must be an error, or a value that reads back from its own encoding.
-/// `check_values` panics with the bytes of a mutant that is neither an error nor such a value. Returns the mutants that
-/// were values, with the encodings of these values.
+/// Decodes mutants of an encoding. Each mutant must be an error, or a value that reads back from its own encoding. If a
+/// mutant is neither, `check_values` panics with the bytes of the mutant. Returns the mutants that were values, with
+/// the encodings of these values.
 pub fn check_values<T: PartialEq + Debug>(
     valid: &[u8],
     seed: u64,

@@ -49,8 +49,8 @@ fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
     assert_eq!(judged(delete(50), 6, Some(&known)), Judgement::Skip(Outcome::Stale));
 }
 
-/// A connector delivers a transaction with five changes of one row a second time. After the redelivery the row is as it
-/// was.
+/// A connector delivers a transaction with five changes of one row a second time. The redelivery does not change the
+/// row.
 #[test]
 fn a_redelivery_that_is_taken_for_a_new_log_ends_at_the_same_row() {
     let mut known = forgetful([50; 5]);
@@ -136,8 +136,8 @@ fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_versi
     let late = change(Some(90), 40, with(Some(r#"{"lang":"de"}"#), &[]));
     let late = write(judge(late, there(3), &bumped(0), Some(&left_out.stored), None).unwrap());
     assert_eq!(lang(&late).as_deref(), Some(r#"{"lang":"de"}"#));
-    // A kept value is not the record's own value either, so a version between the two records is the better source of
-    // the value.
+    // If a record leaves a column out, the row keeps the value of an earlier version. A version that lies between the
+    // earlier version and the record is a better source of the value.
     let known = write(judged(change(Some(100), 50, with(Some(r#"{"lang":"de"}"#), &[])), 7, None));
     let left_out = write(judged(change(Some(200), 60, with(None, &[])), 8, Some(&known.stored)));
     assert_eq!((lang(&left_out).as_deref(), left_out.unfilled), (Some(r#"{"lang":"de"}"#), 0));

@@ -29,7 +29,7 @@ const CHUNK_MAX_RECORDS: usize = 1_024;
 const CHUNK_MAX_BYTES: usize = 512 << 10;
 /// The largest length of a line of COPY that arrives in several messages, in bytes.
 const LINE_MAX_BYTES: usize = 64 << 20;
-/// The smallest percentage of `max_slot_wal_keep_size` that may be left before nova gives a snapshot up.
+/// The smallest percentage of `max_slot_wal_keep_size` that may be left before nova aborts a snapshot.
 const BUDGET_MIN_PERCENT: i64 = 20;
 
 impl<S: Server> Follower<S> {

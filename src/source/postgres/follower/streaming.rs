@@ -21,7 +21,7 @@ const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// to half of the longest silence, and the server sends something at least every half of `wal_sender_timeout`. A
 /// session that receives nothing for the longest silence is dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// The most events that the follower takes in one go before it checks anything else.
+/// The most events that the follower takes in a row before it checks the orders of ingest and the deadlines.
 const RUN_MAX_EVENTS: usize = 512;
 /// The number of records or bytes with which the follower hands a chunk over; a smaller chunk is handed over when no
 /// further event is ready.
@@ -137,7 +137,8 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Takes the events that have already arrived, without checking anything else.
+    /// Takes the events that have already arrived, without checking the orders of ingest and the deadlines between two
+    /// events.
     fn take_more(&self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
         for _ in 0..RUN_MAX_EVENTS {
             if reading.pending.is_full() {
@@ -179,8 +180,8 @@ impl<S: Server> Follower<S> {
         });
     }
 
-    /// Checks the slot and the publication while the stream runs. If the check of the slot and the publication itself
-    /// fails, the stream continues.
+    /// Checks the slot and the publication while the stream runs. If the server does not answer the check, the stream
+    /// continues.
     async fn look_again(&mut self, position: &mut Position) -> Result<(), Ended> {
         let seen = match self.server.look().await {
             Ok(seen) => seen,
@@ -192,7 +193,7 @@ impl<S: Server> Follower<S> {
         self.compare(&seen, position)
     }
 
-    /// Whether the slot is still the slot of the position, and can be followed.
+    /// Checks that the position still belongs to the slot, and that the slot can be followed.
     fn compare(&mut self, seen: &Seen, position: &mut Position) -> Result<(), Ended> {
         self.saw(seen);
         if let Some(finding) = unfit(seen, &self.settings.slot, &self.settings.publication) {
@@ -202,7 +203,7 @@ impl<S: Server> Follower<S> {
         // than the store's position.
         let held = Position { end_lsn: position.end_lsn.max(self.committed_lsn()), ..position.clone() };
         match judge(Some(&held), seen, false, &self.settings.slot) {
-            // If the settings allow reading the tables again, the next session does it.
+            // If the settings allow reading the tables again, the next session reads them.
             Verdict::Stop(_) if self.settings.resnapshot => return Err(Ended::Void),
             Verdict::Stop(finding) => return Err(Ended::Stopped(finding)),
             // A table that a person has ordered to be read is now in the publication, so the next session reads it.

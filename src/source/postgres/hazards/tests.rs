@@ -141,7 +141,7 @@ fn what_is_right_at_its_border_is_not_said() {
         |seen| seen.version = 15_00_14,
         |seen| seen.version = 16_00_10,
         |seen| seen.version = 17_00_06,
-        // The slot already exists, so nova need not make one.
+        // The slot already exists, so nova need not make a slot.
         |seen| seen.limits.slots = Used { used: 2, most: 2 },
         // nova itself uses one of the WAL senders.
         |seen| seen.limits.senders = Used { used: 3, most: 3 },

@@ -1,6 +1,6 @@
-//! Reads the catalogue of PostgreSQL: the server, the slot, the publication and the tables around it. The queries are
-//! the same for every version of PostgreSQL from 15 on. Columns that later versions added to the catalogue are read
-//! from the row as JSON.
+//! Reads the catalogue of PostgreSQL: the server, the slot, the publication and the tables around the publication. The
+//! queries are the same for every version of PostgreSQL from 15 on. Columns that later versions added to the catalogue
+//! are read from the row as JSON.
 
 use serde_json::Value;
 use tokio_postgres::{Client, Row};

@@ -44,7 +44,7 @@ impl State {
             out.put_optional_bytes(row.map(|row| row.username.as_bytes()));
             if let Some(row) = row {
                 out.put_u8(u8::from(row.active));
-                // Versions before version 4 stored the time of the row here.
+                // Versions before version 4 stored the time of the row after the user's flag `active`.
                 out.put_zigzag(0);
             }
         }
@@ -176,8 +176,8 @@ fn weight(kind: u8, count: i64) -> i64 {
 }
 
 proptest! {
-    /// nova converts a store of the previous version: the state is the same, and every later effect leads to the same
-    /// state.
+    /// nova converts a state of version 4: the converted state equals the state that wrote it, also after every later
+    /// effect.
     #[test]
     fn a_stream_of_version_4_is_the_state_that_wrote_it(
         before in steps(),
