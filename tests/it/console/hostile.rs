@@ -36,7 +36,7 @@ fn revoke(walk: &Walk) {
         let body = json!({ "user_id": user(12).to_string(), "reason": reason }).to_string();
         let answer =
             Client::connect(walk.node.addr).ask("POST", "/api/v1/admin/revocations", &headers, body.as_bytes());
-        assert!([200, 400].contains(&answer.status), "{answer:?}");
+        assert!([201, 400].contains(&answer.status), "{answer:?}");
     }
 }
 
