@@ -1,5 +1,6 @@
 //! Measures how rows are written as RowBinary, as the writer appends them to a batch, and how a batch is cut into rows,
-//! as the search for bad rows needs it. The benchmark `pipeline` measures the whole way to the outbox's commit.
+//! as the search for bad rows needs it. The benchmark `pipeline` measures the whole path of a row to the outbox's
+//! commit.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 

@@ -4,14 +4,14 @@
 //! The time in a Kafka log is the producer's unless the topic says otherwise (KIP-32), and brokers before 4.0 accept
 //! any time (KIP-937). A node believes the time in the log as long as this time is not ahead of the node's own clock. A
 //! replay of a file cannot use the node's clock, because the file may be older than the node, or come from a node whose
-//! clock is ahead. In a replay the times of the records are the clock.
+//! clock is ahead. In a replay the times of the records serve as the clock.
 
 use crate::event::{EVENT_MAX_AHEAD_MS, TIMESTAMP_MS_RANGE};
 
 /// How far the clock of a producer, a broker or PostgreSQL may be ahead of the node's clock, or behind it.
 pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
 /// How far the log's time may be behind the time of an event in the log. If the log's time is further behind the time
-/// of an event than `LOG_MAX_BEHIND_MS`, nova takes the log's clock for wrong.
+/// of an event than `LOG_MAX_BEHIND_MS`, nova considers the log's clock to be wrong.
 pub const LOG_MAX_BEHIND_MS: i64 = 48 * 3_600_000;
 /// A record of a file agrees with the file's clock if the time of the record differs from the clock by at most this.
 const FILE_MAX_STEP_MS: i64 = 48 * 3_600_000;

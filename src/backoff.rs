@@ -16,7 +16,7 @@ impl Backoff {
         Backoff { first: wait, last: wait }
     }
 
-    /// Returns the length of the wait that follows `before` other waits. 0 gives the first wait.
+    /// Returns the length of the wait that follows `before` earlier waits. 0 gives the first wait.
     pub fn wait(self, before: u32) -> Duration {
         let doublings = before.min(u32::BITS - 1);
         self.first.saturating_mul(1 << doublings).min(self.last)

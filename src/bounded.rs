@@ -1,6 +1,6 @@
-//! Limits the length of the answers of servers that nova asks. The connection itself has the limit, so that no reader
-//! of an answer can forget the limit. The limit applies above TLS, to heads, chunk framing and bodies alike, whatever
-//! the status of the answer is.
+//! Limits the length of the answers of servers that nova asks. The connection has the limit, so that no reader of an
+//! answer can forget the limit. The limit applies above TLS, to heads, chunk framing and bodies alike, whatever the
+//! status of the answer is.
 
 use std::future::Future;
 use std::io;

@@ -1,11 +1,11 @@
 //! The circuit breaker for every remote server (M. Nygard, "Release It!"). A circuit breaker is closed, open after
 //! several failures in a row, or half-open for one trial. Nothing is lost while a breaker is open, because the work
-//! waits, or another part of nova does the work.
+//! waits, or a different part of nova does the work.
 
 use crate::backoff::Backoff;
 
-/// If a trial has had no result for this long, nova takes the result for lost, and the next trial may begin. No request
-/// takes as long as the limit of a trial.
+/// If a trial has had no result for this long, nova considers the result to be lost, and the next trial may begin. No
+/// request takes as long as the limit of a trial.
 const TRIAL_MAX_MS: i64 = 120_000;
 
 /// The state of a breaker, as the metric `circuit_breaker_state` shows it.
@@ -26,8 +26,8 @@ pub struct BreakerSettings {
     /// The breaker opens when this many attempts in a row have failed.
     pub failures_to_open: u32,
     /// When this many attempts in a row have failed, a pause follows each failure. A breaker may pause before it opens.
-    /// Single failures are not reported as an open breaker in this case, but nova does not ask the server for a while
-    /// after each failure.
+    /// A breaker that pauses before it opens is not reported as open after a single failure, but nova does not ask the
+    /// server for a while after each failure.
     pub failures_to_pause: u32,
     /// How long nova does not ask the server after a failure. The first pause follows the failure with the number
     /// `failures_to_pause`.
@@ -38,7 +38,7 @@ pub struct BreakerSettings {
 ///
 /// After each pause one trial at a time may ask the server. The answer to a trial closes the breaker, and the failure
 /// of a trial begins the next pause. If the clock is set back to a time before the last failure, the pause ends. A
-/// wrong clock never holds the breaker for longer than one pause.
+/// wrong clock never keeps the breaker from a trial for longer than one pause.
 #[derive(Clone, Debug)]
 pub struct Breaker {
     settings: BreakerSettings,

@@ -8,8 +8,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=NOVA_COMMIT");
     println!("cargo::rerun-if-changed=src/build.rs");
     let given = std::env::var("NOVA_COMMIT").ok().filter(|commit| !commit.is_empty());
-    // Only a release build asks git for the commit. So cargo does not build a development program again only because of
-    // a new commit.
+    // Only a release build asks git for the commit, so that cargo does not build a development program again for each
+    // new commit.
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = given.or_else(|| release.then(head).flatten()).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=NOVA_COMMIT={commit}");

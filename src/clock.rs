@@ -61,8 +61,8 @@ impl Clock {
 }
 
 /// Writes a time in epoch microseconds as every answer has it: RFC 3339 in UTC with six decimals for the years 0000 to
-/// 9999, ISO 8601's expanded year (a sign and at least four digits) for other years, and PostgreSQL's infinities by
-/// their names. `decode::time` can read every text that `rfc3339` writes.
+/// 9999, ISO 8601's expanded year (a sign and at least four digits) for years outside of this range, and PostgreSQL's
+/// infinities by their names. `decode::time` can read every text that `rfc3339` writes.
 pub fn rfc3339(micros: i64) -> String {
     match micros {
         i64::MAX => return "infinity".to_owned(),
@@ -132,7 +132,7 @@ mod tests {
         fn every_time_reads_back(micros: i64, shift in 0u32..64) {
             let micros = micros >> shift;
             prop_assert_eq!(parse_micros(&rfc3339(micros)), Some(micros));
-            // The library `jiff` writes years before 0 with another width.
+            // The library `jiff` writes years before 0 with a different number of digits.
             let other = jiff::Timestamp::from_microsecond(micros).map(|time| format!("{time:.6}"));
             if let Some(text) = other.ok().filter(|text| !text.starts_with('-')) {
                 prop_assert_eq!(rfc3339(micros), text);

@@ -26,7 +26,7 @@ pub struct Record {
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: Vec<(Box<str>, Bytes)>,
-    /// The defect of the record, if the source itself could not read it (for example a line of a capture that is not
+    /// The defect of the record, if the source could not read the record (for example a line of a capture that is not
     /// JSON). A record with a defect becomes a dead letter, and its `value` holds the original bytes (at most
     /// [`DEAD_VALUE_MAX_BYTES`]).
     pub defect: Option<Box<Dead>>,
@@ -56,7 +56,7 @@ pub const TIMESTAMP_MS_RANGE: std::ops::Range<i64> = 0..4_102_444_800_000;
 /// How far the time of a client event may be ahead of its arrival, because clocks differ.
 pub const EVENT_MAX_AHEAD_MS: i64 = 5 * 60_000;
 
-/// The maximum number of bytes of a key, and of a value, that a dead letter keeps.
+/// The maximum number of bytes of the key in a dead letter, and also the maximum number of bytes of the value.
 pub const DEAD_VALUE_MAX_BYTES: usize = 1 << 20;
 
 /// The value of one column of a row. The column types `TimestampTz` and `Timestamp` both have values of
@@ -105,8 +105,8 @@ pub enum Format {
     FlatTombstone = 2,
 }
 
-/// Debezium's operation, which the column `_op` in ClickHouse contains. `Unknown` is the operation of a flattened
-/// record without `__op`.
+/// The operation of a change as Debezium names it. ClickHouse's column `_op` contains the operation. `Unknown` is the
+/// operation of a flattened record without `__op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
@@ -138,13 +138,14 @@ pub struct Change {
     pub op: Op,
     pub format: Format,
     /// PostgreSQL's log sequence number (LSN) of the change. A read (`Op::Read`) has the LSN at which the snapshot was
-    /// taken; every other change has the LSN at which it was written. The LSN is `None` if the format does not contain
-    /// it, and for reads of incremental snapshots, whose number is missing or belongs to another record.
+    /// taken; every change that is not a read has the LSN at which it was written. The LSN is `None` if the format does
+    /// not contain it, and for reads of incremental snapshots, because the LSN of such a read is missing or belongs to
+    /// a different record.
     pub lsn: Option<u64>,
     /// The time at which the source committed the change, in epoch microseconds.
     pub source_ts_us: Option<i64>,
-    /// If the change has changed the row's primary key: the key that the row had before the change, or has after it. A
-    /// changed primary key is rare, so it is kept in a box, which keeps changes small.
+    /// The row's key before or after the change, or `None` if the change has not changed the row's primary key. A
+    /// changed primary key is rare, so it is kept in a box. The box keeps the type `Change` small.
     pub renamed: Option<Box<Renamed>>,
     /// Whether the connector says that this read is the last read of its snapshot.
     pub ends_snapshot: bool,

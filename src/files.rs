@@ -1,13 +1,13 @@
-//! The permissions of nova's files: only their owner may read them. nova makes its files with permissions for the owner
-//! alone. If other users have permissions for a file of nova, nova removes these permissions and logs the change. nova
-//! refuses a private key that other users may read. Somebody may have read a private key that was open to others, so a
-//! change of its permissions would not help.
+//! The permissions of nova's files: only their owner may read them. nova makes its files with permissions only for the
+//! owner. If users other than the owner have permissions for a file of nova, nova removes these permissions and logs
+//! the change. nova refuses a private key that users other than the owner may read. Somebody may have read a private
+//! key that was open to other users than the owner, so a change of the key's permissions would not help.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// The permission bits of the group and of all other users.
+/// The permission bits of the group, and of users who are neither the owner nor in the group.
 const NOT_THE_OWNER: u32 = 0o077;
 /// The permission bits of users who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
@@ -19,9 +19,9 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Removes the permissions of the group and of all other users from a file or directory of this user. A file of another
-/// owner, such as the root of a volume in a container, is not changed. If other users have permissions for a file of
-/// another owner, nova logs that. A symbolic link is not changed.
+/// Removes the permissions of everybody except the owner from a file or directory of this user. A file of a foreign
+/// owner, such as the root of a volume in a container, is not changed. If users other than its owner have permissions
+/// for such a foreign file, nova logs the permissions. A symbolic link is not changed.
 pub fn close(path: &Path) {
     let Ok(found) = path.symlink_metadata() else { return };
     let mode = found.mode() & PERMISSIONS;

@@ -1,10 +1,9 @@
-//! The HTTP client for small requests to other servers: the Schema Registry, a key set, a collector of traces, Kafka
-//! Connect, or another node. The client limits the time of a request, including the connection, and the length of the
-//! answer.
+//! The HTTP client for small requests to servers: the Schema Registry, a key set, a collector of traces, Kafka Connect,
+//! or a nova node. The client limits the time of a request, including the connection, and the length of the answer.
 //!
-//! nova asks ClickHouse with another client (`warehouse::clickhouse`), because inserts and queries stream rows through
-//! the crate `clickhouse`, which makes the requests. Both clients share the connector (`tls`) and the limit for answers
-//! (`bounded`).
+//! nova asks ClickHouse with a different client (`warehouse::clickhouse`), because inserts and queries stream rows
+//! through the crate `clickhouse`, which makes the requests. The client of ClickHouse and this client share the
+//! connector (`tls`) and the limit for answers (`bounded`).
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! nova keeps a social app's feeds alive: it follows PostgreSQL through Debezium, takes client events, and serves
 //! feeds, trending posts and suggestions from memory, with everything durable in one redb file.
 //!
-//! The crate offers two types to other programs: [`Server`], which is nova within another program, and
-//! [`testing::TestNova`], a server for tests. Everything else in the crate is internal, and changes without notice.
+//! The crate offers two types to programs: [`Server`], which runs nova within a program, and [`testing::TestNova`], a
+//! server for tests. Everything else in the crate is internal, and changes without notice.
 //!
 //! The modules of the crate, in the order in which data pass them:
 //!
@@ -13,9 +13,9 @@
 //! `warehouse` delivers every row to ClickHouse. `cache` implements Redis commands, in the process or with a Redis
 //! server. `redis_port` serves the cache in the process, and the results that `http` serves, to Redis clients. `app`
 //! connects all modules, and `cli` has the commands. All modules use `config`, `clock`, `files`, `schema` and
-//! `version`, and modules that ask other servers use `backoff`, `breaker`, `http_client` and `tls`. `data_dir` knows
-//! the files beside the store, and `otlp` sends traces. `testing` is a node that keeps everything in memory and whose
-//! clock a test moves, and `mutant` contains the faults that tests switch on.
+//! `version`, and modules that send requests to servers use `backoff`, `breaker`, `http_client` and `tls`. `data_dir`
+//! knows the files beside the store, and `otlp` sends traces. `testing` is a node that keeps everything in memory and
+//! whose clock a test moves, and `mutant` contains the faults that tests switch on.
 
 #![deny(missing_docs)]
 

@@ -1,5 +1,5 @@
-//! Parses the arguments, runs the command, and ends the process with the exit code. No other place of nova ends the
-//! process.
+//! Parses the arguments, runs the command, and ends the process with the exit code. No code of nova outside of this
+//! file ends the process.
 
 use std::process::ExitCode;
 

@@ -11,11 +11,11 @@ pub enum Mutant {
     SkipToken,
     /// nova sends rows of an earlier process without asking ClickHouse whether it has them.
     SkipLook,
-    /// nova takes an insert without an answer for stored.
+    /// nova counts an insert without an answer as stored.
     BelieveSilence,
     /// nova does not end an insert that may still be running before it sends the next insert.
     LeaveRunning,
-    /// nova takes a refusal because of an outage for a refusal of a row.
+    /// nova treats a refusal because of an outage like a refusal of a row.
     BlameRows,
     /// The ledger does not count the rows that ClickHouse has acknowledged.
     SkipLedger,
@@ -37,7 +37,7 @@ pub enum Mutant {
     NullLeftOut,
     /// After a change of the key, nova does not read the row under the old key.
     ForgetOldKey,
-    /// nova takes a null value for a delete in every format.
+    /// nova treats a null value as a delete in every format.
     NullDeletes,
     /// nova does not raise the epoch when a person requests it.
     KeepEpoch,

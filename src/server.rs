@@ -1,4 +1,4 @@
-//! Runs a nova server within another program.
+//! Runs a nova server within a Rust program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// `start` fails if a setting cannot be used, if the store is in use or damaged, or if another program has the
+    /// `start` fails if a setting cannot be used, if the store is in use or damaged, or if a different program has the
     /// address.
     pub fn start(self) -> Result<Server, ServerError> {
         let mut config = Config::of(self.settings.into_iter()).map_err(|error| ServerError(error.to_string()))?;
@@ -77,7 +77,7 @@ impl ServerBuilder {
     }
 }
 
-/// A nova server within another program. A `Server` does the same as the command `nova serve`.
+/// A nova server within a Rust program. A `Server` does the same as the command `nova serve`.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -122,7 +122,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `token` fails if another issuer of tokens is configured, or if `user` is not a UUID.
+    /// `token` fails if an issuer of tokens other than the development key is configured, or if `user` is not a UUID.
     pub fn token(&self, user: &str, role: Option<&str>) -> Result<String, ServerError> {
         let user = Id::parse(user.as_bytes()).map_err(|error| ServerError(format!("user: {error}")))?;
         let minted = Auth::open(&self.data_dir)

@@ -1,4 +1,4 @@
-//! TLS for every server that nova asks over HTTP: ClickHouse, the Schema Registry, Kafka Connect, a key set, or another
+//! TLS for every server that nova asks over HTTP: ClickHouse, the Schema Registry, Kafka Connect, a key set, or a nova
 //! node. The client uses rustls with aws-lc, as all of nova does.
 
 use std::error::Error;
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertSt
 
 use crate::bounded::{Bound, Bounded};
 
-/// The interval of TCP keepalives, which detect on an idle connection that the other side is gone.
+/// The interval of TCP keepalives, which detect on an idle connection that the server is gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A connector for `http://` and `https://` addresses that limits the length of answers.
@@ -91,7 +91,7 @@ fn without_client(
 }
 
 /// Returns the SHA-256 of the first certificate in a PEM file, in hexadecimal digits. The first certificate in the file
-/// of a server is the server's own.
+/// of a server is the server's own certificate.
 pub fn fingerprint(path: &Path) -> Result<String, TlsError> {
     let wrong = |detail: String| TlsError::File { path: path.to_owned(), detail };
     let certificate = CertificateDer::from_pem_file(path).map_err(|error| wrong(error.to_string()))?;

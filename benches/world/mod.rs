@@ -30,7 +30,7 @@ impl Rng {
         self.next() % limit
     }
 
-    /// Returns a random number below `limit`. Small random numbers are far more frequent than large ones.
+    /// Returns a random number below `limit`. Small random numbers are far more frequent than large random numbers.
     pub fn skewed(&mut self, limit: u64) -> u64 {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         ((unit * unit * limit as f64) as u64).min(limit - 1)

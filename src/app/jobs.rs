@@ -1,4 +1,4 @@
-//! The jobs of a node, and their access to the store and to other servers.
+//! The jobs of a node, and their access to the store and to servers outside nova.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -204,7 +204,7 @@ impl Letters for Queue {
         for id in ids {
             let Some(letter) = dead::get(&read, id).map_err(unreadable)? else { continue };
             let schemas = [&letter.key, &letter.value].map(|bytes| bytes.as_deref().and_then(schema_id));
-            // The job asks the registry for the schema of a letter here, on the job's own thread. When a dead letter is
+            // The job asks the registry for the schema of a letter on the job's own thread. When a dead letter is
             // replayed, the writer finds its schema in memory and does not wait for the registry.
             let away = |schema| matches!(self.schemas.schema(schema), SchemaLookup::Unavailable(_));
             match schemas.into_iter().flatten().any(away) {

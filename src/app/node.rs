@@ -257,8 +257,8 @@ fn events(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     };
     let mut settings = settings.clone();
     settings.owner = Owner(opened.writer.store_id());
-    // A copy of the store on another machine has the same instance id in Kafka. A Kafka group has at most one member
-    // for each instance id, so only one node of a copied store can read.
+    // A copy of the store on a second machine has the instance id of the original in Kafka. A Kafka group has at most
+    // one member for each instance id, so only one node of a copied store can read.
     settings.instance_id.get_or_insert_with(|| format!("nova-{}", settings.owner));
     if setup.replica {
         settings.group_id = format!("{}-replica-{}", settings.group_id, settings.owner);

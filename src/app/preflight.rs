@@ -17,7 +17,7 @@ use crate::tls::authorities;
 use super::setup;
 
 /// Returns one line for each problem of the configuration. The line about a problem begins with the setting that has
-/// the problem. The check of the configuration asks no other server.
+/// the problem. The check of the configuration sends no requests to servers.
 pub fn problems(config: &Config) -> Vec<String> {
     let edge = &config.edge;
     let mut problems = Vec::new();
@@ -72,7 +72,8 @@ fn meeting(addresses: &[Named]) -> Vec<String> {
     problems
 }
 
-/// Whether a client that connects to one of two addresses may reach a listener on the other address.
+/// Whether a client that connects to the first of two addresses may reach a listener on the second address, or the
+/// reverse.
 fn meet(one: SocketAddr, other: SocketAddr, dual_stack: fn() -> bool) -> bool {
     let (one, other) = (canonical(one), canonical(other));
     // Port 0 means that the system chooses a free port.

@@ -51,8 +51,8 @@ pub(super) struct StoreReads {
     check: Arc<StoreCheck>,
     /// The status of the delivery, if rows go to ClickHouse.
     warehouse: Option<Arc<WarehouseStatus>>,
-    /// A backup holds the lock `copying` while it is made, because a second backup under the same name would replace
-    /// its file.
+    /// A backup holds the lock `copying` while it is made, because a second backup under the name of the first would
+    /// replace the file of the first.
     copying: Mutex<()>,
 }
 

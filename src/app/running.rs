@@ -63,7 +63,7 @@ impl Running {
         }
         let ingested = self.ingest.join().map_err(|_| AppError::Panicked("ingest"))?;
         if ingested.is_ok() && !self.shared.stopping() {
-            // Here nova has read a capture to the end, so the first snapshot in the capture is over.
+            // At this point nova has read a capture to the end, so the first snapshot in the capture is over.
             let _ = self.inbox.send(Message::Command(Command::EndFirstSnapshot { reply: Box::new(|_| ()) }));
         }
         if let Some(delivery) = self.delivery {

@@ -47,7 +47,7 @@ pub struct Setup {
     /// The settings of the PostgreSQL from which changes come directly. If changes come from PostgreSQL directly, Kafka
     /// has only client events.
     pub postgres: Option<PostgresSettings>,
-    /// Whether this node is a replica. A replica reads the records that another node reads, and leaves to that node
+    /// Whether this node is a replica. A replica reads the records that a primary node reads, and leaves to the primary
     /// what must be done only once.
     pub replica: bool,
     /// The settings of the ClickHouse that gets the rows. If `clickhouse` is `None`, analytics are off.
@@ -57,7 +57,7 @@ pub struct Setup {
     pub feed: FeedSettings,
     /// The settings of the OpenTelemetry collector that gets the traces.
     pub otlp: Option<OtlpSettings>,
-    /// The URL of the Redis server to which nova copies feeds, suggestions and trending for other readers.
+    /// The URL of the Redis server to which nova copies feeds, suggestions and trending for readers outside nova.
     pub redis_url: Option<String>,
     /// The settings of the Redis port, if nova serves Redis clients.
     pub port: Option<PortSetup>,

@@ -141,8 +141,8 @@ impl StoreCheck {
                 Ok(Checked::Stopped) if self.stop.load(Ordering::Relaxed) => return,
                 Ok(Checked::Stopped) => {}
                 Err(error @ OpenError::Damaged { .. }) => return self.damaged(error),
-                // If the disk cannot be read, the store is not proved to be damaged. The writer will fail with the same
-                // error of the disk.
+                // If the disk cannot be read, the store is not proved to be damaged. The writer will fail with this
+                // error of the disk, too.
                 Err(error) => tracing::error!("the store cannot be checked: {error}"),
             }
         }

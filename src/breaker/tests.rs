@@ -7,7 +7,7 @@ use super::*;
 const FAILURES: u32 = 5;
 const PAUSE_MS: i64 = 1_000;
 
-/// A breaker whose pauses are all the same.
+/// A breaker whose pauses all have one length.
 fn plain() -> Breaker {
     let pauses = Backoff::always(Duration::from_millis(PAUSE_MS as u64));
     Breaker::new(BreakerSettings { failures_to_open: FAILURES, failures_to_pause: FAILURES, pauses })
@@ -99,7 +99,7 @@ proptest! {
         let mut breaker = Breaker::new(BreakerSettings { failures_to_open, failures_to_pause, pauses });
         let (mut now_ms, mut in_a_row, mut failed_ms, mut trial_ms) = (begin_ms, 0u32, 0i64, None::<i64>);
         for step in steps {
-            // What the rules say before the step.
+            // The state that the rules demand before the step of the test.
             let pause_ms = in_a_row.checked_sub(failures_to_pause).map_or(0, |before| pauses.wait_ms(before));
             let within = |from_ms: i64, length_ms: i64| (from_ms..from_ms + length_ms).contains(&now_ms);
             let trying = trial_ms.is_some_and(|begun_ms| within(begun_ms, TRIAL_MAX_MS));

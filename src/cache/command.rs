@@ -107,8 +107,8 @@ pub struct ExpireWhen {
 }
 
 impl ExpireWhen {
-    /// Whether the deadline `new_ms` may replace `old_ms`. `i64::MAX`, the deadline that never comes, is later than
-    /// every other deadline.
+    /// Whether the deadline `new_ms` may replace `old_ms`. `i64::MAX` is the deadline that never comes, so it is later
+    /// than every real deadline.
     pub(super) fn allows(self, old_ms: i64, new_ms: i64) -> bool {
         let had_none = old_ms == i64::MAX;
         !(self.only_without && !had_none
@@ -287,7 +287,7 @@ impl<'a> Command<'a> {
         self.keys().first().map_or("", |key| key.namespace)
     }
 
-    /// Splits the command into commands of one namespace each, in order. The commands together have the result of the
+    /// Splits the command into commands of one namespace each, in order. The parts together have the result of the
     /// whole command.
     pub(super) fn parts(&self) -> Vec<std::borrow::Cow<'_, Command<'a>>> {
         use std::borrow::Cow::{Borrowed, Owned};

@@ -17,7 +17,7 @@ pub struct Stats {
     /// The number of keys that a reading command (`get`, `mget`, `hget`, `zrange`, ...) found.
     pub hits: u64,
     pub misses: u64,
-    /// Live entries that the cache removed to make room.
+    /// The number of live entries that the cache evicted to stay within its limit.
     pub evictions: u64,
     /// Whether the cache stops asking the Redis server for a while and answers commands in this process.
     pub breaker_open: bool,
@@ -61,7 +61,7 @@ pub trait Cache: Send + Sync {
         self.one(&Command::Get(key))?.bytes()
     }
 
-    /// Returns one answer for each key, in order. A key that has another type reads as absent.
+    /// Returns one answer for each key, in order. A key whose value is not a string reads as absent.
     fn mget(&self, keys: Vec<Key<'_>>) -> Outcome<Vec<Option<Bytes>>> {
         self.one(&Command::MGet(keys))?.values()
     }

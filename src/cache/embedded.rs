@@ -55,7 +55,7 @@ impl Embedded {
 
     /// Removes entries that have expired or whose namespace was invalidated, looks at no more than `slots` slots of
     /// each shard, and returns how many entries it removed. Each write also removes some expired entries; a job that
-    /// calls `sweep` removes them sooner.
+    /// calls `sweep` removes expired entries sooner than the writes do.
     pub fn sweep(&self, slots: usize) -> usize {
         let now_ms = self.clock.now_ms();
         self.shards.iter().map(|shard| shard.lock().sweep(slots, now_ms)).sum()
@@ -86,8 +86,7 @@ impl Embedded {
         let namespace = self.namespace(key.namespace)?;
         let hash = xxh3_64_with_seed(key.name, self.seed ^ namespace.id);
         let place = Place { hash, namespace: &namespace, name: key.name };
-        // The hash table of a shard finds places by the low bits of the hash, so the cache chooses the shard by higher
-        // bits.
+        // The hash table of a shard uses the low bits of the hash, so the cache chooses the shard by higher bits.
         let mut shard = self.shards[(hash >> 40) as usize % self.shards.len()].lock();
         Ok(act(&mut shard, &place, self.clock.now_ms()))
     }
@@ -308,8 +307,8 @@ impl Cache for Embedded {
         }
     }
 
-    /// The cursor of a scan is a shard and a slot in this shard. Entries never move to another slot, so the scan misses
-    /// no entry that stays in the cache.
+    /// The cursor of a scan is a shard and a slot in this shard. Entries never move to a different slot, so the scan
+    /// misses no entry that stays in the cache.
     fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage> {
         let id = self.namespace(namespace)?.id;
         let (shard, slot) = ((cursor >> 32) as usize, (cursor & u64::from(u32::MAX)) as usize);

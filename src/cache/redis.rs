@@ -1,7 +1,7 @@
 //! The cache in a Redis server that several readers share. Each namespace has a generation key, which names the prefix
-//! of the namespace's keys. So one SET ends all keys of a namespace. Every round trip reads the generations that it
-//! relies on. If the server does not answer, a breaker stops asking it for a while, and an embedded cache answers
-//! instead.
+//! of the namespace's keys. One SET of the generation key ends all keys of a namespace. Every round trip reads the
+//! generations that it relies on. If the server does not answer, a breaker stops asking it for a while, and an embedded
+//! cache answers instead.
 
 mod wire;
 
@@ -23,8 +23,8 @@ use crate::backoff::Backoff;
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::clock::Clock;
 
-/// A server in the same network answers in a millisecond. A server that takes longer than these timeouts counts as out
-/// of reach.
+/// A server in nova's network answers in a millisecond. A server that takes longer than `CONNECT_TIMEOUT` or
+/// `IO_TIMEOUT` counts as out of reach.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 const IO_TIMEOUT: Duration = Duration::from_millis(500);
 /// The breaker opens after this many failures in a row.
@@ -113,7 +113,8 @@ impl Redis {
     }
 
     /// Deletes keys of ended generations among the next (about) `count` keys of the server. Returns the cursor for the
-    /// next call; 0 means the end. Nobody reads such keys again, but they take the server's memory until they expire.
+    /// next call; 0 means the end. Nobody reads the keys of an ended generation again, but these keys take the server's
+    /// memory until they expire.
     pub fn reclaim(&self, cursor: u64, count: usize) -> Outcome<u64> {
         let mut scan = Pipeline::new();
         scan.cmd("SCAN").arg(cursor).arg("MATCH").arg("nova:ns:*").arg("COUNT").arg(count.max(1));
@@ -319,7 +320,8 @@ impl Redis {
                 self.server_failures.fetch_add(1, Ordering::Relaxed);
                 let mut breaker = self.breaker.lock();
                 if breaker.failed(self.clock.now_ms()) {
-                    // The embedded cache's values of an earlier outage are older than the server's values since then.
+                    // Values that the embedded cache got in an earlier outage are older than the values that the server
+                    // has got since that outage.
                     *self.fallback.write() = Arc::new(Embedded::new(self.fallback_limit_bytes, self.clock.clone()));
                 }
                 (!breaker.is_open()).then_some(Err(error))

@@ -19,7 +19,7 @@ use super::value::Value;
 pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Slot>>() + 24 + 8 + 4 * size_of::<Ticket>();
 /// The deadline of an entry that never expires.
 pub(super) const NEVER_MS: i64 = i64::MAX;
-/// The small queue has a tenth of the bytes, as in the paper on S3-FIFO.
+/// The small queue has a tenth of the shard's bytes, as in the paper on S3-FIFO.
 const SMALL_SHARE: usize = 10;
 /// The highest count of reads that an entry keeps, as in the paper on S3-FIFO.
 const MAX_USES: u8 = 3;
@@ -77,7 +77,8 @@ impl Slot {
     }
 }
 
-/// A ticket is an entry's place in a queue. A ticket is void once its slot has another stamp.
+/// A ticket is an entry's place in a queue. A ticket is void once the stamp of its slot differs from the stamp of the
+/// ticket.
 #[derive(Clone, Copy)]
 struct Ticket {
     index: u32,
@@ -161,7 +162,8 @@ impl Shard {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    /// Makes room for `added` more bytes of a new entry, or of the entry `keep`. The entry `keep` is not evicted.
+    /// Evicts entries until the shard has space for `added` more bytes of a new entry, or of the entry `keep`. The
+    /// entry `keep` is not evicted.
     pub(super) fn make_room(&mut self, added: usize, keep: Option<u32>, now_ms: i64) -> Outcome<()> {
         let own = keep.and_then(|index| self.slot(index)).map_or(0, Slot::bytes);
         let added = added + if keep.is_none() { SLOT_BYTES } else { 0 };
@@ -217,7 +219,7 @@ impl Shard {
         }
     }
 
-    /// Adds a new entry to the shard. The caller has made room for the entry.
+    /// Adds a new entry to the shard. The caller has made space for the entry.
     pub(super) fn insert(&mut self, place: &Place<'_>, value: Value, value_bytes: usize, deadline_ms: i64) {
         let ghost = &mut self.ghosts[place.hash as usize % self.ghosts.len()];
         let in_small = *ghost != fingerprint(place.hash);

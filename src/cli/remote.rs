@@ -66,7 +66,7 @@ pub(super) fn base(text: &str) -> Result<String, String> {
 
 /// The place where a command does its work.
 pub(super) enum Place<T> {
-    /// The command works on the store, which no other process has open.
+    /// The command works on the store, which no process except the command has open.
     Stopped(T),
     /// The command works at a running node.
     Running(Node),

@@ -191,7 +191,7 @@ impl World {
         self.users[number]
     }
 
-    /// Draws a user for an act. All users are equally likely.
+    /// Draws a user for an act. Every user is drawn with the same probability.
     fn somebody(&mut self) -> Id {
         let number = self.rng.usize(0..self.users.len());
         self.users[number]

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     })
 }
 
-/// The addresses of a node, reserved so that no other program can take them, and the runtime for their listeners.
+/// The addresses of a node, reserved so that no program except nova can take them, and the runtime for their listeners.
 pub(super) struct Address {
     pub runtime: Runtime,
     pub reserved: Reserved,
@@ -267,7 +267,7 @@ async fn serve(
         };
         tokio::join!(server.run(stopped.clone()), admin, redis);
     });
-    // nova tells the watchdog of a service manager, twice in each period of the watchdog, that the threads of this
+    // Twice in each period of a service manager's watchdog, nova reports to the watchdog that the threads of this
     // process are alive.
     let watched = sd_notify::watchdog_enabled();
     let ended = async {

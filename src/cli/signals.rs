@@ -12,8 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The time after a counted signal in which further signals count as the same signal, because shells and supervisors
-/// send a signal to both the process group and the process.
+/// The time after a counted signal in which nova counts no further signal, because shells and supervisors send a signal
+/// to both the process group and the process.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
 /// The base of the exit code of a process that a signal ended. The exit code is the base plus the signal's number, as
 /// in shells.

@@ -30,7 +30,7 @@ enum Role {
     Service,
 }
 
-/// The longest lifetime of a token in seconds: ten years. A longer lifetime must be a mistake.
+/// The longest lifetime of a token in seconds: ten years. A lifetime of more than ten years must be a mistake.
 const TTL_MAX_S: u64 = 3_650 * 86_400;
 
 fn id(text: &str) -> Result<Id, String> {

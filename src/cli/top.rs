@@ -1,5 +1,5 @@
 //! `nova top` shows a running node's status and rates again and again. On a terminal the command overwrites the screen
-//! until q or Ctrl-C. On a dumb terminal, or without a terminal, the command prints one frame after another.
+//! until q or Ctrl-C. On a dumb terminal, or without a terminal, the command prints the frames below each other.
 
 use std::io::{Read as _, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};

@@ -1,6 +1,6 @@
 //! Decides which environment variables are meant for nova. Kubernetes and Docker describe a service in variables that
-//! carry the service's name, and a service that is not this program may also be called nova. The variables of such a
-//! service are no misspelt settings of nova.
+//! carry the service's name, and a service that is not this program may also be called nova. The variables that
+//! describe a service named nova are no misspelt settings of nova.
 
 /// Prefixes of nova's own variables that are not settings.
 const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];
@@ -13,7 +13,7 @@ const LINK_PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 pub(super) enum Meaning {
     /// The variable sets the setting with this name (`section.key`), even if no such setting exists.
     Setting(String),
-    /// The environment variable belongs to another program.
+    /// The environment variable belongs to a program other than nova.
     Foreign,
     /// The variable's name does not begin with `NOVA_`, or code outside the configuration reads the variable.
     Nothing,

@@ -71,7 +71,7 @@ pub struct Config {
     /// The settings of tracing, which come from the environment variables that OpenTelemetry defines (`OTEL_…`).
     pub otlp: Option<OtlpSettings>,
     pub edge: EdgeSettings,
-    /// Environment variables whose names begin with `NOVA_` but that belong to other programs.
+    /// Environment variables whose names begin with `NOVA_` but that belong to programs other than nova.
     pub foreign_variables: Vec<String>,
 }
 

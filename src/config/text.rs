@@ -45,7 +45,7 @@ pub(super) fn hidden(value: &Option<String>) -> Value {
     Value::from(if value.is_some() { "***" } else { "" })
 }
 
-/// Parses a list of texts, which is written in TOML, or separated by commas as in the environment.
+/// Parses a list of texts, which is a TOML list, or a text with commas between its parts as in the environment.
 pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     let items: Vec<String> = if text.trim_start().starts_with('[') {
         let wrong = || "expected a list of texts".to_owned();

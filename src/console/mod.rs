@@ -41,7 +41,7 @@ pub const FIRST: [&str; 9] = [
     "icon.svg",
 ];
 
-/// Every file of the console besides its page.
+/// Every file of the console except its page.
 pub const ASSETS: [Asset; 20] = [
     asset!("app.js", SCRIPT),
     asset!("api.js", SCRIPT),

@@ -1,5 +1,5 @@
-//! The difference of two documents as a JSON Merge Patch (RFC 7396). A member that is null and a missing member mean
-//! the same in the documents that are compared.
+//! The difference of two documents as a JSON Merge Patch (RFC 7396). A member that is null and a missing member have
+//! the same meaning in the documents that are compared.
 
 use serde_json::{Map, Value};
 

@@ -1,8 +1,8 @@
 //! The address of a running node, in a note beside the node's store, for commands on the same machine.
 //!
 //! The note is valid as long as the process that wrote it holds a lock on the file (flock(2)). The lock ends with the
-//! process that holds it, however that process ends. So no command trusts the note of a killed node and sends a token
-//! to another process, even if another process now has the node's port or process id.
+//! process that holds it, however that process ends. Because of the lock, no command trusts the note of a killed node
+//! and sends a token to a foreign process, even if a foreign process now has the node's port or process id.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(noted(dir.path()).unwrap(), Note::None);
         std::fs::write(&path, left).unwrap();
         assert_eq!(noted(dir.path()).unwrap(), Note::Stale(listening));
-        // Here another node overwrites the stale note with its own note.
+        // A second node overwrites the stale note with its own note.
         let six = Listening::at("https", "[::]:1".parse().unwrap(), false, Some("ab".to_owned()));
         assert_eq!(six.url, "https://[::1]:1");
         let kept = six.note(dir.path()).unwrap();

@@ -28,8 +28,9 @@ pub fn make(data_dir: &Path) -> io::Result<()> {
 /// key, whose name the caller gives, also belongs to nova.
 const OWN_FILES: [&str; 4] = [STORE_FILE, NOTE_FILE, BACKUPS_DIR, LISTENING_FILE];
 
-/// Removes other users' access to nova's files, except to the development key `key_file`. If the data directory also
-/// holds other files, nova does not change the mode of the directory and only logs this.
+/// Removes the access of users other than the owner to nova's files, except to the development key `key_file`. If the
+/// data directory also holds files that are not nova's, nova does not change the mode of the directory, and logs that
+/// the mode stays as it is.
 pub fn close_files(data_dir: &Path, key_file: &str) {
     let entries = |dir: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
@@ -44,8 +45,8 @@ pub fn close_files(data_dir: &Path, key_file: &str) {
         true => files::close(data_dir),
         false => tracing::debug!("{} holds other files, too: its mode stays as it is", data_dir.display()),
     }
-    // nova checks the mode of the development key elsewhere and does not change it. If other users could read the key,
-    // a person must learn of it.
+    // nova checks the mode of the development key when it reads the key, so this function does not change the mode. If
+    // users other than the owner could read the key, a person must learn of the leak.
     let ours = ours.into_iter().filter(|path| !path.ends_with(key_file));
     ours.chain(entries(&data_dir.join(BACKUPS_DIR))).for_each(|path| files::close(&path));
 }

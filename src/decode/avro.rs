@@ -24,7 +24,7 @@ use super::values;
 use crate::event::{Id, Table};
 
 /// Limits the memory that nova allocates for one length in a datum. The limit on the length of a value is for the whole
-/// process. The first call of this function sets the limit.
+/// process. The first call of `limit_allocation` in a process sets the limit.
 pub(super) fn limit_allocation() {
     apache_avro::util::max_allocation_bytes(RECORD_MAX_BYTES);
 }

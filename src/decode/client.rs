@@ -14,8 +14,8 @@ use super::time;
 use super::whole::whole_number;
 use crate::event::{Action, ClientEvent, Dead, Id, Record, TIMESTAMP_MS_RANGE};
 
-/// The maximum length of `device` and `app_ver` in Unicode code points, which is how `maxLength` counts (JSON Schema
-/// 2020-12 §6.3.1).
+/// The maximum length of `device` and `app_ver` in Unicode code points, because JSON Schema's `maxLength` counts code
+/// points (2020-12 §6.3.1).
 pub const DEVICE_MAX_CHARS: usize = 64;
 pub const APP_VER_MAX_CHARS: usize = 64;
 /// Reads one client event as `docs/api.md` describes it. An event without a user belongs to `user`. `fallback_id` makes
@@ -127,10 +127,10 @@ struct Members {
     dwell_ms: u32,
     device: Box<str>,
     app_ver: Box<str>,
-    /// One bit for each member that the event has.
+    /// A bit set with one bit for each member. The bit is 1 if the event has the member.
     seen: u16,
-    /// One bit for each member whose number is written with a fraction or an exponent. A number with a fraction or an
-    /// exponent may still be an integer.
+    /// A bit set with one bit for each member. The bit is 1 if the member's number is written with a fraction or an
+    /// exponent. A number with a fraction or an exponent may still be an integer.
     fractions: u16,
     fault: Option<Fault>,
 }

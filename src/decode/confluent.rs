@@ -11,7 +11,7 @@ pub(super) fn is_avro(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MAGIC)
 }
 
-/// Returns the index at which JSON text begins after the head of the wire format, or after the magic byte alone.
+/// Returns the index at which JSON text begins after the head of the wire format, or after a single magic byte.
 /// Confluent's JSON Schema serializer writes the head of the wire format before JSON text.
 pub(super) fn json_start(bytes: &[u8]) -> Option<usize> {
     let is_json = |start: &usize| {

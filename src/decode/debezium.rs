@@ -46,7 +46,7 @@ pub(super) struct Message {
     ts_ms: Option<i64>,
     /// The table that the record names, if it is one of the tables that nova reads.
     table: Option<Table>,
-    /// Whether the connector that wrote the record is a connector for another database than PostgreSQL.
+    /// Whether the connector that wrote the record is a connector for a database other than PostgreSQL.
     foreign: bool,
     /// Whether `source.snapshot` is `incremental`.
     incremental: bool,
@@ -122,8 +122,8 @@ impl Message {
         }
     }
 
-    /// Reads one member of a flattened row whose name begins with two underscores. Members that nova does not use are
-    /// dropped.
+    /// Reads one member of a flattened row. The name of the member begins with two underscores. Members that nova does
+    /// not use are dropped.
     pub fn set_meta(&mut self, name: &str, raw: Raw<'_>) {
         match name {
             "__deleted" => self.set_deleted(raw),
@@ -347,8 +347,8 @@ fn operation(letter: Option<u8>) -> Result<Op, Fault> {
     }
 }
 
-/// Checks that the row's own `id` is the same as the id in the Kafka key. A connector with another setting of
-/// `message.key.columns` would mix up rows.
+/// Checks that the row's own `id` is the same as the id in the Kafka key. A connector whose setting
+/// `message.key.columns` names a column other than `id` would mix up rows.
 fn same_key(row: &Row, key: Id) -> Result<(), Fault> {
     match row.cells.first() {
         Some(Cell::Uuid(id)) if *id != key => {

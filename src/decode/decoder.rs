@@ -30,7 +30,7 @@ const UNKNOWN_SCHEMA: &str = "unknown-schema-id";
 #[derive(Clone, Copy)]
 struct Topic {
     route: Route,
-    /// The format of the topic's last change, which is also the format of a null value.
+    /// The format of the topic's last change. A null value in the topic has this format.
     format: Option<Format>,
 }
 

@@ -1,5 +1,5 @@
-//! Reads the headers that describe the row of a record: the row's other key after a change of the primary key, and the
-//! columns that the record leaves out because they did not change.
+//! Reads the headers that describe the row of a record: the row's old or new key after a change of the primary key, and
+//! the columns that the record leaves out because they did not change.
 
 use serde::Deserialize;
 
@@ -11,7 +11,8 @@ use crate::event::Id;
 pub(super) const OLD_KEY: &str = "__debezium.oldkey";
 pub(super) const NEW_KEY: &str = "__debezium.newkey";
 
-/// The maximum number of columns that a table of PostgreSQL can have. A longer list is not a list of columns.
+/// The maximum number of columns that a table of PostgreSQL can have. A list with more names than this is not a list of
+/// columns.
 const COLUMNS_MAX: usize = 1_600;
 
 /// The content of a record's headers.
@@ -39,7 +40,7 @@ impl Headers {
 }
 
 /// Returns the id in a key that one of Kafka Connect's header converters wrote: JSON with or without schema,
-/// `Struct{id=…}`, or the id alone.
+/// `Struct{id=…}`, or only the id.
 pub(super) fn id(value: &[u8]) -> Option<Id> {
     let text = std::str::from_utf8(value).ok()?.trim_ascii();
     if let Ok(id) = key::read(text) {

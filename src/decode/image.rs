@@ -26,7 +26,7 @@ pub(super) enum Slot {
 pub(super) struct ImageBuilder {
     table: Table,
     cells: Box<[Cell]>,
-    /// The index of the most likely next column, because Debezium keeps the order of the table's columns.
+    /// The index of the column that probably comes next, because Debezium keeps the order of the table's columns.
     next: usize,
     /// A bit set with one bit for each column of the table. The bit is 1 if the image has the column.
     seen: u32,

@@ -85,7 +85,7 @@ struct Reader<'c> {
     placeholders: &'c Placeholders,
     keep: &'c Arc<KeepUnknown>,
     units: Units,
-    /// The true shape of the message, if its first member suggested another shape.
+    /// The true shape of the message, if its first member suggested a wrong shape.
     forced: Option<Shape>,
 }
 
@@ -249,7 +249,7 @@ impl<'de> ReadObject<'de> for ImageSeed<'_> {
 struct SourceSeed<'m>(&'m mut Message);
 
 impl<'de> DeserializeSeed<'de> for SourceSeed<'_> {
-    /// The value is true if the JSON value is an object.
+    /// `true` means that the JSON value is an object.
     type Value = bool;
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_any(ObjectOr(self))

@@ -9,8 +9,8 @@ use crate::event::Table;
 
 /// The tables whose unknown columns are all kept by default.
 const TABLES_BY_DEFAULT: [Table; 4] = [Table::Posts, Table::Follows, Table::Comments, Table::Likes];
-/// The unknown columns of `users` that are kept by default. The columns in this list hold what people write about
-/// themselves for everybody.
+/// The unknown columns of `users` that are kept by default. The listed columns contain what users publish about
+/// themselves.
 const USERS_BY_DEFAULT: [&str; 1] = ["bio"];
 
 /// The allow-list of columns that nova keeps although it does not know them.

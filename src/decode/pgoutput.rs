@@ -8,8 +8,8 @@ use crate::event::{Relation, WireColumn};
 pub const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
 /// The maximum number of columns that a table of PostgreSQL can have.
 const COLUMNS_MAX: usize = 1_600;
-/// The maximum number of relations that one TRUNCATE can name. The length of a message limits a correct count, and this
-/// number limits a wrong count.
+/// The maximum number of relations that one TRUNCATE can name. A correct count of relations is limited by the length of
+/// the message. The constant limits a wrong count.
 const TRUNCATED_MAX: usize = 65_536;
 
 /// One message.

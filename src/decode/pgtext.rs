@@ -40,7 +40,7 @@ const DIMENSIONS_MAX: usize = 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Bool,
-    /// The form of numbers, which JSON writes with digits, also for floats.
+    /// The form of integers and floats, which JSON writes as numbers.
     Number,
     TimestampTz,
     Timestamp,

@@ -1,5 +1,5 @@
-//! Finds the schemas with which Avro records were written, by their ids: in a registry, in the file beside a capture,
-//! or not at all.
+//! Finds the schemas with which Avro records were written, by their ids. A node has a registry, or the file beside a
+//! capture, or no schemas.
 
 mod file;
 mod http;

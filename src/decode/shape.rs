@@ -49,7 +49,7 @@ pub(super) struct Top {
 
 impl Top {
     /// Whether at least two of `op`, an image (`before` or `after`) and `source` are present. Only Debezium's envelope
-    /// has two of these members.
+    /// has two of `op`, an image and `source`.
     pub fn is_envelope(self) -> bool {
         u8::from(self.op) + u8::from(self.image) + u8::from(self.source) >= 2
     }

@@ -20,7 +20,7 @@ impl Default for Topics {
     }
 }
 
-/// The content of a topic, which decides how its records are read.
+/// The content of a topic. The content decides how the topic's records are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Table(Table),

@@ -16,8 +16,8 @@ const TIMESTAMP_NEGATIVE_INFINITY: i64 = -9_223_372_036_832_400_000;
 /// The earliest time that PostgreSQL can store, 4714-11-24 BC, in epoch microseconds.
 const TIMESTAMP_MIN: i64 = -210_866_803_200_000_000;
 
-/// The two infinities as 64-bit nanoseconds after an overflow that Debezium does not check, which makes them times near
-/// 1970.
+/// The two infinities as 64-bit nanoseconds. Debezium does not check for an overflow, so the infinities become times
+/// near 1970.
 const NANOS_OF_OVERFLOW: [i64; 2] =
     [TIMESTAMP_INFINITY.wrapping_mul(1_000), TIMESTAMP_NEGATIVE_INFINITY.wrapping_mul(1_000)];
 

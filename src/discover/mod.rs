@@ -16,7 +16,8 @@ use crate::event::Id;
 use crate::state::ranking::SuggestionNumbers;
 use crate::state::{DAY_MS, State, UserNo};
 
-/// The maximum number of suggestions in one answer. [`crate::state::ranking::SuggestionNumbers`] may set a lower limit.
+/// The maximum number of suggestions in one answer. [`crate::state::ranking::SuggestionNumbers`] may set a lower
+/// maximum than this.
 pub const SUGGESTIONS_MAX: usize = 100;
 
 /// The reason for which nova suggests somebody.
@@ -118,7 +119,8 @@ struct Found {
     evidence: Vec<UserNo>,
 }
 
-/// Returns a sort key that puts the users with the most followers first, and among those the user with the smallest id.
+/// Returns a sort key that puts the users with the most followers first, and among users with equally many followers
+/// the user with the smallest id.
 fn by_followers(state: &State, other: UserNo) -> (Reverse<usize>, Id, UserNo) {
     (Reverse(state.graph.followers_len(other)), state.users.id(other), other)
 }
@@ -170,8 +172,8 @@ fn mutual(state: &State, user: UserNo, today: i32, limit: usize, allowed: &impl 
     out
 }
 
-/// Returns the followees whose follows nova reads: first those with the highest affinity, then the latest followed,
-/// then those with the smallest id.
+/// Returns the followees whose follows nova reads. Followees with the highest affinity come first. Followees with equal
+/// affinity are sorted by the time of the follow, the latest first, and then by id.
 fn followees_read(state: &State, user: UserNo, today: i32) -> Vec<UserNo> {
     let weights: FxHashMap<UserNo, i64> = state.affinity.authors(user, today).into_iter().collect();
     let weight = |other: UserNo| weights.get(&other).copied().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! Finds the users who gained the most followers lately. The count goes over all follows, so a job makes it for
-//! everybody, some users at a time.
+//! Finds the users who gained the most followers lately. The count reads all follows, so a job counts for all users,
+//! some users at a time.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use crate::state::{DAY_MS, State, UserNo};
 
 /// The maximum number of people in the published list.
 pub const RISING_MAX: usize = 2_000;
-/// The maximum number of follows that nova counts when a reader asks, which takes less than 1 ms.
+/// The maximum number of follows that nova counts when a reader asks. A count of this maximum number of follows takes
+/// less than 1 ms.
 const SMALL_FOLLOWS: usize = 20_000;
 /// The number of users whose follows nova counts under one lock.
 const SLICE: u32 = 512;
 
 /// Returns the number of followers that each user gained lately. The users who gained the most followers are first.
-/// Among users who gained equally many, the user with the smallest id is first. The list leaves out users who gained no
-/// follower.
+/// Among users who gained equally many followers, the user with the smallest id is first. The list leaves out users who
+/// gained no follower.
 pub fn count(state: &State, now_ms: i64) -> Vec<(UserNo, u32)> {
     let mut gained = vec![0; state.users.len()];
     add(state, now_ms, 0..state.users.len() as u32, &mut gained);
@@ -66,7 +67,7 @@ impl Rising {
     }
 
     /// Returns the users who gained followers. In a small graph nova counts the gained followers at each call. In a
-    /// larger graph nova returns the list of the last refresh.
+    /// large graph nova returns the list of the last refresh.
     pub fn list(&self, state: &State, now_ms: i64) -> Arc<Vec<(UserNo, u32)>> {
         if state.graph.follows_len() <= SMALL_FOLLOWS {
             return Arc::new(count(state, now_ms));

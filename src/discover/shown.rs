@@ -13,7 +13,7 @@ use crate::state::{DAY_MS, State, UserNo};
 /// The maximum number of pairs of a user and a suggested user that wait for a follow. If there are more pairs, nova
 /// drops the oldest pairs and counts them as not followed.
 pub const PAIRS_MAX: usize = 100_000;
-/// A follow counts if it comes within this time after the suggestion, milliseconds.
+/// The time in milliseconds after a suggestion within which a follow counts.
 pub const WATCHED_MS: i64 = DAY_MS;
 /// The number of pairs that nova looks up under one lock of the state.
 const SLICE: usize = 1_024;
@@ -88,12 +88,12 @@ impl Shown {
         for (user, other, _) in gone {
             inner.pairs.remove(&(user, other));
         }
-        // The pairs that came during this count are newer than all pairs that were counted.
+        // The pairs that were suggested during the count are newer than all counted pairs.
         rest.append(&mut inner.watched);
         inner.watched = rest;
     }
 
-    /// Restores the figures of a day. The caller must do this before anybody is suggested.
+    /// Restores the figures of a day. The caller must restore the days before anybody is suggested.
     pub fn load(&self, day: i64, conversion: Conversion) {
         self.0.lock().days.insert(day, conversion);
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::table::Table;
 
-/// The part that all records of one transaction have in common if they are read in the same way. Each record has a
-/// reference to this common part.
+/// The part of a record that all records of the same transaction and the same kind share. Each record has a reference
+/// to its shared part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub kind: OriginKind,

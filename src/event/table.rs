@@ -24,7 +24,7 @@ pub enum ColumnType {
     Bool,
     /// The type `jsonb`, whose values are kept as JSON text.
     Json,
-    /// The type `timestamptz`, whose values records have as ISO 8601 strings.
+    /// The type `timestamptz`. Records have values of this type as ISO 8601 strings.
     TimestampTz,
     /// The type `timestamp` without time zone, which is read as UTC. Records have values of this type as integers of
     /// microseconds.
@@ -102,7 +102,7 @@ impl Table {
         }
     }
 
-    /// Returns the number of the table in the store. The number of a table never changes and is never used for another
+    /// Returns the number of the table in the store. The number of a table never changes and is never used for a second
     /// table.
     pub const fn number(self) -> u8 {
         match self {

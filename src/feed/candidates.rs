@@ -33,8 +33,9 @@ pub struct Candidates {
     pub cut: bool,
 }
 
-/// Collects the posts that `user` may be shown: visible posts of other authors that `user` has not viewed in the last
-/// 24 hours. `collect` calls `late` after each source. When `late` returns true, `collect` skips the remaining sources.
+/// Collects the posts that `user` may be shown: visible posts that are not by `user` and that `user` has not viewed in
+/// the last 24 hours. `collect` calls `late` after each source. When `late` returns true, `collect` skips the remaining
+/// sources.
 pub fn collect(state: &State, user: UserNo, now_ms: i64, trending: &[PostNo], late: &dyn Fn() -> bool) -> Candidates {
     let mut found: FxHashMap<PostNo, Sources> = FxHashMap::default();
     let feed = &state.ranking().feed;
@@ -118,8 +119,8 @@ pub fn missed(state: &State, user: UserNo, post: PostNo, now_ms: i64) -> Missed 
     }
 }
 
-/// Returns the numbers of the posts in the 24 h trending list, which is the same for every user. A server takes these
-/// numbers from the published list and does not call this function.
+/// Returns the numbers of the posts in the 24 h trending list. All users have the same trending list. A server takes
+/// the numbers of trending posts from the published list and does not call this function.
 pub fn trending_posts(state: &State, now_ms: i64) -> Vec<PostNo> {
     let list = trending::rank(state, Window::Day, now_ms, &Overrides::default());
     list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()

@@ -22,8 +22,8 @@ pub struct Shape {
 /// The bytes of an answer that has no posts and no cursor.
 const REST_BYTES: usize = 240;
 
-/// Returns the JSON of a page. `key` makes the cursor's MAC. All pages of a process have the same `key`, so nova keeps
-/// the text that contains the cursor.
+/// Returns the JSON of a page. `key` makes the cursor's MAC. A process uses one `key` for all pages, so nova keeps the
+/// text that contains the cursor.
 pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], shape: &Shape) -> String {
     let text = page.cut.text.get_or_init(|| text(page, user, key).into_boxed_str());
     let degraded = match (page.rebuilt, page.snapshot.cut()) {

@@ -21,7 +21,7 @@ pub struct Ranked {
     pub age_h: f64,
     pub engagement: f64,
     pub affinity: f64,
-    /// The post's place by score alone, counted from 1.
+    /// The post's place in the order of scores before spacing, counted from 1.
     pub rank_before: u32,
 }
 
@@ -55,7 +55,7 @@ pub struct Making<'a> {
     /// Whether the best remaining post takes a place that no post fits. If `relaxed` is false, the list ends at the
     /// first place that no post fits.
     pub relaxed: bool,
-    /// The posts that the reader was already shown. The feed leaves these posts out.
+    /// The posts that the reader was already shown, which the feed leaves out.
     pub shown: &'a Shown,
     /// Returns whether the time limit is reached. `late` is called between the sources of candidates.
     pub late: &'a dyn Fn() -> bool,
@@ -153,8 +153,8 @@ fn score(state: &State, user: UserNo, now_ms: i64, candidates: Vec<(PostNo, Sour
     scored
 }
 
-/// Returns the scored post at index `at`, with the reasons for its place. The index `at` is the post's place by score
-/// alone, counted from 0.
+/// Returns the scored post at index `at`, with the reasons for its place. The index `at` is the post's place in the
+/// order of scores before spacing, counted from 0.
 fn ranked(state: &State, now_ms: i64, scored: &[Scored], at: u32) -> Ranked {
     let Scored { post, number, author, sources, engagement, affinity, .. } = scored[at as usize];
     let created_at_us = state.posts.row(number).map_or(i64::MIN, |row| row.created_at_us);
@@ -185,14 +185,14 @@ pub enum Explained {
         place: u32,
         post: Ranked,
     },
-    /// The list ended at a place that no remaining post fitted. The post did not fit the place because of other posts
-    /// of its author.
+    /// The list ended at a place that no remaining post fitted. The post did not fit the place because of the rules
+    /// about several posts of one author.
     Spaced {
         place: u32,
         clash: Clash,
         post: Ranked,
     },
-    /// The posts before this one fill the feed.
+    /// The posts that rank before this post fill the feed.
     Full {
         post: Ranked,
     },
@@ -273,7 +273,7 @@ fn newest(state: &State, now_ms: i64, candidates: &[(PostNo, Sources)]) -> Vec<R
 /// The rule of spacing that a post would break at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
-    /// A post of the same author is nearer than [`FeedNumbers::author_distance`].
+    /// A post of the post's author is nearer than [`FeedNumbers::author_distance`].
     Near,
     /// The author already has a post in the first [`FeedNumbers::top_places`] places.
     Top,
@@ -317,7 +317,7 @@ impl Spaced<'_> {
 }
 
 /// Fills each place with the best remaining post whose author fits. If no post fits a place, the list ends there. If
-/// `relaxed` is set, the best remaining post takes the place.
+/// `relaxed` is set, the best remaining post takes a place that no post fits.
 fn space<'a>(authors: &'a [UserNo], numbers: &'a FeedNumbers, relaxed: bool) -> Spaced<'a> {
     let length = numbers.length as usize;
     let counted = numbers.top_places.max(numbers.head_places) as usize;

@@ -1,5 +1,5 @@
-//! Settings for how nova keeps feeds and trending. The numbers of ranking are elsewhere. The names of the settings
-//! contain their units.
+//! Settings for how nova keeps feeds and trending. The parameters of ranking are in `state/ranking.rs`. The names of
+//! the settings contain their units.
 
 /// Settings of feeds and trending. `config` makes the settings of feeds, and the node gets them unchanged. A new member
 /// of `FeedSettings` is named in three files: `feed/settings.rs`, `config/fields.rs`, and the file that reads the

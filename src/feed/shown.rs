@@ -12,7 +12,7 @@ use crate::event::Id;
 /// limit is as long as two whole feeds, the second of which continues the first.
 pub const SHOWN_MAX: usize = 600;
 const PRINT_BITS: u32 = 24;
-/// The bytes that [`Shown::encode`] writes for [`SHOWN_MAX`] posts. Each shown post takes the low bits of its
+/// The number of bytes that [`Shown::encode`] writes for [`SHOWN_MAX`] posts. Each shown post takes the low bits of its
 /// difference, one bit as an end, and on average two more bits.
 pub const SHOWN_MAX_BYTES: usize = 2 + (SHOWN_MAX * (15 + 3)).div_ceil(8);
 

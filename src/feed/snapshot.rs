@@ -3,7 +3,7 @@
 //! snapshot of a cursor no longer exists, a new snapshot continues it with posts that the reader was not shown.
 //!
 //! Only one thread at a time computes a user's snapshot (single flight). If a snapshot is too old but its inputs did
-//! not change, nova serves it for a while and makes a new one in the background.
+//! not change, nova serves the snapshot for a while and makes a new snapshot in the background.
 
 mod age;
 mod ask;
@@ -97,7 +97,7 @@ impl Snapshots {
         }
         let part = self.part(ask.user);
         // This thread holds no lock of the state while it waits, because the thread that makes the snapshot may need a
-        // lock of the state, and a writer may be waiting for one.
+        // lock of the state, and a writer may be waiting for such a lock.
         let _flight = part.flight.lock();
         let state = state.read();
         // The previous holder of the `flight` lock may have made the snapshot.

@@ -31,7 +31,7 @@ pub(super) async fn content(headers: &HeaderMap, body: Asked) -> Result<Bytes, P
     content_within(headers, body, BODY_MAX_BYTES).await
 }
 
-/// Reads the content of a body like `content`, with another limit for the bytes before and after inflation.
+/// Reads the content of a body like `content`, but with the limit `most` for the bytes before and after inflation.
 pub(super) async fn content_within(headers: &HeaderMap, body: Asked, most: usize) -> Result<Bytes, Problem> {
     inflated(headers, whole(body, most).await?, most)
 }

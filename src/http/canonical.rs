@@ -117,7 +117,7 @@ mod tests {
         canonical(text.as_bytes()).map(|form| String::from_utf8(form).unwrap())
     }
 
-    /// Writes the JSON value with its members in another order and with white space.
+    /// Writes the JSON value with its members in reverse order and with white space.
     fn rewritten(value: &serde_json::Value) -> String {
         match value {
             serde_json::Value::Array(all) => {

@@ -31,10 +31,10 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most open requests of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
 /// The most requests that a client may reset before nova has looked at the requests. nova ends a connection with more
-/// resets (CVE-2023-44487).
+/// resets than this (CVE-2023-44487).
 const RESETS_MAX: usize = 20;
-/// The most streams that nova resets because of the client's data. nova ends a connection that needs more resets
-/// (CVE-2025-8671).
+/// The most streams that nova resets because of the client's data. nova ends a connection that needs more resets than
+/// this (CVE-2025-8671).
 const OWN_RESETS_MAX: usize = 100;
 /// The most bytes of answers that may wait on one HTTP/2 stream.
 const SEND_MAX_BYTES: usize = 64 << 10;
@@ -56,7 +56,7 @@ pub(super) struct Connection {
     pub sites: Sites,
     pub idle: Idle,
     pub stop: watch::Receiver<bool>,
-    /// The connection keeps this watcher until it ends. A shutdown waits for all watchers.
+    /// A connection keeps its watcher until the connection ends. A shutdown waits for all watchers.
     pub watcher: Watcher,
 }
 
@@ -177,8 +177,8 @@ impl Open {
 }
 
 impl OpenOne {
-    /// Notes that the answer is an event stream with its own pings. After that, nova ends the connection if no data
-    /// moves.
+    /// Notes that the answer is an event stream with its own pings. The stream counts as an open request until the
+    /// connection ends, so nova ends the connection only if no data moves.
     fn stays(self) {
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }

@@ -68,7 +68,7 @@ pub struct Serving {
     pub streams: Streams,
     /// The key for the MACs of cursors.
     pub cursor_key: [u8; 32],
-    /// The shared Redis cache from which other services read feeds and lists, if one is configured.
+    /// The shared Redis cache from which services outside nova read feeds and lists, if a Redis server is configured.
     pub shared_cache: Option<Arc<SharedCache>>,
     /// The runner of jobs. A read that finds missing data wakes the runner.
     pub runner: Arc<Runner>,
@@ -179,7 +179,7 @@ impl Control {
     }
 }
 
-/// The states of other threads that readiness and metrics show.
+/// The states of the node's threads, which readiness and metrics show.
 pub struct Watch {
     pub clock: Clock,
     pub shared: Arc<Shared>,

@@ -44,9 +44,9 @@ pub(super) enum Problem {
     /// The body has a content coding other than gzip, or several content codings.
     UnsupportedCoding,
     RequestTimeout,
-    /// nova is still handling another request with this idempotency key.
+    /// nova is still handling an earlier request with this idempotency key.
     IdempotencyConflict,
-    /// An earlier request with this idempotency key had another body.
+    /// An earlier request with this idempotency key had a different body.
     IdempotencyMismatch,
     /// The request does not fit the present state of the node.
     Conflict(String),

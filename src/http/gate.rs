@@ -43,7 +43,7 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 #[error(transparent)]
 pub struct ReadFailed(#[from] pub Cause);
 
-/// The stored row of a key.
+/// What the store has under the primary key of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
     /// nova never had a record with this key.
@@ -101,7 +101,7 @@ pub trait Reads: Send + Sync {
     /// Writes one JSON object with the differences between the rows in the store and in ClickHouse. The call waits
     /// until deliveries to ClickHouse are done.
     fn compare(&self, out: &mut dyn Write) -> Result<(), ReadFailed>;
-    /// The stored row of a key.
+    /// Returns what the store has under the primary key of a row of the table.
     fn row(&self, table: Table, key: Id) -> Result<Stored, ReadFailed>;
     /// The number of dead letters with each reason, among the oldest ten thousand.
     fn dead_reasons(&self) -> Result<Vec<DeadReason>, ReadFailed>;

@@ -30,9 +30,10 @@ use super::{answers, encoding};
 pub const KIND: &str = "idempotency";
 /// The time for which nova keeps the answer to an idempotency key.
 pub const KEEP_MS: i64 = 86_400_000;
-/// The most answers that nova keeps for one user. A new answer removes the oldest one.
+/// The most answers that nova keeps for one user. A new answer of a user at this limit removes the user's oldest
+/// answer.
 pub const PER_USER_MAX: usize = 1_000;
-/// The most answers that nova keeps for all users. A new answer removes the oldest one.
+/// The most answers that nova keeps for all users. A new answer at this limit removes the oldest answer.
 pub const ALL_MAX: usize = 50_000;
 /// The most bytes of an answer that nova keeps. nova still recognises the repeated events of a longer answer by their
 /// ids.
@@ -80,8 +81,8 @@ impl Key {
     }
 }
 
-/// A hash of the meaning of a request's body. A client that repeats a request may write the JSON with members in
-/// another order or with other white space.
+/// A hash of the meaning of a request's body. A client that repeats a request may write the JSON with a different order
+/// of members or with different white space.
 #[derive(Clone, Copy)]
 struct Fingerprint {
     content: [u8; 32],
@@ -152,7 +153,7 @@ enum State {
     Done(Given),
 }
 
-/// The stored answers to requests with idempotency keys. Clones share the answers.
+/// The stored answers to requests with idempotency keys. Clones of this value share the answers.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Mutex<Inner>>);
 

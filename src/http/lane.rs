@@ -33,11 +33,10 @@ use super::{console, encoding, host, percent, route};
 /// The minimum number of free bytes in the buffer at the beginning of each read from the connection.
 const READ_BYTES: usize = 4 << 10;
 /// When the answers in the buffer have this many bytes, the lane writes them, even if more requests wait. A connection
-/// keeps no larger buffer.
+/// keeps no buffer that is larger than this.
 const WRITE_MAX_BYTES: usize = 32 << 10;
 
-/// The number of requests of one connection that the lane answers before the thread's other connections have their
-/// turn.
+/// The number of requests of one connection that the lane answers before the thread serves its remaining connections.
 const TURN_REQUESTS: usize = 8;
 
 /// Headers that clients send and no route reads, so the lane does not copy them. Only one route reads [`ACCEPT`].
@@ -88,7 +87,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         match preface(&read) {
             Preface::Whole if first => return Ok(After::Http2(Rest { read: read.freeze(), stream })),
             Preface::Part if first => {}
-            // A client that speaks another protocol would not understand an answer in frames (RFC 9113 §3.4).
+            // A client that does not speak HTTP/2 would not understand an answer in frames (RFC 9113 §3.4).
             Preface::Broken if first => return Ok(After::Ended),
             _ => {
                 let answered = answer(&mut stream, &mut read, (&mut write, &mut date), (sites, peer)).await?;

@@ -1,6 +1,6 @@
-//! The metrics of `/metrics`, which Prometheus reads, with one function for each group. Threads and routes count in
-//! [`Observed`], and nova reads all other figures when Prometheus scrapes. `docs/operations.md` lists the names of the
-//! metrics.
+//! The metrics of `/metrics`, which Prometheus reads, with one function for each group. Threads and routes count some
+//! figures in [`Observed`], and nova reads all further figures when Prometheus scrapes. `docs/operations.md` lists the
+//! names of the metrics.
 
 mod family;
 mod memory;

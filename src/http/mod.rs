@@ -2,12 +2,13 @@
 //! memory and appends to a log. The edge never opens a transaction of the store.
 //!
 //! `server` accepts connections, and `workers` serve them (`connection`), in the short `lane` or by hyper. `request`
-//! brings a request to its handler and returns the answer. `site` has the data for answers. `route` has the operations
-//! and their access rules. A handler gets a `call` and makes the answer with `answers`. `auth`, `limit`, `idempotency`,
-//! `cors`, `trace` and `encoding` each handle one aspect of a request. `durable` waits for the writer, and `upkeep`
-//! removes expired data.
+//! finds the handler of a request, calls it, and returns the answer. `site` has the data for answers. `route` has the
+//! operations and their access rules. A handler gets a `call` and makes the answer with `answers`. `auth`, `limit`,
+//! `idempotency`, `cors`, `trace` and `encoding` each handle one aspect of a request. `durable` waits for the writer,
+//! and `upkeep` removes expired data.
 //!
-//! The files of this folder name each other and never `http/mod.rs`, which only exports the items for other folders.
+//! The files of this folder name each other and never `http/mod.rs`, which only exports the items that files outside of
+//! this folder use.
 
 mod admin;
 mod answers;
@@ -84,7 +85,8 @@ pub use self::sites::Replacer;
 pub use self::stream::Streams;
 pub use self::upkeep::sweep;
 
-/// Puts an admin's read of another user's data into the audit. Returns false if nova cannot write the audit now.
+/// Puts the read of an admin into the audit, if the data are not the admin's own. Returns false if nova cannot write
+/// the audit now.
 pub(crate) async fn looked(edge: &Edge, subject: &auth::Subject, action: &'static str, at: String) -> bool {
     audit::looked(&edge.serving.durable, subject, action, at).await.is_ok()
 }

@@ -1,8 +1,8 @@
 //! A byte stream with timeouts. A client that sends its request byte by byte, stops reading its answer, or has vanished
 //! does not keep a connection open for ever.
 //!
-//! The timeout depends on the phase of the connection ([`Pace`]), which the code that serves the connection sets. So
-//! the read lane, hyper's HTTP/1.1 and HTTP/2 have the same timeouts.
+//! The timeout depends on the phase of the connection ([`Pace`]), which the code that serves the connection sets. The
+//! read lane, hyper's HTTP/1.1 and hyper's HTTP/2 have the same timeouts.
 
 use std::future::Future as _;
 use std::io;
@@ -87,8 +87,8 @@ pub(crate) struct Patient<S> {
     /// The beginning of the present wait for the client.
     waits: Option<Instant>,
     /// Whether too many connections were open at any time since the wait began. The flag stays true when the number of
-    /// connections falls. Otherwise the first connections that end would lower the number so far that the remaining
-    /// idle connections stay.
+    /// connections falls, because otherwise the first connections that end would lower the number so far that the
+    /// remaining idle connections stay.
     crowded: bool,
     timer: Pin<Box<Sleep>>,
 }
@@ -118,7 +118,7 @@ impl<S> Patient<S> {
 
     /// Notes that bytes have moved. `waits` is the beginning of the next wait for the client, if it is known.
     fn moved(&mut self, waits: Option<Instant>) {
-        // The timeout of a request's head does not begin anew with each piece of the head.
+        // The timeout of a request's head does not restart with each piece of the head.
         if self.pace.phase() != Phase::Head {
             self.waits = waits;
             self.crowded = false;

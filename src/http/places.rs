@@ -100,8 +100,8 @@ mod tests {
         assert!(places.enter(ip("10.0.0.1"), 1).is_none() && places.enter(ip("::ffff:10.0.0.2"), 1).is_some());
     }
 
-    /// In an earlier version of nova, the first connections of a crowded address that ended lowered its count so far
-    /// that nova kept the remaining connections.
+    /// In an earlier version of nova, a crowded address stopped being crowded when its first idle connections ended,
+    /// and nova kept the rest of its idle connections.
     #[test]
     fn an_address_was_a_crowd_also_where_most_of_it_has_ended() {
         let (places, a) = (Places::new(2), IpAddr::from([10, 0, 0, 1]));

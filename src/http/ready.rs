@@ -15,10 +15,10 @@ use super::lag;
 use super::metrics::breaker_states;
 use super::shapes::{CheckState, Liveness, Readiness};
 
-/// The age of the latest backup from which nova warns. The alert `NovaBackupOld` has the same age.
+/// The age of the latest backup from which nova warns and the alert `NovaBackupOld` fires.
 const BACKUP_OLD_MS: i64 = 36 * 3_600_000;
-/// The free space on the store's disk below which nova warns, even if the node is still ready. The alert `NovaDiskLow`
-/// has the same limit.
+/// The free space on the store's disk below which nova warns, even if the node is still ready, and the alert
+/// `NovaDiskLow` fires.
 const DISK_LOW_MIB: u64 = 1_024;
 
 /// Every reason why the node is not ready, or an empty list if the node is ready.
@@ -156,7 +156,7 @@ pub(super) fn live() -> Answer {
 pub(super) fn answer(edge: &Edge) -> Answer {
     let reasons = reasons(edge);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    // Failing jobs and problems of ClickHouse do not make the node unready: a read makes a missing list itself, and
+    // Failing jobs and problems of ClickHouse do not make the node unready: a request makes a list that is missing, and
     // rows wait for ClickHouse in the outbox.
     let readiness = Readiness {
         status: if reasons.is_empty() { "ready" } else { "not-ready" },

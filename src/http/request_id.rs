@@ -41,7 +41,7 @@ impl RequestId {
     }
 }
 
-/// The span with the fields that each log line of a request has. To make the span takes 15 % of the time of a page, so
+/// The span with the fields that each log line of a request has. Making the span takes 15 % of the time of a page, so
 /// the span of a read has the level `debug`, above which a read logs nothing.
 pub(super) fn span(head: &Parts, request_id: &RequestId, trace: &Trace) -> tracing::Span {
     macro_rules! of_level {

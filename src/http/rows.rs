@@ -1,6 +1,6 @@
-//! `POST /api/v1/rows` takes plain rows of the source tables if nova has no other source of changes, for example on a
-//! laptop or in a test. nova makes from each row the record that a connector would send, and handles the record as if a
-//! connector had sent it.
+//! `POST /api/v1/rows` takes plain rows of the source tables if nova has neither Kafka nor PostgreSQL as a source of
+//! changes, for example on a laptop or in a test. nova makes from each row the record that a connector would send, and
+//! handles the record as if a connector had sent it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

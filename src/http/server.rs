@@ -112,8 +112,8 @@ pub struct Server {
     upkeep: bool,
 }
 
-/// Addresses that nova has bound, and on which it does not listen yet. Connections of clients still fail, and no other
-/// program can take the addresses.
+/// Addresses that nova has bound, and on which it does not listen yet. Connections of clients still fail, and no
+/// program except nova can take the addresses.
 pub struct Reserved {
     api: TcpSocket,
     admin: Option<TcpSocket>,

@@ -76,9 +76,9 @@ impl Workers {
     }
 }
 
-/// Puts the calling thread under `SCHED_BATCH`. Under `SCHED_BATCH`, a thread does not interrupt other threads on its
-/// core at each packet. The thread waits for its turn, and so finds more requests at once. A process with a nice value
-/// keeps its nice value and the usual policy, because the policy and the nice value can only be set together.
+/// Puts the calling thread under `SCHED_BATCH`. Under `SCHED_BATCH`, a thread does not interrupt the running thread of
+/// its core at each packet. A thread that waits longer for its turn finds more requests at once. A process with a nice
+/// value keeps its nice value and the usual policy, because the policy and the nice value can only be set together.
 #[cfg(target_os = "linux")]
 fn in_batches() {
     use thread_priority::unix::{NormalThreadSchedulePolicy::Batch, ThreadSchedulePolicy};

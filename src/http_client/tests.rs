@@ -6,7 +6,8 @@ use super::*;
 const PATIENT: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A server that answers each connection with this text. It closes the connection then, or waits until the client does.
+/// A server that answers each connection with this text. After the answer the server closes the connection if `closes`
+/// is set; otherwise it waits until the client closes the connection.
 fn server(answer: impl Into<String>, closes: bool) -> Uri {
     let answer: String = answer.into();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -100,7 +101,7 @@ fn a_long_answer_comes_in_pieces_until_its_end_or_a_silence() {
     assert!(before == b"abcde" && broken.as_ref().is_some_and(|words| words.starts_with("the answer broke off: ")));
     let (before, late) = read(&server(BEGIN, false), SHORT);
     assert_eq!((before, late.as_deref()), (b"abcde".to_vec(), Some("no answer within 50 ms")));
-    // What is left of an answer may also be read at once.
+    // A caller may also read the rest of an answer with one call.
     let uri = server("HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\nwhy?", true);
     let client = client(&uri, PATIENT, 1_000);
     let answer = run(async { client.rest(client.begin(get(&uri)).await.unwrap()).await.unwrap() });

@@ -203,7 +203,7 @@ mod tests {
     }
 
     proptest! {
-        /// A difference is not reported if rows on the way to ClickHouse explain it, and every other difference is
+        /// A difference is not reported if rows on the way to ClickHouse explain it. Every unexplained difference is
         /// reported.
         #[test]
         fn events_differ_only_by_what_is_not_on_its_way(

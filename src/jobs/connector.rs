@@ -7,8 +7,8 @@ use crate::source::connect::ConnectorStatus;
 
 use super::{CacheRefreshJob, Refreshing};
 
-/// The interval. The interval of the requests to Kafka Connect, which is short enough to report a stopped connector
-/// within about a minute.
+/// The interval. The interval of the requests to Kafka Connect. The interval is short enough to report a stopped
+/// connector within about a minute.
 const TICK: Duration = Duration::from_secs(10);
 
 /// The job that asks Kafka Connect for the state of the connector.

@@ -31,12 +31,12 @@ pub const TTL_MS: i64 = 60_000;
 /// How much longer than its lifetime nova checks a copy for changes, because the cache server counts the lifetime from
 /// its receipt.
 const WATCH_MORE_MS: i64 = 5_000;
-/// The most copies, for all users, that wait to be made, are checked for changes, or wait to be deleted. nova makes no
-/// more copies above the limit until some have expired.
+/// The maximum number of copies, for all users, that wait to be made, are checked for changes, or wait to be deleted.
+/// nova makes no more copies above the limit until some have expired.
 pub const COPIES_MAX: usize = 20_000;
-/// The most copies that one refresh makes or deletes.
+/// The maximum number of copies that one refresh makes or deletes.
 const REFRESH_MAX: usize = 2_000;
-/// The most commands to the cache in one round trip: about 400 kB of feeds.
+/// The maximum number of commands to the cache in one round trip. `PIPELINE_MAX` feeds have about 400 kB.
 const PIPELINE_MAX: usize = 64;
 /// The number of copies that are checked while the lock of the state is held once.
 const SLICE: usize = 64;
@@ -156,8 +156,8 @@ impl Copies {
         }
     }
 
-    /// Requests the deletion of a copy, which nobody may read any more, whichever node made it. A copy that still waits
-    /// to be made is not deleted, because it will have the content of a later time.
+    /// Requests the deletion of a copy that nobody may read any more, whichever node made the copy. A copy that still
+    /// waits to be made is not deleted, because it will have the content of a later time.
     pub fn end(&self, kind: Kind, user: Id) {
         let mut inner = self.inner.lock();
         let waits = inner.entries.get(&(kind, user)).is_some_and(|entry| entry.next == Next::Put);

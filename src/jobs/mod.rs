@@ -1,7 +1,7 @@
-//! Repeated work: each job keeps a part of the served data fresh. A runner runs every job at the job's own interval
-//! with jitter, wakes it early on request, ends a refresh that takes too long, survives panics, and retries with
-//! backoff. The runner parks and reports a job that fails repeatedly. The runner reads only the clock of tokio and the
-//! clock that it was given.
+//! Jobs are repeated work. Each job keeps a part of the served data fresh. A runner runs every job at the job's own
+//! interval with jitter, wakes it early on request, ends a refresh that takes too long, survives panics, and retries
+//! with backoff. The runner parks and reports a job that fails repeatedly. The runner reads only the clock of tokio and
+//! the clock that it was given.
 //!
 //! `serving` has the jobs that keep the lists of feeds, trending and suggestions fresh. `copies` puts the lists that
 //! HTTP serves into a cache that other services read. `analytics` asks ClickHouse, and `connector` asks Kafka Connect.
@@ -36,7 +36,7 @@ use self::schedule::{Run, Schedule};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the jobs may take to end after a stop was requested.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The largest number of threads on which refreshes compute.
+/// The maximum number of threads on which refreshes compute.
 const BLOCKING_MAX_THREADS: usize = 4;
 
 /// Why a refresh failed, in words for a person.
@@ -53,7 +53,7 @@ pub enum JobError {
 /// A running refresh of a job.
 pub type Refreshing = Pin<Box<dyn Future<Output = Result<(), JobError>> + Send>>;
 
-/// A job, which keeps one part of the served data fresh.
+/// A job keeps one part of the served data fresh.
 pub trait CacheRefreshJob: Send + Sync {
     /// Returns the name of the job in metrics.
     fn name(&self) -> &'static str;

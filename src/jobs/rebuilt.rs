@@ -1,6 +1,6 @@
 //! The jobs that wait until the logs of the source have been read to their ends. A row that does not come again by the
 //! end of a rebuild no longer exists in the source. If the connector takes its first snapshot again, a row that only
-//! the earlier snapshot contained no longer exists either.
+//! the earlier snapshot contained no longer exists in the source.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::event::TopicPartition;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
 const TICK: Duration = Duration::from_secs(5);
-/// The most commands that one refresh sends to the writer.
+/// The maximum number of commands that one refresh sends to the writer.
 const COMMANDS_MAX: usize = 50;
 
 /// The offset up to which a partition was read, and the end of its log.

@@ -1,5 +1,5 @@
-//! Retries dead letters whose cause may disappear by itself: the schema registry may have a schema now that it did not
-//! know before. Dead letters for other reasons wait for a person.
+//! Retries dead letters whose cause may disappear with time: the schema registry may have a schema now that it did not
+//! know before. All dead letters with a lasting cause wait for a person.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +17,12 @@ const TICK: Duration = Duration::from_secs(60);
 const HEALING: [&str; 1] = ["unknown-schema-id"];
 /// The waits between the death of a letter and its retries. The wait before the last retry is 17 hours.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), last: Duration::from_secs(1_024 * 60) };
-/// The most retries of one dead letter. The last retry is 17 hours after the first.
+/// The maximum number of retries of one dead letter. The last retry is 17 hours after the first.
 pub const ATTEMPTS_MAX: u32 = 12;
 /// The age of a letter above which no retry is made, because the dedup horizon would have passed for an event.
 const TRY_FOR_MS: i64 = DAY_MS;
-/// The most dead letters that one refresh checks (`LOOK_MAX`), and the most dead letters that one refresh retries
-/// (`RETRY_MAX`).
+/// The maximum number of dead letters that one refresh checks (`LOOK_MAX`), and the maximum number of dead letters that
+/// one refresh retries (`RETRY_MAX`).
 const LOOK_MAX: usize = 10_000;
 const RETRY_MAX: usize = 100;
 
@@ -106,7 +106,7 @@ impl CacheRefreshJob for DeadLetterRetry {
             let page = letters.page(*after, LOOK_MAX)?;
             let due: Vec<_> = page.iter().filter(|letter| letter.due(now_ms)).take(RETRY_MAX).collect();
             // The next refresh begins after the last letter that this refresh has checked or retried. After the end of
-            // the queue the job begins again at the beginning.
+            // the queue the job continues at the beginning of the queue.
             *after = match due.last().filter(|_| due.len() == RETRY_MAX) {
                 Some(last) => Some(last.id),
                 None => page.last().filter(|_| page.len() == LOOK_MAX).map(|last| last.id),

@@ -38,7 +38,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Makes the schedule of a job, whose first run is due at once.
+    /// Makes the schedule of a job. The first run of the job is due at once.
     pub(super) fn new(interval: Duration, seed: u64) -> Schedule {
         Schedule { interval, seed, runs: 0, failures: 0, ended: None, due: Duration::ZERO }
     }

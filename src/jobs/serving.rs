@@ -18,7 +18,7 @@ use super::{CacheRefreshJob, Refreshing, blocking};
 const FEED_TICK: Duration = Duration::from_secs(5);
 const RISING_TICK: Duration = Duration::from_secs(10);
 const SWEEP_TICK: Duration = Duration::from_secs(60);
-/// The most feeds that one refresh makes.
+/// The maximum number of feeds that one refresh makes.
 const FEEDS_MAX: usize = 2_000;
 
 /// The name of the job that makes outdated feeds again. nova wakes the job `feed_warmup` when a page was served from an
@@ -63,8 +63,8 @@ impl CacheRefreshJob for Job {
 
 /// Returns the jobs: they publish trending lists, refresh the feeds of active users, count who gained followers, and
 /// forget what has expired. The interval of the trending job is a setting. A tick of the trending job counts only what
-/// has changed, so no window needs a longer interval. With an interval of 900 ms, including jitter and the job's own
-/// time, an event changes every window within 1.2 s of its commit.
+/// has changed, so the same short interval is possible for every window. With an interval of 900 ms, including jitter
+/// and the job's own time, an event changes every window within 1.2 s of its commit.
 pub fn jobs(served: &Served, settings: &FeedSettings) -> Vec<Box<dyn CacheRefreshJob>> {
     let job = |name, interval, work| -> Box<dyn CacheRefreshJob> {
         Box::new(Job { name, interval, served: served.clone(), work })

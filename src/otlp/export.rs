@@ -32,7 +32,7 @@ use super::span::{Counts, Delivered, Kind, QUEUE_MAX_SPANS, Span, Told, Value, W
 const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// How often the thread checks whether ClickHouse has acknowledged rows.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often nova sends a request at most if the collector cannot take the request.
+/// The maximum number of times that nova sends one request if the collector cannot accept the request.
 const TRIES_MAX: u32 = 4;
 /// The waits between two attempts of a request to the collector.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), last: Duration::from_secs(2) };

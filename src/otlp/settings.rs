@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::http_client::address;
 
-/// The address of a collector on the same machine that speaks OTLP over HTTP.
+/// The address of a collector on nova's machine that speaks OTLP over HTTP.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 const TIMEOUT_DEFAULT_MS: u64 = 10_000;
 const DELAY_DEFAULT_MS: u64 = 5_000;
@@ -36,7 +36,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// Whether nova sends a trace. `parent` is the sampling decision of the caller. Without a decision of the caller,
-    /// the trace id decides, so that every service decides in the same way.
+    /// the trace id decides, so that all services make the same decision about a trace.
     pub fn takes(self, trace_id: u128, parent: Option<bool>) -> bool {
         match parent.filter(|_| self.parent_based) {
             Some(decided) => decided,

@@ -1,4 +1,4 @@
-//! Spans, and the other messages to the thread that sends spans.
+//! Spans, and the messages to the thread that sends spans.
 
 use std::sync::atomic::AtomicU64;
 

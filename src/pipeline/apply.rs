@@ -35,8 +35,8 @@ pub enum Judgement {
     Write(Box<Written>),
     /// The change is a duplicate, stale or ignored, and has no effect.
     Skip(Outcome),
-    /// The change is older than a change of the row's key that nova has already applied. The row under the new key may
-    /// need values of the older change.
+    /// The change is late: nova has already applied a later change of the row's key. The row under the new key may need
+    /// values of the late change.
     Late(Box<Late>),
     /// The table takes no more changes until a person decides.
     Halt(Regression),
@@ -179,9 +179,9 @@ fn before_truncate(change: &Change, (place, replayed): (Place, bool), table: &Ta
     }
     let lsn = change.lsn?;
     // nova compares commit times instead of LSNs in three cases: the table's epoch is higher than the epoch of the
-    // truncate, or the log may have begun again and the change is in another partition than the truncate, or the change
-    // is a replayed dead letter of the previous log. Changes with the same commit time are from one log, and mostly
-    // from one transaction.
+    // truncate, or the log may have begun again and the change is in a different partition than the truncate, or the
+    // change is a replayed dead letter of the previous log. Changes with the same commit time are from one log, and
+    // mostly from one transaction.
     let mixed = table.epoch > truncate.epoch || (table.mixed() && (replayed || truncate.elsewhere(place)));
     if mixed {
         let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;

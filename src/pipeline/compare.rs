@@ -110,9 +110,9 @@ async fn delivered(status: &Status) {
     let _ = tokio::time::timeout(DELIVERY_MAX, waits).await;
 }
 
-/// The hours whose rows in the store did not change between two reads, as the store and ClickHouse have them, and the
-/// number of hours that changed. nova asks ClickHouse between the two reads of the store, after ClickHouse has received
-/// the rows of the first read.
+/// Returns the hours whose rows in the store did not change between two reads, with the figures of the store and of
+/// ClickHouse. Also returns the number of hours that changed. nova asks ClickHouse between the two reads of the store,
+/// after ClickHouse has received the rows of the first read.
 fn steady(mut ours: Hours, again: &Hours, mut theirs: Hours) -> (Hours, Hours, usize) {
     let all: std::collections::BTreeSet<_> = ours.keys().chain(again.keys()).copied().collect();
     let changed: Vec<_> = all.into_iter().filter(|hour| ours.get(hour) != again.get(hour)).collect();

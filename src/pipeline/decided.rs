@@ -10,7 +10,7 @@ use crate::event::{Id, TopicPartition};
 
 /// The maximum number of decisions about truncates that nova keeps for each table.
 pub const TRUNCATES_MAX: usize = 64;
-/// The maximum number of decisions about the beginning of another log that nova keeps for each table.
+/// The maximum number of decisions that nova keeps for each table about changes at which the source's log began again.
 pub const RESTARTS_MAX: usize = 64;
 /// The maximum number of decisions about seeks that nova keeps over all partitions.
 pub const SEEKS_MAX: usize = 256;
@@ -46,7 +46,7 @@ pub struct Truncation {
 }
 
 impl Truncation {
-    /// Whether two records describe the same truncate: a connector may produce the truncate again at another offset. If
+    /// Whether two records describe the same truncate: a connector may produce one truncate twice, at two offsets. If
     /// the truncate has no LSN, its offset in the topic decides.
     pub fn same_as(&self, other: &Truncation) -> bool {
         let place = self.partition == other.partition && self.offset == other.offset;
@@ -99,7 +99,7 @@ impl Truncates {
         self.0.push((at, decision));
     }
 
-    /// The decision that applies to the truncate `at`, which nova reads now.
+    /// The decision that applies to the truncate `at`, which nova has just read.
     pub fn decided(&mut self, at: &Truncation) -> Option<Decision> {
         let same = |known: &Option<Truncation>| known.as_ref().is_some_and(|known| known.same_as(at));
         if let Some((_, decision)) = self.0.iter().find(|(known, _)| same(known)) {
@@ -199,7 +199,7 @@ pub struct Seek {
 pub struct Seeks(Vec<Seek>);
 
 impl Seeks {
-    /// Notes that a person moved a partition to another offset. nova continues exactly at the new offset, so earlier
+    /// Notes that a person moved a partition to a new offset. nova continues exactly at the new offset, so earlier
     /// decisions no longer skip ranges that include or begin at the new offset. A skipped range that begins where
     /// another skipped range ends extends that range.
     pub fn decide(&mut self, seek: Seek) {
@@ -220,7 +220,7 @@ impl Seeks {
         self.0.push(seek);
     }
 
-    /// Forgets the decisions about a partition, because the partition now has another log.
+    /// Forgets the decisions about a partition, because the partition now has a different log than before.
     pub fn forget(&mut self, partition: &TopicPartition) {
         self.0.retain(|known| known.partition != *partition);
     }

@@ -2,8 +2,8 @@
 //! row that had the key before.
 //!
 //! An older version may come late (from another partition, or in the order of a rebuild) and be the true source of a
-//! value. So a row remembers which of its values come from other versions, and from which versions. The values of a row
-//! that come from other versions are called the row's holes.
+//! value. So a row remembers which of its values come from older versions, and from which versions. The values of a row
+//! that come from older versions are called the row's holes.
 
 use std::collections::btree_map::Entry;
 
@@ -21,12 +21,12 @@ pub struct Known<'a> {
     /// Whether the values of this row are newer than values that another row has from an earlier epoch.
     pub after_epoch: bool,
     /// Whether the row under the old key of the same row has already given values once, and nova may know more of its
-    /// values now. If `again` is set, these values replace earlier values with the same LSN.
+    /// values now. If `again` is set, the values of this row replace earlier values with the same LSN.
     pub again: bool,
-    /// Whether the values of this row are from a read that comes after the stored row in the stored row's partition.
-    /// The values of a read that comes after the row in its partition fill only holes for which no other version has a
-    /// value. A read's LSN is the position of the log at the snapshot, so a change with a lower LSN may have been
-    /// committed after the read.
+    /// Whether the values of this row are from a read that comes after the stored row in the stored row's partition. A
+    /// read that comes after the row in the row's partition fills only holes for which no version has a value. A read's
+    /// LSN is the position of the log at the snapshot, so a change with a lower LSN may have been committed after the
+    /// read.
     pub read_here: bool,
 }
 
@@ -134,14 +134,14 @@ fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     }
 }
 
-/// Puts values of an older version that came late into the holes for which this version is the better source. Returns
-/// whether a hole was filled.
+/// Fills the holes for which a late, older version is the better source of the value. Returns whether a hole was
+/// filled.
 pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
     let mut changed = false;
     for hole in holes.iter_mut() {
         let Some(lsn) = late.better(hole) else { continue };
         let found = if hole.column == EXTRA { refill_extra(row, late) } else { refill_cell(row, hole.column, late) };
-        // The value came from the row under another key. Versions under the row's own key that come late may still be
+        // The value came from the row under the old key. Versions under the row's own key that come late may still be
         // newer than the value, so the hole stays as it is.
         if found == Some(true) || (found == Some(false) && !late.again) {
             (hole.lsn, changed) = (lsn, true);
@@ -182,7 +182,7 @@ fn refill_extra(row: &mut Row, late: &Known<'_>) -> Option<bool> {
     Some(other)
 }
 
-/// The holes of an image that is kept for the row under another key. Each column has a hole with the LSN of the version
+/// The holes of an image that is kept for the row under the new key. Each column has a hole with the LSN of the version
 /// from which its value comes. `row` has the holes and the LSN of the stored row, or it is `None` if no row was stored.
 pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     let lsn_of = |column: u8| match row {
@@ -192,8 +192,8 @@ pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     (1u8..).take(columns.saturating_sub(1)).chain([EXTRA]).map(|column| Hole { column, lsn: lsn_of(column) }).collect()
 }
 
-/// Puts values of an older version that came late into a row with holes. Returns a row that has only the values which
-/// the function used. Returns `None` if the version has no better value.
+/// Fills holes of a row with the values of a late, older version. Returns a row that has only the values which the
+/// function used. Returns `None` if the version has no better value.
 pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<Row> {
     let mut told = blank(image.cells.len());
     let mut any = false;

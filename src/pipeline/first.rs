@@ -2,9 +2,9 @@
 //!
 //! A connector that is killed during its first snapshot reads all rows again, and streams from the position of the new
 //! snapshot (seen with Debezium 3.6). If a row was deleted between the two snapshots, the topics have a read of the row
-//! and no delete. nova recognises such a deleted row by its reads: the row's only read has the LSN of the earlier
-//! snapshot. The order of the records within each partition shows, without any clock, that a snapshot was taken again:
-//! the partition has reads of two LSNs without a streamed change between them.
+//! and no delete. nova recognises a row that was deleted between two snapshots by its reads: the row's only read has
+//! the LSN of the earlier snapshot. The order of the records within each partition shows, without any clock, that a
+//! snapshot was taken again: the partition has reads of two LSNs without a streamed change between them.
 //!
 //! A snapshot that somebody requests with a signal looks the same as a second first snapshot if nothing was streamed
 //! before it. A requested snapshot may read only some tables, or some rows of each table (`additional-conditions`).

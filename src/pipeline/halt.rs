@@ -1,6 +1,6 @@
 //! Says why nova does not apply records. A [`Halt`] of a table is stored and waits for a person. A [`Hold`] of a
 //! partition lasts as long as its cause. Code compares the values of `Halt` and `Hold`. This file makes the sentences
-//! for people from these values, each sentence with the command to type.
+//! for people from the values of `Halt` and `Hold`. Each sentence has the command to type.
 
 use std::fmt;
 
@@ -125,7 +125,7 @@ impl Halt {
     }
 }
 
-/// Parses `lsn_regression: row KEY came with LSN N below the stored N …`, which version 0.1.0 stored.
+/// Parses a sentence of version 0.1.0: `lsn_regression: row KEY came with LSN N below the stored N …`.
 fn regression(table: Table, words: &str) -> Option<Halt> {
     let (key, rest) = words.strip_prefix("lsn_regression: row ")?.split_once(" came with LSN ")?;
     let (lsn, rest) = rest.split_once(" below the stored ")?;

@@ -66,8 +66,8 @@ struct Reading {
     /// The reason for which the partition's previous record waited.
     waits: Option<Arc<str>>,
     redelivered: u64,
-    /// Whether ingest drops the rest of the present poll, because the source numbers the partition's records
-    /// differently now.
+    /// Whether ingest drops the rest of the present poll, because the source has given the partition's records new
+    /// offsets.
     void: bool,
 }
 
@@ -189,8 +189,8 @@ impl Ingest {
     fn batch(&mut self, records: &mut Vec<Record>) -> Result<Batch, IngestError> {
         let mut batch = Batch::default();
         batch.items.reserve(records.len());
-        // nova takes the cookies of the source before it handles the records. A source that numbers records differently
-        // afterwards has no position for these records.
+        // nova takes the cookies of the source before it handles the records. If the source gives the records new
+        // offsets afterwards, it has no position for the records that were already polled.
         let cookies = self.source.take_cookies();
         for record in records.drain(..) {
             let slot = self.slot(&record);
@@ -377,8 +377,8 @@ fn digest(record: &Record) -> u64 {
     let mut bytes = Vec::with_capacity(32);
     bytes.put_fixed(&value.to_le_bytes());
     bytes.put_fixed(&key.to_le_bytes());
-    // The sources of earlier versions of nova delivered only times in [`TIMESTAMP_MS_RANGE`], and their stores have
-    // digests of records with these times.
+    // The sources of earlier versions of nova delivered only times in [`TIMESTAMP_MS_RANGE`], and the stores of those
+    // versions have digests of records with times in that range.
     let (first, last) = (TIMESTAMP_MS_RANGE.start, TIMESTAMP_MS_RANGE.end - 1);
     bytes.put_fixed(&record.timestamp_ms.clamp(first, last).to_le_bytes());
     // The digest 0 means that the digest is unknown, so no record has it.

@@ -58,7 +58,7 @@ pub fn effects(
 
 /// The maximum length of a blob of several steps. A step that would make the blob longer begins the next blob.
 const BLOB_MAX_BYTES: usize = fits_page(64 << 10);
-/// The maximum number of bytes that a step has besides the bytes of its row.
+/// The maximum number of bytes that a step has in addition to the bytes of its row.
 const STEP_MAX_BYTES: usize = 64;
 
 /// Builds the journal blobs of one commit.

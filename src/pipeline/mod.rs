@@ -116,7 +116,7 @@ pub struct Settings {
     pub truncate: TruncatePolicy,
     /// How long nova remembers the id of an event after the event's arrival.
     pub dedup_horizon_ms: i64,
-    /// The maximum age of an event at its arrival. An older event is late.
+    /// The maximum age of an event at its arrival. An event that is older than this maximum at its arrival is late.
     pub event_max_age_ms: i64,
     /// nova holds a partition after this many undecodable records in a row, because somebody has probably broken the
     /// topic. The breaker is `None` in a replay, which must account for every record.
@@ -124,7 +124,7 @@ pub struct Settings {
     /// If the dead letter queue has this many letters, nova holds the partitions that would add more letters.
     pub dead_max_letters: u64,
     /// A checkpoint is due when the journal since the last checkpoint is larger than half of that checkpoint. The
-    /// journal is then at least `checkpoint_min_bytes` and at most `checkpoint_max_bytes` long.
+    /// journal's length at a due checkpoint is at least `checkpoint_min_bytes` and at most `checkpoint_max_bytes`.
     pub checkpoint_min_bytes: u64,
     pub checkpoint_max_bytes: u64,
     /// The minimum number of bytes that one commit writes of a running checkpoint.
@@ -142,7 +142,7 @@ pub const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
 
 impl Settings {
     /// Changes the settings for a load for which no client waits: nova writes fewer checkpoints, and longer runs of
-    /// rows, which it merges less often.
+    /// rows, and merges runs less often.
     pub fn for_load(&mut self) {
         (self.checkpoint_min_bytes, self.checkpoint_max_bytes) = (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES);
     }

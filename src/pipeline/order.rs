@@ -150,9 +150,9 @@ impl Incoming {
     }
 
     /// Judges a record whose LSN is lower than the LSN of the newest streamed version. A redelivery repeats versions
-    /// that nova has seen. A version that nova has not seen is of another log. If nova cannot tell whether a record is
-    /// a redelivery, it applies the record if the record comes after the row. nova may apply a redelivered record,
-    /// because a redelivery also repeats everything that follows.
+    /// that nova has seen. A version that nova has not seen is of a different log than the row. If nova cannot tell
+    /// whether a record is a redelivery, it applies the record if the record comes after the row. nova may apply a
+    /// redelivered record, because a redelivery also repeats all records after the redelivered record.
     fn below(&self, lsn: u64, stored_lsn: u64, row: &StoredRow<'_>) -> Order {
         let known = row.history.contains(lsn, self.ts_us) && !mutant::is(Mutant::TellByClock);
         if known || (!self.elsewhere(row) && !self.behind(row)) {

@@ -36,7 +36,7 @@ pub enum RebuildError {
 /// rows to ClickHouse. ClickHouse has one row of an event, however often nova reads the event.
 pub type Emitted = FxHashMap<TopicPartition, i64>;
 
-/// The rows of the source's tables that ClickHouse has. nova asks ClickHouse for these rows if a store is lost, or if a
+/// The rows of the source's tables that ClickHouse has. nova asks ClickHouse for the rows if a store is lost, or if a
 /// store is behind ClickHouse.
 #[derive(Clone, Debug, Default)]
 pub struct Known {

@@ -21,10 +21,12 @@ use super::dedup::{Dedup, DeliveredWriter, Entry};
 use super::meta::Meta;
 use super::rebuild::Known;
 
-/// The maximum number of delivered events that a store takes: 1.6 GB on disk, and 200 MB of filters in memory.
+/// The maximum number of delivered events that a store takes. `DELIVERED_MAX_EVENTS` events need 1.6 GB on disk, and
+/// 200 MB of filters in memory.
 pub const DELIVERED_MAX_EVENTS: u64 = 100_000_000;
 
-/// The maximum number of rows of the source's tables that a rebuild reads from ClickHouse: 1.2 GB of memory.
+/// The maximum number of rows of the source's tables that a rebuild reads from ClickHouse. `KNOWN_MAX_ROWS` rows need
+/// 1.2 GB of memory.
 pub const KNOWN_MAX_ROWS: usize = 50_000_000;
 
 /// The reason for which a store could not be reconciled.
@@ -107,7 +109,7 @@ pub async fn reconcile(
     Ok(Report { delivered: events, dropped, left })
 }
 
-/// Asks ClickHouse, for a rebuild, which rows of the source's tables it has.
+/// Asks ClickHouse which rows of the source's tables it has, so that a rebuild can compare them.
 pub async fn known(clickhouse: &ClickHouse) -> Result<Known, ReconcileError> {
     let mut known = Known::default();
     for (table, number) in Table::ALL.into_iter().zip(0..) {

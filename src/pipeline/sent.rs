@@ -1,5 +1,5 @@
-//! Finds the dead letters that a forced replay must leave out. The events of these letters are older than the dedup
-//! horizon, so only ClickHouse knows whether nova has already accepted an event of this age.
+//! Finds the dead letters that a forced replay must leave out. A forced replay includes events that are older than the
+//! dedup horizon. Only ClickHouse knows whether nova has already accepted an event from before the dedup horizon.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub enum SentError {
     Read(#[from] ReadError),
 }
 
-/// Returns those of the given letters whose event is a row of `post_events`.
+/// Returns the dead letters among the given ones whose event is a row of `post_events`.
 pub async fn sent(
     store: &Store,
     decoder: &mut Decoder,
@@ -51,7 +51,7 @@ pub async fn sent(
     Ok(found)
 }
 
-/// Returns the dead letters of each pair of event and user.
+/// Returns the dead letters, grouped by the event's id and the user.
 fn events(store: &Store, decoder: &mut Decoder, letters: &[u64]) -> Result<BTreeMap<(Id, Id), Vec<u64>>, ReadError> {
     let (read, mut events) = (store.read()?, BTreeMap::<_, Vec<u64>>::new());
     for letter in letters {

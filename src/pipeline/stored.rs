@@ -12,8 +12,8 @@ use crate::event::{Format, Id, Row};
 
 use super::cells::decode_cells;
 
-/// The version of the format of stored rows. Version 1 of the format had one LSN and one time, which belonged to a
-/// change or to a read, and had no partition.
+/// The version of the format of stored rows. Version 1 of the format had no partition. Version 1 had one LSN and one
+/// time, both of a change or both of a read.
 const ROW_VERSION: u8 = 2;
 const WHAT: &str = "stored row";
 /// The typical number of bytes that a stored row has before its cells.
@@ -333,7 +333,7 @@ impl<'a> StoredRow<'a> {
     }
 
     /// Decodes a row of format version 1. In version 1 it is unknown whether the LSN belongs to a change or to a read,
-    /// so the LSN counts as that of a change.
+    /// so nova treats it as the LSN of a change.
     fn decode_1(flags: u8, mut reader: Reader<'a>) -> Result<StoredRow<'a>, CodecError> {
         let format = format(flags & !(LIVE | RAISED))?;
         let (epoch, lsn) = (epoch(&mut reader)?, reader.varint()?);

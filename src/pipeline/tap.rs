@@ -30,8 +30,8 @@ pub const QUEUE_MAX_RECORDS: usize = 256;
 /// The maximum number of records that one listener gets in a second.
 pub const SAMPLE_PER_S: u32 = 100;
 const SAMPLE_TIME: Duration = Duration::from_secs(1);
-/// The maximum number of records of one commit that `tap` examines. Further records of the commit are counted as left
-/// out.
+/// The maximum number of records of one commit that `tap` examines. Records of the commit above this maximum are
+/// counted as left out.
 pub const COMMIT_MAX_RECORDS: usize = 512;
 /// The maximum number of bytes of a record's value that a listener gets.
 pub const RAW_VALUE_MAX_BYTES: usize = 16 << 10;
@@ -102,7 +102,7 @@ impl About {
     }
 }
 
-/// A part of the bytes of a record. nova has cut these bytes of the record, and has overwritten private values.
+/// A part of the bytes of a record. nova has cut the bytes if they were too long, and has overwritten private values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawPart {
     pub bytes: Vec<u8>,
@@ -183,8 +183,8 @@ impl Listener {
     }
 }
 
-/// A function that gets every record of a commit that listeners may get, and the number of further records of that
-/// commit. The writer's thread calls the function for the records of a commit.
+/// A function that gets every examined record of a commit, and the number of records of the commit that were not
+/// examined. The writer's thread calls the function for the records of a commit.
 pub type Keep = Box<dyn Fn(&[Tapped], u64) + Send + Sync>;
 
 /// The listeners. The listeners. The writer's thread locks the list for the records of a commit, and a listener locks

@@ -1,6 +1,6 @@
-//! The rows that a store had before a rebuild. nova writes a row that it reads again in a higher epoch. If nova has
-//! read the source to its end and a row was not read again, the row no longer exists in the source. If a row was not
-//! read again, ClickHouse gets a delete of the row.
+//! The rows that a store had before a rebuild. If nova reads a row again, it writes the row in a higher epoch. If nova
+//! has read the source to its end and a row was not read again, the row no longer exists in the source. If a row was
+//! not read again, ClickHouse gets a delete of the row.
 
 use nova_storage::codec::CodecError;
 use nova_storage::schema::{JOURNAL, UNREAD};

@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::port::Port;
 
 /// A scan cursor of at least this value stands for the number of a user. The first cursor of a user is below 2^53, so
-/// JavaScript represents the cursors exactly, and it is above every cursor of the cache.
+/// that JavaScript represents the cursors exactly, and above every cursor of the cache.
 pub(super) const USERS_CURSOR: u64 = 1 << 48;
 
 /// One of nova's own keys. An inner `None` stands for a key that names no valid user or window, and that never has a

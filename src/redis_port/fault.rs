@@ -19,8 +19,8 @@ pub(super) enum Then {
         token: String,
         hello: Option<Hello>,
     },
-    /// An admin reads other users' data with the command. The session writes the admin's read to the audit and then
-    /// runs the command.
+    /// With the command, an admin reads data of users other than the admin. The session writes the admin's read to the
+    /// audit and then runs the command.
     Note {
         subject: Subject,
         users: Vec<Id>,
@@ -33,7 +33,7 @@ pub(super) enum Fault {
     Text(String),
     Told(&'static str),
     Cache(CacheError),
-    /// The command has no error, but another step must come before its answer.
+    /// The command has no error, but the given step must come before its answer.
     Not(Then),
 }
 

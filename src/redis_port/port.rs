@@ -20,8 +20,8 @@ pub(super) struct Port {
     pub(super) watch: Arc<PortWatch>,
     /// The user of a connection that has not authenticated. The user is `None` if clients need a token.
     pub(super) stranger: Option<Subject>,
-    /// A command holds the lock `order` for reading. EXEC holds the lock `order` for writing, so that its commands run
-    /// with no others between them. A thread that takes the lock `order` holds no other lock.
+    /// A command holds the lock `order` for reading. EXEC holds the lock `order` for writing, so that no command of a
+    /// different client runs between the commands of EXEC. A thread that takes the lock `order` holds no other lock.
     pub(super) order: RwLock<()>,
     /// The budget for the large commands and answers of all connections.
     pub(super) budget: Budget,

@@ -9,8 +9,8 @@ mod tests;
 
 /// The maximum number of arguments of one command, including its name.
 pub(super) const ARGS_MAX: usize = 65_536;
-/// The maximum number of bytes of one command. A larger command would be useless: a value of the cache cannot be larger
-/// than a shard, and a shard has at least as many bytes as a command may have.
+/// The maximum number of bytes of one command. A command above this limit would be useless: a value of the cache cannot
+/// be larger than a shard, and a shard has at least as many bytes as a command may have.
 pub(super) const COMMAND_MAX_BYTES: usize = 8 << 20;
 /// The maximum number of bytes of a command in one line, and of a number before an argument.
 const LINE_MAX_BYTES: usize = 64 << 10;
@@ -191,8 +191,8 @@ impl Parser {
             }
         };
         let end = self.at + length;
-        // The parser does not check that the two bytes after an argument are a line end: if they are not, the next
-        // argument usually fails. Redis does not check the two bytes after an argument, either.
+        // The parser does not check that the two bytes after an argument are a line end: after two wrong bytes, the
+        // next argument usually fails. Redis does not check the two bytes after an argument, either.
         if read.len() < end + 2 {
             return Ok(false);
         }

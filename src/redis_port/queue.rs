@@ -11,6 +11,6 @@ pub(super) struct Queue {
     pub bytes: usize,
     /// Whether nova refused one of the commands, so that EXEC runs none of them.
     pub broken: bool,
-    /// The other users whose keys an admin reads with the waiting commands.
+    /// The users, other than the admin, whose keys an admin reads with the waiting commands.
     pub users: Vec<Id>,
 }

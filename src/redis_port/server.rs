@@ -25,7 +25,7 @@ const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
 /// How long nova keeps an idle authenticated connection open. The timeout for idle connections is long, because
 /// connection pools keep idle connections open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// How long running commands may still take after the process was told to stop.
+/// How long running commands may still take after the process has got the signal to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The answer to a connection beyond the limit, in Redis's words.
 const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -146,7 +146,7 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!("a Redis client's connection could not be taken: {error}");
-                    // The process probably has no free file descriptor. The pause gives other connections time to end
+                    // The process probably has no free file descriptor. The pause gives open connections time to end
                     // and to free their file descriptors.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;

@@ -27,7 +27,7 @@ const READ_BYTES: usize = 16 << 10;
 const LARGE_READ_BYTES: usize = 256 << 10;
 /// When the buffered answers have this many bytes, nova sends the answers, even if more commands wait.
 const WRITE_MAX_BYTES: usize = 64 << 10;
-/// After this many commands of one connection, the other connections of the thread have their turn.
+/// After this many commands of one connection, the thread serves its remaining connections.
 const TURN_COMMANDS: u32 = 128;
 /// A command that makes the value of one of nova's own keys counts as this many commands.
 const MADE_COMMANDS: u32 = 16;
@@ -219,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// Writes an admin's read of other users' data to the audit.
+    /// Writes to the audit that an admin has read data of users other than the admin.
     async fn note(&self, subject: &Subject, users: Vec<Id>) -> bool {
         for user in users {
             if !crate::http::looked(&self.port.edge, subject, "redis-read", user.to_string()).await {

@@ -16,7 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// One source that combines two sources for ingest.
 pub struct Both {
     changes: Box<dyn Source>,
-    /// The only partition of the source `changes`. All other partitions belong to the source `events`.
+    /// The only partition of the source `changes`. All partitions except this partition of `changes` belong to the
+    /// source `events`.
     partition: TopicPartition,
     events: Box<dyn Source>,
     bell: Arc<Bell>,

@@ -1,4 +1,5 @@
-//! Captures: JSON lines, plain or gzip, one Kafka record a line (`docs/decode.md`, "Captures").
+//! Captures are files of JSON lines, plain or compressed with gzip. Each line of a capture is one Kafka record
+//! (`docs/decode.md`, "Captures").
 
 mod line;
 
@@ -19,13 +20,13 @@ use super::{PollLimits, Polled, Source, SourceError};
 
 pub(super) use self::line::parse as parse_line;
 
-/// The longest line of a capture that is read as a record, in bytes. The beginning of a longer line becomes a dead
-/// letter.
+/// The longest line of a capture that is read as a record, in bytes. If a line is longer than this limit, the beginning
+/// of the line becomes a dead letter.
 pub const LINE_MAX_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 1 << 18;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The path of the schemas beside a capture: `x.jsonl` or `x.jsonl.gz` → `x.schemas.json`.
+/// Returns the path of the schemas beside a capture. For `x.jsonl` and `x.jsonl.gz` the path is `x.schemas.json`.
 pub fn schemas_path(capture: &Path) -> PathBuf {
     let name = capture.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);

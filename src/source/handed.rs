@@ -16,9 +16,9 @@ use super::capture::parse_line;
 use super::local::LOCAL_PARTITION;
 use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
 
-/// The largest number of hand-overs that may wait.
+/// The maximum number of hand-overs that may wait.
 const QUEUE_MAX: usize = 16;
-/// The largest number of records that are kept in order to deliver them again after a held partition continues. The
+/// The maximum number of records that are kept in order to deliver them again after a held partition continues. The
 /// oldest kept records are forgotten when there are more of them than the limit.
 const HISTORY_MAX_RECORDS: usize = 100_000;
 

@@ -1,6 +1,6 @@
-//! The durable log of a node that runs without Kafka. Records that arrive over HTTP are queued, ingest polls them as it
-//! polls any other source, and they become durable in the commit that consumes them. nova answers the callers after the
-//! commit, with the outcomes of their records.
+//! The durable log of a node that runs without Kafka. Records that arrive over HTTP are queued, and ingest polls the
+//! queue like any source. The records become durable in the commit that consumes them. nova answers the callers after
+//! the commit, with the outcomes of their records.
 
 mod log;
 
@@ -22,16 +22,16 @@ pub use self::log::{PruneError, prune_log, put_log};
 
 /// The partition number of the local log. No partition of a Kafka broker or of a capture has the number −1.
 pub const LOCAL_PARTITION: i32 = -1;
-/// The most requests that may wait for ingest.
+/// The maximum number of requests that may wait for ingest.
 pub const QUEUE_MAX_REQUESTS: usize = 1_024;
-/// The most bytes of records that may wait for their commit.
+/// The maximum number of bytes of records that may wait for their commit.
 pub const QUEUE_MAX_BYTES: usize = 32 << 20;
 
 /// The outcome of one record that was appended to the local log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub outcome: Outcome,
-    /// Whether the event's id was known with another payload.
+    /// Whether the event's id was known with a different payload.
     pub conflict: bool,
 }
 
@@ -40,7 +40,7 @@ pub struct Settled {
 #[error("the local log is full: ingestion is behind")]
 pub struct Full;
 
-/// A record of a table that a seed or a test hands over if no other source has the tables.
+/// A record of a table that a seed or a test hands over if no source delivers the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handed {
     pub topic: Arc<str>,
@@ -71,7 +71,7 @@ impl Content {
     }
 }
 
-/// The answer to a caller: it has one [`Settled`] for each record, in the order of the records.
+/// The answer to a caller. The answer has one [`Settled`] for each record, in the order of the records.
 pub type Answer = oneshot::Receiver<Vec<Settled>>;
 
 struct Append {
@@ -85,7 +85,7 @@ struct Append {
 pub struct LocalHandle {
     queue: Sender<Append>,
     waiting_bytes: Arc<AtomicUsize>,
-    /// The bell is set if the source is polled together with another source.
+    /// The bell is set if the local log is polled together with a second source.
     bell: Arc<OnceLock<Arc<Bell>>>,
 }
 
@@ -302,7 +302,8 @@ impl Source for LocalSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
-        // The local log ignores a partition of a source other than the local log, which a person may resume as well.
+        // A person may also resume a partition of a source other than the local log. The local log ignores such a
+        // partition.
         if partition.partition != LOCAL_PARTITION {
             return Ok(());
         }

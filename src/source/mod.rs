@@ -55,7 +55,7 @@ pub enum SourceError {
     Kafka(String),
     #[error("postgres: {0}")]
     Postgres(String),
-    /// The consumer group has committed offsets of another store.
+    /// The consumer group has committed offsets of a store other than this node's store.
     #[error(
         "the consumer group {group} belongs to another store, {owner}: two stores would each get a part of the records. \
          If that node runs, set kafka.replica = true here, or another kafka.group_id; if its store is lost, start this \
@@ -146,8 +146,9 @@ pub trait Progress: Send + Sync {
     /// never seen.
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64>;
 
-    /// Whether the store can compare the record before the next offset with another record. After a seek the store
-    /// cannot compare the record before the next offset, and reading begins exactly at the next offset.
+    /// Whether the store has a digest of the record before the next offset, with which a source's record can be
+    /// compared. After a seek the store cannot compare the record before the next offset, and reading begins exactly at
+    /// the next offset.
     fn knows_last(&self, partition: &TopicPartition) -> bool;
 
     /// Returns the source's own position as of the last commit. Returns `None` if the store has no position for the

@@ -14,7 +14,7 @@ pub const AFFINITY_DAYS: i32 = 90;
 /// The maximum number of authors that nova keeps for one user. If a user has more authors than this, nova drops the
 /// author with the least weight.
 pub const AUTHORS_MAX: usize = 256;
-/// The maximum number of actions, over all posts, that wait for the row of their post. Further pending actions are
+/// The maximum number of actions, over all posts, that wait for the row of their post. Actions above this maximum are
 /// never attributed to an author.
 const PENDING_MAX: usize = 1 << 20;
 /// The number of users in one chunk.
@@ -25,7 +25,7 @@ pub(super) const PENDING_POSTS: usize = 1 << 12;
 const COUNT_BITS: u32 = 13;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
 /// The kind of a cell that holds a weight times ten instead of a count. A cell with a weight comes from an earlier
-/// version of nova, which kept no counts, and its weight never changes.
+/// version of nova, because that version kept no counts. The weight of a cell from that version never changes.
 pub(super) const WEIGHED: u8 = 0;
 /// The number of kinds of cells: [`WEIGHED`] and one kind for each action.
 pub(super) const KINDS: u8 = 5;
@@ -318,9 +318,9 @@ fn add(cells: &mut Vec<Cell>, new: Cell, worth: &Worth) {
     }
 }
 
-/// While there are too many authors, drops the author with the least weight, or of several such authors the one with
-/// the largest number. The present weights decide which author is dropped, and later weights do not restore that
-/// author.
+/// While there are too many authors, drops the author with the least weight, or, among several authors with the least
+/// weight, the author with the largest number. The present weights decide which author is dropped, and later weights do
+/// not restore that author.
 fn evict(cells: &mut Vec<Cell>, worth: &Worth) {
     loop {
         let groups = cells.chunk_by(|a, b| a.author == b.author);

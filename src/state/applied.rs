@@ -1,5 +1,5 @@
-//! Says what an effect did to the lists that nova serves. Only the listeners of `tap` need this, so nova measures it
-//! while it applies the effect, and does not keep it.
+//! Says what an effect did to the lists that nova serves. Only the listeners of `tap` need the result of an effect.
+//! nova measures the result while it applies the effect, and does not keep it.
 
 use crate::event::{Effect, Facts, Id};
 
@@ -11,13 +11,14 @@ use super::window::Window;
 /// The result that an effect had for the lists that nova serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// The counts of these posts changed. A changed row may take a count from one post and give it to another post.
+    /// The counts of the listed posts changed. A changed row may take a count from one post and give it to another
+    /// post.
     Counted(Vec<Moved>),
     /// An earlier action of the same user on the post counts, so the action of this effect does not count.
     Repeated,
     /// nova counts actions of this kind from the given source, and not from the source of the effect.
     Elsewhere(CountedFrom),
-    /// The user's set of followees changed. The numbers of followees and followers are those after the change.
+    /// The user's set of followees changed. `followees` and `followers` are the numbers after the change.
     Followed { followees: usize, followers: usize },
     /// The post was shown before the effect or is shown after it, so feeds are made again. `tenths` is the change of
     /// the 24-hour score, times ten.
@@ -141,7 +142,7 @@ impl State {
             match all.iter_mut().find(|known| known.post == post) {
                 Some(known) => {
                     known.tenths += tenths;
-                    // A row that moves into the window or out of it changes the score.
+                    // A row that moves into the window or out of the window changes the score.
                     if standing == Standing::Listed {
                         known.standing = standing;
                     }

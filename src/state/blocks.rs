@@ -1,6 +1,6 @@
 //! Keeps sorted sequences in blocks. An insertion moves only the entries of one block, however long the sequence is.
-//! Most sequences are one block, and need no more memory than the block itself. A longer sequence is a tree of two
-//! levels. Copies of a sequence share the lower nodes of the tree until one copy changes them.
+//! Most sequences are one block, and need no more memory than the block itself. A sequence of several blocks is a tree
+//! of two levels. Copies of a sequence share the lower nodes of the tree until one copy changes them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -226,7 +226,8 @@ fn shrink<B: Block>(node: &mut Node<B>, at: usize) {
 
 /// An entry of a sorted list.
 pub(super) trait Item: Copy + Debug + Ord {
-    /// Returns the lowest entry that has the same place in the order, by which a block is found.
+    /// Returns the lowest entry that is equal to this entry in the order of keys. nova finds a block by this lowest
+    /// entry.
     fn key(self) -> Self {
         self
     }

@@ -1,5 +1,5 @@
 //! Counts what clients did on each day (UTC), over all posts. `/api/v1/feed/metrics` takes its figures of events from
-//! these counts.
+//! the daily counts.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(super) struct Days(BTreeMap<i32, Day>);
 
 #[derive(Clone, Debug)]
 pub struct Daily {
-    /// The only chunk of this structure, which has all days.
+    /// The only chunk of the daily figures, which has all days.
     pub(super) chunks: Chunks<Days>,
 }
 

@@ -15,8 +15,8 @@ use super::packed::{Entry, Packed};
 
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// The number of users whose lists of followers one thread makes at once. With 50 followers for each user, these lists
-/// fit into the processor's cache.
+/// The number of users whose lists of followers one thread makes at once. With 50 followers for each user, the lists
+/// that one thread makes at once fit into the processor's cache.
 const STRETCH_USERS: usize = 1 << 14;
 /// The maximum number of threads that make lists of followers.
 const THREADS_MAX: usize = 8;
@@ -88,7 +88,7 @@ impl Buffers {
         let pairs = || parts.iter().flat_map(|part| &part[stretch]);
         let user = |to: u32| to as usize % STRETCH_USERS;
         let Buffers { ends, all } = self;
-        // At the beginning of this step, `ends` has the position at which the followers of each user begin.
+        // Before the followers are written, `ends` has the position at which the followers of each user begin.
         ends.clear();
         ends.resize(STRETCH_USERS + 1, 0);
         pairs().for_each(|(to, _)| ends[user(*to) + 1] += 1);

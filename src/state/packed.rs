@@ -9,7 +9,8 @@ use super::varint::{Small, replace, varint};
 
 /// The units of times, in microseconds.
 pub(super) const UNITS_US: [u64; 3] = [1, 1_000, 1_000_000];
-/// The number of bytes of the block's earliest time, which is stored after the distances of the times.
+/// The number of bytes that the block's earliest time has. The earliest time is stored after the distances of the
+/// times.
 const BASE_BYTES: usize = size_of::<i64>();
 
 /// A number and its time in epoch microseconds.
@@ -29,17 +30,17 @@ pub(super) struct Packed<const TIMED: bool> {
 /// The place in a block where a number is, or where it would be inserted.
 struct Place {
     index: usize,
-    /// The range of bytes that hold the distance at this place.
+    /// The range of bytes that hold the distance of the number at this place.
     at: std::ops::Range<usize>,
-    /// The number from which the distance at this place is counted.
+    /// The previous number of the block, from which the distance at this place is counted.
     floor: u64,
-    /// The number that the block has at this place: the first number that is not below the number which the caller
-    /// looks for.
+    /// The number at this place, which is the first number of the block that is not below the number for which the
+    /// caller looks.
     number: Option<u32>,
 }
 
 impl<const TIMED: bool> Packed<TIMED> {
-    /// Makes a block from sorted entries, at most [`Block::MAX`].
+    /// Makes a block from at most [`Block::MAX`] sorted entries.
     pub(super) fn of(entries: &[Entry]) -> Packed<TIMED> {
         let mut block = Packed { bytes: Vec::new(), len: entries.len() as u16, width: 0, unit: 0 };
         let mut bytes = Vec::with_capacity(entries.len() * 3 + BASE_BYTES);

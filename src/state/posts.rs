@@ -14,7 +14,7 @@ use super::totals::Totals;
 /// The number of latest minutes that are kept individually. When there are too many entries, older minutes are combined
 /// into hours.
 const FINE_MINUTES: i32 = 25 * 60;
-/// The number of entries over all posts above which nova combines older entries: 64 MiB.
+/// The number of entries over all posts above which nova combines older entries. `ENTRIES_MAX` entries need 64 MiB.
 const ENTRIES_MAX: usize = (64 << 20) / size_of::<Entry>();
 /// When nova combines entries, it drops hours that are older than this number of minutes, because no window includes
 /// them.
@@ -53,7 +53,7 @@ pub struct Counted {
     pub times: u32,
 }
 
-/// The changes of posts since the changes were last taken.
+/// The changes of posts since a reader last took the changes.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// The posts that a reader must count again. A post must be counted again if its visibility has changed, or if
@@ -99,7 +99,7 @@ impl Default for PostChunk {
 pub(super) struct Authors {
     /// The posts of each user, sorted from the newest to the oldest, then by id.
     pub(super) lists: [Vec<PostNo>; AUTHORS],
-    /// The version of each author, which rises when the author or one of the author's posts changes.
+    /// The version of each author. The version of an author rises when the author or one of the author's posts changes.
     pub(super) versions: [u32; AUTHORS],
 }
 
@@ -127,9 +127,9 @@ pub struct Posts {
     round: Round,
 }
 
-/// The changes of posts since they were last taken. The changes have a lock of their own, so that taking them needs
-/// only a reader's lock of the state. A second writer of the state would wait for a checkpoint, and every reader would
-/// wait for that writer.
+/// The changes of posts since the last call of `take_changes`. The changes have a lock of their own, so that taking the
+/// changes needs only a read lock of the state. A second writer of the state would wait for a checkpoint, and every
+/// reader would wait for that writer.
 #[derive(Debug, Default)]
 struct Round(Mutex<(u32, Changes)>);
 
@@ -276,7 +276,8 @@ impl Posts {
         }
     }
 
-    /// Estimates the present minute from the minutes of entries, some of which may be wrong (see [`late`]).
+    /// Estimates the present minute from the minutes of entries, although the minutes of some entries may be wrong (see
+    /// [`late`]).
     pub(super) fn late_minute(&self) -> i32 {
         let step = (self.entries / FOLD_SAMPLE_ENTRIES).max(1);
         let posts = self.chunks.iter().flat_map(|chunk| &chunk.list);

@@ -1,8 +1,8 @@
 //! Writes the state as bytes and reads it, one chunk at a time. Equal states give equal bytes.
 //!
 //! Most chunks are stored in one piece. A long chunk is stored in several pieces, so that no piece is larger than a
-//! page of the store. Each piece of a chunk can be read alone, on any thread. The references between pieces are checked
-//! after all pieces were read.
+//! page of the store. Each piece of a chunk can be read without the other pieces, on any thread. The references between
+//! pieces are checked after all pieces were read.
 
 #![warn(clippy::indexing_slicing)]
 

@@ -107,7 +107,7 @@ pub(super) fn effects(steps: &[Step], rows: &mut BTreeMap<Id, Facts>) -> Vec<Eff
     out
 }
 
-/// Makes settings in which likes and comments are counted from either source.
+/// Makes settings in which likes and comments are counted from rows or from events.
 pub(super) fn settings() -> impl Strategy<Value = StateSettings> {
     let from = || any::<bool>().prop_map(|events| if events { CountedFrom::Events } else { CountedFrom::Cdc });
     (from(), from()).prop_map(|(likes, comments)| StateSettings { likes, comments, ..StateSettings::default() })

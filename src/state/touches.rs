@@ -21,8 +21,9 @@ pub(super) const USERS: usize = 64;
 /// The number of touches in a chunk at which nova first sweeps old touches. nova sweeps a chunk each time that its
 /// number of touches has doubled.
 const SWEEP_MIN_ENTRIES: u32 = 256;
-/// The largest time that is stored: 46 bits are 1 100 years before and after 1970. No clock accepts an event beyond the
-/// largest stored time. If an event beyond the largest stored time came nevertheless, it would count at that time.
+/// The largest time that can be stored. With 46 bits, times up to 1 100 years before and after 1970 can be stored. No
+/// clock accepts an event beyond the largest stored time. If an event beyond the largest stored time came nevertheless,
+/// it would count at that time.
 pub(super) const AT_MAX_MS: i64 = (1 << 45) - 1;
 pub(super) const AT_MIN_MS: i64 = -(1 << 45);
 
@@ -139,8 +140,8 @@ impl Touches {
         self.chunks.grow(users.div_ceil(USERS));
     }
 
-    /// Notes an impression, a view or a share of a post. Returns true if the touch counts, which means that the user
-    /// has no counted touch of the same action and post in the 24 hours before it.
+    /// Notes an impression, a view or a share of a post. Returns true if the touch counts. A touch counts if the user
+    /// has no counted touch of the same action and post in the 24 hours before the touch.
     pub(super) fn counts(&mut self, user: UserNo, post: PostNo, action: Action, at_ms: i64) -> bool {
         let Some(kind) = Kind::of(action) else { return false };
         let (chunk, at) = place(user);
@@ -285,7 +286,7 @@ mod tests {
             let actions = [Action::Impression, Action::View, Action::Share];
             for (user, post, action, minutes) in steps {
                 // Some posts of the test lie among the many posts that the list has, and some lie before or after all
-                // of them.
+                // posts of the list.
                 let (post, at_ms, action) = (post * 2_000, minutes * 60_000, actions[action]);
                 let known = plain.entry((user, post)).or_default();
                 if (100..100 + many * 7).contains(&post) && user == 0 && (post - 100) % 7 == 0 && known.counted.is_empty() {

@@ -1,5 +1,5 @@
 //! A blocking HTTP/1.1 client of one server on this machine, with one connection. A test can use this client within any
-//! runtime. `http_client` would need a runtime of its own, which must not wait within another runtime.
+//! runtime. `http_client` would need a runtime of its own, which must not block within the runtime of a test.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

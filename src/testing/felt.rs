@@ -4,7 +4,7 @@
 use crate::breaker::BreakerState;
 
 /// After this many requests have met a fault, it is certain that the fault keeps back the rows. `MET_ENOUGH` counts the
-/// requests that open the breaker, one request for each table that may be in progress, and one more.
+/// requests that open the breaker, one request for each table that may be in progress, and one more request.
 pub(super) const MET_ENOUGH: u64 = 12;
 /// After this many requests have met a fault, the state of the breaker is a result of the fault. An open breaker lets
 /// one request through at a time, so the result of the first request is known when the second request comes.

@@ -1,5 +1,5 @@
 //! The server for tests: a node over a store in memory, behind a listener that stays when the node is replaced. A reset
-//! to a snapshot starts another node over the snapshot's image of the store, so the new node contains nothing of the
+//! to a snapshot starts a new node over the snapshot's image of the store, so the new node contains nothing of the
 //! previous test.
 
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ const NO_DIR: &str = "/dev/null/nova-test";
 
 /// The settings of a server for tests.
 pub(crate) struct Ways {
-    /// The configuration of the server, with the numbers of ranking and the limits. The server ignores the
+    /// The configuration of the server, with the ranking parameters and the limits. The server ignores the
     /// configuration's sources and targets of records.
     pub config: Config,
     /// The time at the start of the server, in epoch milliseconds. The default of the start time is the present time.

@@ -23,8 +23,8 @@
 //! assert!(nova.feed(ada).is_empty());
 //! ```
 //!
-//! A service under test needs only [`TestNova::url`] and a [`TestNova::token`]. The command `nova test` runs the same
-//! server for tests in other languages (`docs/testing-with-nova.md`).
+//! A service under test needs only [`TestNova::url`] and a [`TestNova::token`]. The command `nova test` runs this
+//! server for tests in languages other than Rust (`docs/testing-with-nova.md`).
 
 mod client;
 mod counted;

@@ -153,7 +153,8 @@ impl StandIn {
                 let batches = rest.split(')').next().unwrap_or_default();
                 batches.split(", ").flat_map(|batch| [batch, "\n"]).collect()
             }
-            // The answer to every other query is empty, which is correct, because the stand-in keeps no row.
+            // The answer to a query that no case above handles is empty, which is correct, because the stand-in keeps
+            // no row.
             None => String::new(),
         }
     }

@@ -277,7 +277,7 @@ impl TestNova {
         self.post("/_test/snapshot", "", &json!({ "name": name }));
     }
 
-    /// Restores the initial state: the seeds and the start time. A reset leaves nothing else of the previous test.
+    /// Restores the initial state: the seeds and the start time. A reset leaves nothing of the previous test.
     #[track_caller]
     pub fn reset(&self) {
         self.call("POST", "/_test/reset", "", None);

@@ -4,14 +4,14 @@
 
 /// If a batch has more bad rows than this, the fault is in the table and not in the rows.
 pub const DEAD_ROWS_MAX: usize = 1_000;
-/// If the table has refused this many single rows and stored none, it refuses everything.
+/// If the table has refused this many single rows and stored none, nova concludes that the table refuses every row.
 const HOPELESS_AFTER: usize = 8;
 
 /// The result of the search for bad rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Isolated {
-    /// The table refuses the rows with these indexes, each with the text of an error, and has stored all other rows of
-    /// the batch.
+    /// The table refuses the rows with these indexes, each with the text of an error, and has stored all rows of the
+    /// batch that it does not refuse.
     Dead(Vec<(usize, String)>),
     /// The table refuses too many rows. The rows that the table accepted during the search are stored under tokens of
     /// their own.
@@ -21,7 +21,7 @@ pub enum Isolated {
 /// Finds the bad rows of a batch of `count` rows that the table refused as a whole. `insert` stores the rows with the
 /// given indexes together. `insert` returns `None` if the rows are stored, or the text of the error if the table
 /// refuses them. `hint` is the index of the row that the text of the refusal names. `taken` says that the table has
-/// stored other rows of the batch, so it does not refuse every row.
+/// already stored some rows of the batch, so the table does not refuse every row.
 pub async fn isolate<E>(
     count: usize,
     hint: Option<usize>,

@@ -18,7 +18,7 @@ use super::layout::Layout;
 use super::target::Target;
 use super::verdict::{Failure, code, may_not};
 
-/// These settings of an insert make inserts atomic and deduplicated. nova sets the settings of inserts explicitly,
+/// The settings of an insert, which make inserts atomic and deduplicated. nova sets the settings of inserts explicitly,
 /// because the defaults of ClickHouse change between versions and profiles.
 const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("async_insert", "0"),
@@ -229,8 +229,8 @@ impl ClickHouse {
         }
     }
 
-    /// Makes a replicated table fetch what it lacks before a query, because another replica may have the insert that
-    /// the query looks for.
+    /// Makes a replicated table fetch what it lacks before a query, because a different replica may have the insert
+    /// that the query looks for.
     pub async fn catch_up(&self, target: Target) -> Result<(), Failure> {
         match self.layout.replicated {
             true => self.run(&format!("SYSTEM SYNC REPLICA {target}")).await,

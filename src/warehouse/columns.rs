@@ -1,5 +1,5 @@
 //! The columns of an insert. A sealed batch has the list of columns for which its rows were written. A sealed batch is
-//! inserted with its own list of columns, even much later and by another build of nova.
+//! inserted with its own list of columns, even much later and by a newer build of nova.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -223,7 +223,7 @@ mod tests {
         assert!(Columns::decode(Target::Events, &mut Reader::new(WHAT, &out)).is_err());
     }
 
-    /// A new column comes after the columns that a stored row has, and an older batch does not have it.
+    /// A new column comes after the columns that a stored row has, and an older batch does not have the new column.
     #[test]
     fn what_this_build_writes_begins_with_what_the_first_version_wrote() {
         for table in Table::ALL {

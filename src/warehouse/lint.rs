@@ -16,7 +16,7 @@ pub use super::finding::{Finding, Stops, TABLE_MISSING};
 /// With a smaller deduplication window, ClickHouse could forget a token before its batch is acknowledged.
 pub const WINDOW_MIN: u64 = 1_000;
 /// A replicated table also forgets tokens by time. A token must be remembered for twice the time for which nova relies
-/// on it, to allow for the insert itself and for differences of clocks.
+/// on it, to allow for the duration of the insert and for differences of clocks.
 pub const WINDOW_MIN_S: u64 = 2 * SAFE_HORIZON_MS as u64 / 1_000;
 /// Settings of an insert that a settings profile may forbid to change.
 const NEEDED: [(&str, &str); 3] =
@@ -70,7 +70,7 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// Whether none of nova's tables exists, and the check found no other problem.
+/// Whether none of nova's tables exists, and the check found no problem except the missing tables.
 pub fn nothing_is_there(findings: &[Finding]) -> bool {
     findings.len() == Target::ALL.len() + VIEW_TARGETS.len() && findings.iter().all(|one| one.code == TABLE_MISSING)
 }
@@ -150,8 +150,8 @@ fn window(target: Target, table: &[String], findings: &mut Vec<Finding>) {
         }
     };
     if engine.starts_with("Replicated") || engine.starts_with("Shared") {
-        // A replicated table has both windows unless somebody removed them, and every version of ClickHouse has
-        // defaults of at least these values.
+        // A replicated table has both windows unless somebody removed them, because in every version of ClickHouse the
+        // defaults of the two windows are long enough.
         least("replicated_deduplication_window", WINDOW_MIN, 10_000, Some(WINDOW_MIN));
         least("replicated_deduplication_window_seconds", WINDOW_MIN_S, 2 * WINDOW_MIN_S, Some(WINDOW_MIN_S));
     } else {
@@ -244,7 +244,7 @@ mod tests {
             let full = format!("{replicated} SETTINGS index_granularity = 8192, {taken}");
             assert_eq!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &full]), ["dedup-window"]);
         }
-        // The window for tables of the other kind has no effect on a table of this kind.
+        // The window for tables that are not replicated has no effect on a replicated table.
         let other = format!("{replicated} SETTINGS non_replicated_deduplication_window = 0");
         assert!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &other]).is_empty());
     }

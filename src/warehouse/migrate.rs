@@ -90,7 +90,8 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Migra
     Ok(applied)
 }
 
-/// Refuses tables that were made in another layout, because nova supports no mixture of replicated and other tables.
+/// Refuses tables that were not made in the configured layout, because nova supports no mixture of replicated and
+/// unreplicated tables.
 async fn same_layout(clickhouse: &ClickHouse) -> Result<(), MigrateError> {
     let database = clickhouse.database().replace('\'', "");
     let sql = format!("SELECT name, engine FROM system.tables WHERE database = '{database}'");
@@ -101,7 +102,7 @@ async fn same_layout(clickhouse: &ClickHouse) -> Result<(), MigrateError> {
     let replicated = clickhouse.layout().replicated;
     for row in rows {
         let [table, engine, ..] = row.as_slice() else { continue };
-        // ClickHouse Cloud replaces replicated and other engines by `Shared…` engines.
+        // ClickHouse Cloud replaces replicated and unreplicated engines by `Shared…` engines.
         if ours(table) && !engine.starts_with("Shared") && engine.starts_with("Replicated") != replicated {
             return Err(MigrateError::OtherLayout { table: table.clone(), engine: engine.clone(), replicated });
         }

@@ -224,7 +224,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Tells the sender and everyone who watches about the last commit.
+    /// Reports the last commit to the sender, and to the modules that report the state of the delivery.
     pub fn publish(&self) {
         self.status.committed(self.counts(), self.ledgers.marks());
     }

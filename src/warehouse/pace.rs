@@ -13,9 +13,9 @@ pub(super) const BREAKER: BreakerSettings =
 /// again, because the server may have forgotten the token.
 pub const SAFE_HORIZON_MS: i64 = 30 * 60_000;
 
-/// The longest time for which a proxy between nova and ClickHouse delays an insert. Before rows are sent in other
-/// pieces than before, every attempt without an answer must be older: an insert that arrives later has another token
-/// than the pieces, and its rows would be stored twice.
+/// The longest time for which a proxy between nova and ClickHouse delays an insert. Before nova sends rows in new
+/// pieces, every attempt without an answer must be older than this. The insert of a younger attempt could still arrive
+/// with a token that differs from the tokens of the pieces, and its rows would be stored twice.
 pub const HELD_MAX_MS: u64 = 15 * 60_000;
 
 /// The pace at which the sender tries again.

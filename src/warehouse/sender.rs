@@ -1,7 +1,8 @@
-//! Delivers sealed batches. One task for each table sends the sealed batches in the order of their numbers. It repeats
-//! a batch with the same bytes and the same token until the table has the batch. The task reports the outcome of a
-//! batch to the writer, which removes the batch from the outbox in a commit. After a crash between a delivery and the
-//! commit that removes the batch, the batch is sent a second time, and ClickHouse drops it because of its token.
+//! Delivers sealed batches. One task for each table sends the sealed batches in the order of their numbers. A task
+//! repeats a batch with unchanged bytes and an unchanged token until the table has the batch. The task reports the
+//! outcome of a batch to the writer, which removes the batch from the outbox in a commit. After a crash between a
+//! delivery and the commit that removes the batch, the batch is sent a second time, and ClickHouse drops it because of
+//! its token.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,7 +74,6 @@ pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
             looking.look_at_views().await;
         }
     });
-    // The tasks end when the `LocalSet` is dropped. The next process sends interrupted inserts again with the same
-    // tokens.
+    // The tasks end when the `LocalSet` is dropped. The next process repeats interrupted inserts with their tokens.
     let _ = stopped.wait_for(|stop| *stop).await;
 }

@@ -84,7 +84,7 @@ impl Shared {
         .await
     }
 
-    /// Checks only the tables, every few seconds while one of them is stalled.
+    /// Checks only the tables, every few seconds while any table is stalled.
     pub async fn lint_tables(&self) {
         let lasting = self.parts.status.findings().into_iter().filter(|finding| finding.stops == Stops::Nothing);
         let look = async |clickhouse: &_| Ok(lint::lint(clickhouse).await?.into_iter().chain(lasting).collect());

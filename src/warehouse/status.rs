@@ -1,4 +1,4 @@
-//! The state of the delivery, which the outbox, the sender and everyone who watches them share.
+//! The state of the delivery, which the outbox, the sender, and the modules that report this state share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -158,8 +158,8 @@ impl Status {
     /// Notes that the server answered, whatever its answer is.
     pub(super) fn answered(&self) {
         self.breaker.lock().answered();
-        // This statement gives the lock back, because `complaints` takes the lock of `away_ms` while it holds the lock of
-        // `inner`, and `waiting_rows` takes the lock of `inner`.
+        // This statement releases the lock of `away_ms` at its end, because `complaints` takes the lock of `away_ms`
+        // while it holds the lock of `inner`, and `waiting_rows` takes the lock of `inner`.
         let away_ms = self.away_ms.lock().take();
         if let Some(since_ms) = away_ms {
             let seconds = (self.age_ms() - since_ms) / 1_000;
@@ -258,8 +258,8 @@ impl Status {
 mod tests {
     use super::*;
 
-    /// A look at the complaints that met an answer of the server stopped the delivery and then the writer, because each
-    /// of the two threads waited for the other thread's lock.
+    /// In an earlier version of nova, a call of `complaints` at the moment of an answer of the server stopped the
+    /// delivery and then the writer, because two threads waited for each other's locks.
     #[test]
     fn a_look_at_complaints_and_an_answer_take_their_locks_in_one_order() {
         let status = Status::default();

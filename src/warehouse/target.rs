@@ -29,7 +29,7 @@ impl Target {
         Target::Events,
     ];
 
-    /// Returns the table's number in the store. The number of a table never changes and is never used for another
+    /// Returns the table's number in the store. The number of a table never changes and is never used for a second
     /// table. New tables of the source get numbers from 6 on.
     pub const fn number(self) -> u8 {
         match self {

@@ -134,11 +134,11 @@ impl Task {
         }
     }
 
-    /// Finds the bad rows of a refused batch. When `find_dead` returns, the table has the other rows of the batch.
+    /// Finds the bad rows of a refused batch. When `find_dead` returns, the table has all good rows of the batch.
     /// `taken` says that the table already had some rows of the batch.
     async fn find_dead(&self, mut whole: Piece, mut taken: bool, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
-        // Rows that were sent under another token have arrived by now, or will never arrive.
+        // Rows that were sent under an earlier token have arrived by now, or will never arrive.
         if self.silent.get().is_some() {
             match self.look(&whole).await {
                 Present::None => {}
@@ -173,8 +173,8 @@ impl Task {
                     self.stall(Some(format!("it refuses every row: {words}")));
                     hint = None;
                     self.rest().await;
-                    // The rows that a search stored have the tokens of its pieces, and the next search may not make the
-                    // same pieces.
+                    // The rows that a search stored have the tokens of its pieces, and the next search may cut the
+                    // batch into different pieces.
                     if self.target == Target::Events {
                         match self.look(&whole).await {
                             Present::All => return Ok(Vec::new()),
@@ -211,8 +211,8 @@ impl Task {
         }
     }
 
-    /// Sends a piece until it is stored, which returns `None`, or refused because of its rows, which returns the text
-    /// of the error.
+    /// Sends a piece until the table has stored it or has refused it because of its rows. Returns `None` if the piece
+    /// is stored, or the text of the error.
     async fn store(&self, piece: &Piece) -> Result<Option<String>, Left> {
         let parts = &self.shared.parts;
         let token =
@@ -274,7 +274,7 @@ impl Task {
         }
     }
 
-    /// Waits until no attempt that got no answer can arrive any more.
+    /// Waits until every attempt without an answer is too old to arrive.
     async fn outlast(&self) {
         if let Some(last) = self.silent.get() {
             tokio::time::sleep_until(last + Duration::from_millis(self.shared.parts.pace.held_max_ms)).await;
@@ -316,8 +316,8 @@ impl Task {
         }
     }
 
-    /// Returns the text of a refusal that rows may have caused. Returns `None` if the table itself is the cause of the
-    /// refusal.
+    /// Returns the text of a refusal that rows may have caused. Returns `None` if the table, and not a row, is the
+    /// cause of the refusal.
     async fn suspect(&self, columns: &Columns, failure: &Failure) -> Option<String> {
         let parts = &self.shared.parts;
         parts.status.answered();
@@ -357,9 +357,9 @@ impl Task {
     }
 
     /// Returns which rows of the piece are in the table, after it has killed inserts of the batch that still run.
-    /// `look` repeats the question until the server answers. Even if the table has all rows, another attempt may still
-    /// be running. If an insert was killed after the table got its rows and before the views got them, the batch counts
-    /// as uncertain.
+    /// `look` repeats the question until the server answers. Even if the table has all rows, a repeated insert of these
+    /// rows may still be running. If an insert was killed after the table got its rows and before the views got them,
+    /// the batch counts as uncertain.
     async fn look(&self, piece: &Piece) -> Present {
         let mut attempt = 0u32;
         loop {

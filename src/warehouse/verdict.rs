@@ -23,14 +23,14 @@ pub enum Failure {
 /// What the delivery does after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The server stored nothing. nova sends the same bytes again until the server stores them.
+    /// The server stored nothing. nova repeats the bytes unchanged until the server stores them.
     Retry,
-    /// The server may have stored the rows. nova sends the same bytes and token again while the server remembers
-    /// tokens, and later only after it has looked at the table.
+    /// The server may have stored the rows. nova repeats the bytes and the token unchanged while the server remembers
+    /// tokens, and later only after nova has looked at the table.
     Ambiguous,
     /// The server may have stored the rows, and it is overloaded, so the sender must slow down.
     Overload,
-    /// The table cannot take rows before a person repairs it. The delivery to other tables continues.
+    /// The table cannot take rows before a person repairs it. nova still delivers to all tables that can take rows.
     Stall,
     /// A row may be the cause of the failure, so nova searches for the row.
     Suspect,
@@ -67,7 +67,7 @@ pub fn may_be_stored(failure: &Failure) -> bool {
     !matches!(failure, Failure::Unreachable(_))
 }
 
-/// Whether nova's user lacks the right to run the statement, so that a repetition would fail in the same way.
+/// Whether nova's user lacks the right to run the statement, so that a repetition would also fail.
 pub fn may_not(failure: &Failure) -> bool {
     matches!(failure, Failure::Refused { code: Some(164 | 497), .. })
 }

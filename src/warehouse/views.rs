@@ -17,7 +17,7 @@ const NOT_MIGRATED: [u32; 2] = [60, 81];
 pub enum Unread {
     /// ClickHouse gives no answer for now. If a person must repair ClickHouse, the sender reports the reason.
     Away(String),
-    /// The query failed for any other reason.
+    /// The query failed although ClickHouse answers.
     Failed(String),
 }
 
@@ -51,8 +51,8 @@ impl Views {
             match clickhouse.rows(&sql).await {
                 Ok(rows) => Ok(rows),
                 Err(Failure::Refused { code: Some(code), .. }) if NOT_MIGRATED.contains(&code) => Ok(Vec::new()),
-                // The sender already reports why the tables cannot be made, so a query that fails for the same reason
-                // is not reported.
+                // The sender already reports why the tables cannot be made, so a query that fails for this reason is
+                // not reported.
                 Err(failure) if status.unprepared().is_some() => Err(Unread::Away(failure.to_string())),
                 Err(failure) => Err(match verdict(&failure) {
                     Verdict::Retry | Verdict::Ambiguous | Verdict::Overload => Unread::Away(failure.to_string()),

@@ -40,7 +40,7 @@ impl Wire {
         Wire::U128,
     ];
 
-    /// Returns the number of the type in the store. The number of a type never changes and is never used for another
+    /// Returns the number of the type in the store. The number of a type never changes and is never used for a second
     /// type.
     pub const fn number(self) -> u8 {
         match self {

@@ -204,8 +204,8 @@ impl View {
         io::Error::other("the check was stopped")
     }
 
-    /// Reads bytes of the file without what redb has written during the check. Bytes after the end of the file are read
-    /// as zeros.
+    /// Reads bytes of the file as they were before the check, without the bytes that redb has written during the check.
+    /// Bytes after the end of the file are read as zeros.
     fn read_base(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.base.len()?.saturating_sub(offset).min(out.len() as u64) as usize;
         out[inside..].fill(0);

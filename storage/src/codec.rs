@@ -70,7 +70,7 @@ impl Put for Vec<u8> {
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
-    /// The name of the value that is read, which errors contain.
+    /// The name of the value that is read, for the texts of errors.
     what: &'static str,
 }
 
@@ -173,7 +173,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The number of different outcomes of a record. The caller defines the numbers of the outcomes, which never change.
+/// The number of different outcomes of a record. The caller defines the number of each outcome. The numbers of outcomes
+/// never change.
 pub const OUTCOMES: usize = 6;
 
 /// The maximum number of bytes of a source's own position in an offset row.
@@ -188,8 +189,8 @@ pub struct OffsetRow {
     pub next: i64,
     pub consumed: u64,
     pub outcomes: [u64; OUTCOMES],
-    /// The number of events whose id was already known with another payload. Each event with a conflict also counts as
-    /// a duplicate.
+    /// The number of events whose id was already known with a different payload. Each event with a conflict also counts
+    /// as a duplicate.
     pub conflicts: u64,
     /// A hash of the record at `next - 1`. The hash detects a topic that was deleted and created again.
     pub digest: u64,
@@ -201,8 +202,8 @@ pub struct OffsetRow {
 }
 
 impl OffsetRow {
-    /// The version of the offset row's format. Version 1 of the offset row did not store the number of outcomes, which
-    /// was six. Offset rows of version 2 had no cookie.
+    /// The version of the offset row's format. Version 1 of the offset row always had six outcomes and did not store
+    /// their number. Offset rows of version 2 had no cookie.
     const VERSION: u8 = 3;
     const OUTCOMES_V1: u64 = 6;
 

@@ -30,9 +30,9 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Makes a file beside `path`. Its name is the name of `path` with `ending`. If a killed process left a file with
-    /// the temporary name, `new` removes this file first. A link with the temporary name is removed, and its target is
-    /// not.
+    /// Makes a file beside `path`. The temporary name of the file is the name of `path` with `ending`. If a killed
+    /// process left a file with the temporary name, `new` removes this file first. A link with the temporary name is
+    /// removed, and its target is not.
     pub fn new(path: &Path, ending: &str) -> io::Result<(Aside, File)> {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);

@@ -7,8 +7,8 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::Path;
 use std::sync::Once;
 
-/// The error for a panic of redb, which has found something that it cannot have written. The text of a [`Panicked`] is
-/// the text of redb's panic.
+/// The error for a panic of redb. redb panics if it finds something that it cannot have written. The text of a
+/// [`Panicked`] is the text of redb's panic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Panicked(String);

@@ -1,5 +1,5 @@
 //! A file in memory, for servers that keep nothing on disk. A file and its images share pages until one side writes a
-//! page. An image costs one reference count for each page of the file, and another store can begin with the image.
+//! page. An image costs one reference count for each page of the file, and a second store can begin with the image.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

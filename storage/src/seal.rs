@@ -31,7 +31,7 @@ pub struct Sealed {
     pub sha256: [u8; HASH_BYTES],
 }
 
-/// The reason why a backup is not in the state in which it was made.
+/// The reason why a backup does not pass the check of its seal.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error(

@@ -71,7 +71,7 @@ impl Store {
         let io = |error: std::io::Error| OpenError::Io { path: name.clone(), source: error.into() };
         if !path.exists() {
             // A crash could leave an incomplete new file, which the next start would refuse. So a new file is created
-            // under another name and then renamed.
+            // under a temporary name and then renamed.
             let (aside, file) = Aside::new(path, ".new").map_err(io)?;
             drop(Store::create(file, &name)?);
             aside.place(path).map_err(io)?;

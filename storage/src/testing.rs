@@ -81,9 +81,9 @@ impl Recorder {
         self.reads_left.store(i64::from(reads), Ordering::SeqCst);
     }
 
-    /// Returns the file as a power loss right after the sync number `sync` would leave it, as a new recorder. The sync
+    /// Returns a new recorder with the file as a power loss right after the sync number `sync` would leave it. The sync
     /// number 0 means the time before the first sync. Each write after the given sync is kept, lost or torn. The seed 0
-    /// loses all later writes, and another seed loses some of them.
+    /// loses all later writes, and every seed above 0 loses some of them.
     pub fn image(&self, sync: usize, seed: u64) -> Recorder {
         let log = self.lock();
         let mut bytes = Vec::new();

@@ -1,4 +1,5 @@
-//! `nova replay --compare` with the real binary: the effects that other numbers of ranking would have had on the past.
+//! `nova replay --compare` with the real binary: the effects that different ranking parameters would have had in the
+//! past.
 
 use std::path::{Path, PathBuf};
 
@@ -83,7 +84,8 @@ fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_
     let capture = world(dir.path());
     let capture = capture.to_str().unwrap();
     let a = config(dir.path(), "a.toml", "");
-    // The settings limit a feed to one post of the author whom the readers follow, and to no post of other authors.
+    // The settings limit a feed to one post of the author whom the readers follow, and to no post of any further
+    // author.
     let b = config(dir.path(), "b.toml", "[feed]\nfollowed_max = 1\naffinity_max = 0\ntrending_max = 0\n");
     let compared = || nova(&data, &["--json", "replay", "--compare", &a, &b, capture]);
     let output = compared();
@@ -95,8 +97,9 @@ fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_
     assert_eq!(keys, ["feed.followed_max", "feed.affinity_max", "feed.trending_max"]);
     assert_eq!(report["moments"].as_array().unwrap().len(), 8);
     assert_eq!((&report["feeds"], &report["later_clicks"]), (&json!(80), &json!(0)), "{report}");
-    // The spacing rule leaves one post of the only author. The score selects an older post that was liked. A reader who
-    // sees only the newest post sees the post that is liked in the next hours.
+    // In both configurations a feed has one post, because the spacing rule allows only one post of the only author. By
+    // score, the feed has an older post that was liked. A feed that may have only the newest post shows the post that
+    // readers will like in the next hours.
     let likes = report["later_likes"].as_u64().unwrap();
     assert_eq!((&report["a"]["posts"], &report["b"]["posts"]), (&json!(1.0), &json!(1.0)), "{report}");
     let age_h = |side: &str| report[side]["median_age_h"].as_f64().unwrap();

@@ -1,4 +1,5 @@
-//! Damaged stores and backups, links in a data directory, and files that others may read, with the real binary.
+//! Damaged stores and backups, links in a data directory, and files that users other than the owner may read, with the
+//! real binary.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
@@ -48,8 +49,8 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Flips a bit in each page of the store that contains the words. The file itself is changed and not replaced, because
-/// a process may have it open.
+/// Flips a bit in each page of the store that contains the words. The function changes the file in place and does not
+/// replace it, because a process may have the file open.
 fn flip(file: &Path, words: &[u8]) {
     let bytes = std::fs::read(file).unwrap();
     let places: Vec<usize> =
@@ -176,7 +177,7 @@ fn files_of_a_store_are_its_owners_and_are_closed_where_they_are_open() {
     set_mode(&file, 0o644);
     assert!(done(&data, &["dlq", "list"]).contains("open to others"));
     assert_eq!((mode(&data), mode(&file)), (0o700, 0o600));
-    // A data directory that contains other files keeps its mode.
+    // A data directory that contains files of other programs than nova keeps its mode.
     std::fs::write(data.join("notes.txt"), "x").unwrap();
     set_mode(&data, 0o755);
     done(&data, &["dlq", "list"]);

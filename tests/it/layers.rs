@@ -1,5 +1,5 @@
-//! Tests which top-level module of the code may name which other one, and that files do not name each other in a
-//! circle. The test reads every file completely, and leaves out only test modules.
+//! Tests that each top-level module names only the top-level modules that it may name, and that the files of the code
+//! do not name each other in a cycle. The test reads every file completely, and leaves out only test modules.
 
 mod graph;
 
@@ -185,7 +185,7 @@ fn every_room_has_a_line_and_names_only_rooms_above_it() {
     let entries = std::fs::read_dir(src()).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     found.sort_unstable();
-    // A top-level module may be a file and a directory of the same name.
+    // A top-level module may consist of a file and of a directory with the name of the file.
     found.dedup();
     let mut listed: Vec<_> = ROOMS.iter().map(|(room, _)| *room).collect();
     listed.sort_unstable();
@@ -197,8 +197,8 @@ fn every_room_has_a_line_and_names_only_rooms_above_it() {
     }
 }
 
-/// To remove a circle, move what two files share into a file below both, or let sibling files name each other directly
-/// and not through their parent.
+/// To remove a cycle, move the code that two files share into a file below the two files, or let sibling files name
+/// each other directly and not through their parent.
 #[test]
 fn no_circle_of_files() {
     let circles = graph::circles(&graph::graph(&graph::sources(&src())));

@@ -57,7 +57,7 @@ impl std::ops::DerefMut for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut child) = self.0.take() {
-            // The process may already have ended by itself.
+            // The process may already have ended without the signal.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -174,7 +174,7 @@ fn health_finds_the_node_of_the_store_and_else_the_one_that_the_configuration_na
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    // The certificate has another name, and no authority that this machine knows has signed it.
+    // The certificate does not name this machine, and no authority that this machine knows has signed the certificate.
     let made = rcgen::generate_simple_self_signed(vec!["nova.example".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -351,7 +351,8 @@ fn clients_that_take_every_place_leave_health_its_own() {
     for _ in 0..8 {
         assert_eq!(Client::connect(admin).get("/health/live", "").status, 200);
     }
-    // The many clients of one address get only a part of the connections, so another client can connect.
+    // The many clients of one address get only a part of the connections, so a client with a different address can
+    // connect.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let other = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

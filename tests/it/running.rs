@@ -1,5 +1,6 @@
-//! Commands that find a running node by themselves. The commands give the same answers with a running node as with a
-//! stopped store. The tests also run every command that a reason, an alert or a page of the documentation prints.
+//! Commands that find a running node without its address. The commands give the same answers with a running node as
+//! with a stopped store. The tests also run every command that a reason, an alert or a page of the documentation
+//! prints.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -143,8 +144,8 @@ fn a_note_that_a_killed_node_left_is_not_believed() {
     assert!(data.join(NOTE).exists());
     // No process has the store open, so the note of the ended node is ignored.
     assert!(nova(&data, &["cdc", "state"]).status.success());
-    // In the second part of the test, another process has the store open. A foreign program listens at the node's old
-    // address, and must not get a token.
+    // In the second part of the test, a process that serves nothing has the store open. A foreign program listens at
+    // the node's old address, and must not get a token.
     let stranger = TcpListener::bind(node.addr).unwrap();
     stranger.set_nonblocking(true).unwrap();
     let lock = nova_storage::Store::open(&data.join("nova.redb"), &nova_storage::Options::default(), |_| {}).unwrap();
@@ -165,7 +166,7 @@ fn a_node_with_an_admin_listener_and_tls_is_found_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    // The certificate has another name, and no authority that this machine knows has signed it.
+    // The certificate does not name this machine, and no authority that this machine knows has signed the certificate.
     let made = rcgen::generate_simple_self_signed(vec!["nova.example".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -312,7 +313,7 @@ fn what_ready_prints_can_be_typed_while_the_node_runs() {
         let ready = node.ready();
         let reasons: Vec<_> = ready["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let mut commands: Vec<_> = reasons.iter().flat_map(|reason| commands_of(reason)).collect();
-        // Each partition of a table reports the same reason.
+        // All partitions of a table report one reason.
         commands.sort();
         commands.dedup();
         assert_eq!(commands.len(), 2, "{ready}");
@@ -543,7 +544,7 @@ fn tap_tells_records_as_they_come_and_top_prints_a_frame() {
         let event = json!({ "event_time": now_ms, "post_id": post, "action": "view" });
         let answer = Client::connect(node.addr).post(&headers, json!({ "events": [event] }).to_string().as_bytes());
         assert_eq!(answer.status, 202, "{answer:?}");
-        // Each like is by another user, so each like counts.
+        // Each like is by a different user, so each like counts.
         let by = Id::from_u128(0x1_0000 + u128::from(sent)).to_string();
         rows(json!({ "likes": [{ "user_id": by, "post_id": liked }] }));
         sent += 1;
@@ -558,7 +559,8 @@ fn tap_tells_records_as_they_come_and_top_prints_a_frame() {
         (&record["user_id"], &record["post_id"], &record["action"]),
         (&json!(user), &json!(post), &json!("view"))
     );
-    // All views are by one user, so only the first view counts. The command may have begun to listen later.
+    // All views are by one user, so only the first view counts. The command may have begun to listen after the first
+    // view.
     let effect = record["effect"].as_str().unwrap();
     let ends = ["counts: ", "does not count: an earlier one of the same user does"];
     assert!(ends.iter().any(|end| effect.starts_with(&format!("view of post {post} {end}"))), "{effect}");
@@ -594,8 +596,8 @@ fn a_seed_makes_a_world_on_a_running_node_and_keeps_it_alive() {
     };
     let before = world["rows"].as_u64().unwrap() + world["events"].as_u64().unwrap();
     assert!(of("applied") + of("duplicate") + of("ignored") > before && of("dead") == 0, "{status}");
-    // A second `nova seed` of the same world changes nothing. A node refuses `nova seed` if its tables come from
-    // another source.
+    // A second `nova seed` of the same world changes nothing. A node refuses `nova seed` if the tables of the node come
+    // from Kafka or PostgreSQL.
     assert!(nova(&data, &["seed", "--users", "30", "--rate", "0"]).status.success());
     node.end();
     let node = Serving::start(&data, &[("NOVA_KAFKA_BROKERS", "127.0.0.1:1")]);

@@ -163,8 +163,8 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     assert_eq!(serde_json::json!(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
     let state: Vec<Value> = serde_json::from_str(&text(VERSION, "state.json")).unwrap();
     for ((table, meta), told) in Table::ALL.iter().zip(opened.writer.tables()).zip(state) {
-        // The sentence of a halt may change between versions. The code of a halt stays the same, and so does what the
-        // table waits for.
+        // The text of a halt may change between versions. The code of a halt, and what the table waits for, do not
+        // change between versions.
         let code =
             |state: &Value| state["halted"].as_str().map(|words| words.split([':', ' ']).next().unwrap().to_owned());
         let now = serde_json::json!(meta.told(*table));
@@ -178,8 +178,8 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     assert_eq!(trending(dir.path(), "2026-11-24T13:00:00Z"), text(VERSION, "trending.json"));
 }
 
-/// In format 2 the chunks are in another table of the file; nova reads them there until its first checkpoint is
-/// complete, and then removes them.
+/// In format 2 the chunks are in a table of the file that the present format does not have. nova reads the chunks from
+/// this table until its first checkpoint is complete, and then removes them.
 #[test]
 fn a_store_of_format_2_answers_as_it_did_before_and_after_its_first_checkpoint() {
     const VERSION: &str = "format-2";
@@ -223,7 +223,7 @@ fn a_store_of_version_0_1_0_delivers_what_waits_and_goes_on() {
     let statuses = run(&setup, all());
     let held = |statuses: &[PartitionStatus]| statuses.iter().filter(|one| one.hold.is_some()).count();
     assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Duplicate)), (7, 6, 1));
-    // After a person has decided about each halt, the held records come.
+    // After a person has decided about each halt, the records that nova had held back come.
     let mut opened = app::open(&setup).unwrap();
     let (actor, truncate) = (|| "test".to_owned(), Some(Decision::Ignore));
     let bump = Command::BumpEpoch { table: Table::Follows, actor: actor(), reply: Box::new(|_| ()) };

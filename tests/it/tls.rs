@@ -1,5 +1,5 @@
-//! ClickHouse and the Schema Registry behind TLS, with the right certificate authority, with a wrong one, and with
-//! none.
+//! ClickHouse and the Schema Registry behind TLS, with the right certificate authority, with a wrong certificate
+//! authority, and without a certificate authority.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};

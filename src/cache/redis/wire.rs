@@ -8,8 +8,8 @@ use redis::{Cmd, Value, cmd};
 use crate::cache::command::{Bound, Command, Expiry, Key, Members, Reply, SetOptions, When};
 use crate::cache::error::{CacheError, Outcome};
 
-/// Error codes of a Redis server that answers no client for a while, because it loads its data, follows another server,
-/// or needs a password.
+/// Error codes of a Redis server that answers no client for a while, because it loads its data, is a replica, or needs
+/// a password.
 const NOT_SERVING: [&str; 5] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "NOAUTH"];
 
 /// Returns the prefix of the keys of a namespace. The prefix contains the length of the namespace's name, so two

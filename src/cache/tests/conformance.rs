@@ -127,7 +127,7 @@ fn commands_in_one_run_are_done_in_order_and_fail_alone() {
 #[test]
 fn a_scan_finds_what_matches_in_its_namespace_only() {
     on_each(|cache, subject| {
-        // The names in this test look like globs and like the prefix of another namespace.
+        // The names in this test look like globs and like the prefix of a foreign namespace.
         let space = format!("{}*[x]", subject.unique);
         let inner = format!("{}:1", subject.unique);
         let plain = format!("{}:feed:0", subject.unique);

@@ -46,7 +46,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// The environment variable that tells a separate process which shape of entries to measure. A separate process
-/// measures the memory, because other tests in this process take memory, too.
+/// measures the memory, because all tests in this process take memory.
 const SHAPE: &str = "NOVA_TEST_CACHE_SHAPE";
 
 #[test]

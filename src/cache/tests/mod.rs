@@ -12,7 +12,7 @@ use crate::clock::Clock;
 
 const NOW_MS: i64 = 1_795_000_000_000;
 
-/// A cache under test, with a prefix of names that no other test uses.
+/// A cache under test, with a prefix of names that only this test uses.
 struct Subject {
     cache: Box<dyn Cache>,
     /// A second cache that uses the keys of the cache under test, as a cache of a second process would, if the cache

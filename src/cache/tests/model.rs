@@ -1,4 +1,4 @@
-//! The naive model of a cache: association lists and linear searches, written from the Redis documentation alone.
+//! The naive model of a cache: association lists and linear searches, written only from the Redis documentation.
 
 use bytes::Bytes;
 

@@ -36,7 +36,7 @@ pub(in crate::cache) fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Returns the existing collection, or makes a new one and adds the bytes of its first members to `bytes`.
+/// Returns the existing collection, or makes a new collection and adds the bytes of its first members to `bytes`.
 pub(super) fn collection<'v>(
     value: &'v mut Option<Value>,
     bytes: &mut usize,

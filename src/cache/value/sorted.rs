@@ -88,8 +88,8 @@ impl Sorted {
         let least = match min {
             Bound::Included(score) | Bound::Excluded(score) => (Score(score + 0.0), Bytes::new()),
         };
-        // If `end` is included, the range ends before the first member with a score above `end`. Otherwise the range
-        // ends before the first member with the score `end` or a higher score.
+        // If `end` is included, the range ends before the first member with a score above `end`. If `end` is not
+        // included, the range ends before the first member with the score `end` or a higher score.
         let (end, included) = match max {
             Bound::Included(score) => (score + 0.0, true),
             Bound::Excluded(score) => (score + 0.0, false),

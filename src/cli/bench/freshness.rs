@@ -1,8 +1,8 @@
 //! Measures how soon trending shows an event. One run measures both nova's trending and a query over ClickHouse in
-//! every period, with the same events.
+//! every period, with the same events for both.
 //!
-//! Each event is a share by another user, so each event adds one share to its post. An event counts as visible when the
-//! post's shares in the list of seven days have risen by the number of sent events. For nova, the bench reads the
+//! Each event is a share by a different user, so each event adds one share to its post. An event counts as visible when
+//! the post's shares in the list of seven days have risen by the number of sent events. For nova, the bench reads the
 //! shares over HTTP. For the batch, an event is visible at the end of the run that counted it.
 
 use std::cell::{Cell, RefCell};
@@ -37,7 +37,8 @@ use super::statistics::percentile;
 const POSTS: usize = 20;
 /// The interval at which the bench reads the trending list.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// The time that a consumer needs to join its group. The first event must be visible after the consumer has joined.
+/// The time that a consumer needs to join its group. The first event must be visible after the consumer has joined its
+/// group.
 const WARM_UP: Duration = Duration::from_secs(60);
 const TOKEN_TTL_S: u64 = 86_400;
 const TRENDING: &str = "/api/v1/feed/trending?window=7d&limit=200";

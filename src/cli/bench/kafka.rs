@@ -76,7 +76,7 @@ impl Servers {
         Ok(Servers { kafka, clickhouse: database(own.clone()), engine, own })
     }
 
-    /// Runs `work` with a topic and two databases, and removes the topic and the databases afterwards.
+    /// Runs `work` with a topic and two databases, and removes the topic and the databases after `work`.
     fn with(&self, runtime: &Runtime, work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
         let made = self.databases(runtime).and_then(|()| self.with_topic(runtime, work));
         // The caller gets the error of `work`. A failed removal is only logged, because `work` fails for the same
@@ -209,8 +209,8 @@ impl Bench<'_> {
         }
     }
 
-    /// Measures the time that ClickHouse takes for nova's batches one after the other, and returns the time and the
-    /// number of batches.
+    /// Measures the time that ClickHouse takes for nova's batches in sequence, and returns the time and the number of
+    /// batches.
     async fn engine(&self) -> Result<(Duration, usize), CliError> {
         let from = ClickHouse::new(&self.servers.clickhouse).map_err(AppError::from)?;
         let to = ClickHouse::new(&self.servers.engine).map_err(AppError::from)?;

@@ -15,8 +15,8 @@ use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
 use crate::clock::monotonic_now;
 
-/// The most response times that one connection keeps in one run. The connection counts the answers after these, but
-/// keeps no times of them.
+/// The most response times that one connection keeps in one run. After this number of response times, the connection
+/// only counts the answers.
 const TIMES_MAX: usize = 1 << 22;
 const READ_BYTES: usize = 64 << 10;
 const ANSWER_MAX_BYTES: usize = 64 << 20;

@@ -1,4 +1,4 @@
-//! Measures Redis with values of the same size, for comparison.
+//! Measures Redis with values of the size of nova's answers, for comparison.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 

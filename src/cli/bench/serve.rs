@@ -101,7 +101,7 @@ fn measure(
     Ok(())
 }
 
-/// Deletes the bench's values in Redis. If Redis cannot delete the values, they expire by themselves.
+/// Deletes the bench's values in Redis. If Redis cannot delete the values, the values expire later.
 fn forget(runtime: &Runtime, addr: SocketAddr, keys: &[String]) {
     if let Err(error) = runtime.block_on(redis::remove(addr, keys)) {
         tracing::warn!("values of the bench are left in Redis for an hour: {error}");
@@ -145,7 +145,7 @@ async fn bodies(target: &Target) -> Result<Vec<Vec<u8>>, CliError> {
     Ok(bodies)
 }
 
-/// The users who follow the most people: the first half reads, the other half acts.
+/// The users who follow the most people: the first half reads, the second half acts.
 fn users(social: &Social) -> (Vec<Id>, Vec<Id>) {
     let mut follows = vec![0u32; social.users.len()];
     social.follows.iter().for_each(|follow| follows[follow.follower as usize] += 1);

@@ -17,7 +17,7 @@ pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
             let remedy = "its tokens get 401; where nobody signs with it, nothing is to be done";
             Finding::new("key-left-out", format!("the key set: {odd}"), remedy)
         })),
-        // `nova check` reports an unusable key file with all other settings that the start refuses.
+        // `nova check` reports an unusable key file together with the rest of the settings that the start refuses.
         Err(_) if settings.jwks_url.is_none() => {}
         Err(why) => found.push(Finding::new("keys-unusable", why, "correct it, or what it names")),
     }

@@ -1,8 +1,8 @@
 //! A log in the order of time: the time of each record's row or event, and the clicks and likes of people.
 //!
 //! Captures are seldom in the order of time, because a snapshot reads rows of years at one moment, and a capture may
-//! have one topic after another. So the log orders a read or created row by its `created_at`, an event by its own time,
-//! and every other change by the time of its record.
+//! have its topics in sequence. The log therefore orders a read or created row by its `created_at`, an event by its own
+//! time, and every other change by the time of its record.
 
 use std::path::PathBuf;
 use std::sync::Arc;

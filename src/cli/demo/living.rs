@@ -66,7 +66,7 @@ impl Drop for Life {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // The thread ends after at most one request.
+            // The thread of the activity ends after at most one request.
             let _ = thread.join();
         }
     }

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
         }
     };
     // The demo has its own store, because the ids of the demo must not mix with the ids of a real store. The offsets of
-    // a part of the data must not mix with the offsets of another part, so each part also has its own store.
+    // two different parts of the data must not mix, so each part also has its own store.
     let data_dir = &config.data_dir.join(args.users.map_or("demo".to_owned(), |users| format!("demo-{users}")));
     let social = Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?;
     let end_ms = end_ms(data_dir)?;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let social = Arc::new(social.later(later_ms));
     let setup = Setup::new(data_dir, Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup)?;
-    // nova has opened the store, so no other demo uses the directory now.
+    // nova has opened the store, so no second demo uses the directory now.
     offer::remove_page(data_dir);
     let source = DemoSource::new(Arc::clone(&social), args.users);
     let mut progress = out::Progress::new("demo", source.done(), source.total());
@@ -120,7 +120,7 @@ fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     }
     app::make_data_dir(data_dir)?;
     if store.exists() {
-        // nova removes the store only if no other process has the store open.
+        // nova removes the store only if no process has the store open.
         drop(nova_storage::Store::open(&store, &nova_storage::Options::default(), |_| {}).map_err(AppError::from)?);
         std::fs::remove_file(&store)?;
         tracing::info!(

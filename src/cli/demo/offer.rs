@@ -1,5 +1,6 @@
 //! The offer of `nova demo` to open the console in the browser when the person at the terminal types o and Enter. nova
-//! never opens the browser by itself. nova makes no offer without a terminal, a screen, or a program that opens a page.
+//! never opens the browser unless the person accepts the offer. nova makes no offer without a terminal, a screen, or a
+//! program that opens a page.
 
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};

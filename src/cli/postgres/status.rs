@@ -71,7 +71,7 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
             let seen = Seen { flush_lsn: u64::MAX, ..seen.clone() };
             judge(Some(&of_node), &seen, false, slot)
         }
-        // No store on this machine follows the slot, so the slot belongs to a store on another machine.
+        // No store on this machine follows the slot, so the slot belongs to a store on a different machine.
         Followed::Store(None) => return None,
     };
     match judged {

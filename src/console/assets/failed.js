@@ -21,12 +21,27 @@ async function load() {
 
 const keyOf = (group) => `${group.topic} ${group.stage} ${group.reason}`;
 
+/** Letters whose details are counted, and details that are shown. */
+const COUNTED = 1000;
+const DETAILS = 20;
+
+/** How often each detail comes in the oldest letters of a group. */
+async function detailsOf(group) {
+  const [first] = group.ids;
+  const { letters } = await get(`/api/v1/admin/dlq?limit=${COUNTED}${first > 0 ? `&after=${first - 1}` : ''}`);
+  const mine = letters.filter((letter) => keyOf(letter) === keyOf(group));
+  const counts = new Map();
+  mine.forEach(({ detail }) => counts.set(detail, (counts.get(detail) ?? 0) + 1));
+  return { counts: [...counts].sort(([, a], [, b]) => b - a), letters: mine.length };
+}
+
 async function look(group) {
   if (example?.key === keyOf(group)) {
     example = null;
   } else {
     try {
-      example = { key: keyOf(group), letter: await get(`/api/v1/admin/dlq/${group.example}`) };
+      const [letter, details] = await Promise.all([get(`/api/v1/admin/dlq/${group.example}`), detailsOf(group)]);
+      example = { key: keyOf(group), letter, details };
     } catch (error) {
       example = { key: keyOf(group), error };
     }
@@ -85,11 +100,20 @@ function discard(group) {
   });
 }
 
-function shown() {
+function detailed(group) {
+  const { counts, letters } = example.details;
+  if (group.letters < 2) return nothing;
+  const left = counts.length - DETAILS;
+  return html`<h3>Details of ${letters < group.letters ? `${number(letters)} of ${number(group.letters)}` : `all ${number(letters)}`} letters</h3>
+    <ul>${counts.slice(0, DETAILS).map(([detail, count]) => html`<li><strong>${number(count)}</strong> ${text(detail)}</li>`)}</ul>
+    ${left > 0 ? html`<p class="quiet">${number(left)} more details are not shown.</p>` : nothing}`;
+}
+
+function shown(group) {
   if (example.error) return failed(example.error);
   const { letter } = example;
   const part = (name, bytes) => (bytes ? html`<h4>${name}</h4>${raw(bytes.text, name)}` : html`<h4>${name}</h4><p class="quiet">none (null)</p>`);
-  return html`<h3>Letter ${letter.id}: ${text(letter.topic)}/${letter.partition}, offset ${letter.offset}</h3>
+  return html`${detailed(group)}<h3>Letter ${letter.id}: ${text(letter.topic)}/${letter.partition}, offset ${letter.offset}</h3>
     <p>${text(letter.detail)}</p>
     <dl class="facts"><dt>Arrived</dt><dd>${time(letter.timestamp_ms)}</dd><dt>Put aside</dt><dd>${time(letter.died_at_ms)}</dd>
     <dt>Attempts</dt><dd>${letter.attempts}</dd><dt>Sizes</dt><dd>key ${number(letter.key_bytes)} B, value ${number(letter.value_bytes)} B</dd></dl>
@@ -103,7 +127,7 @@ function rows() {
     const row = html`<tr><th scope="row">${text(group.topic)}</th><td>${text(group.stage)}: <strong>${text(group.reason)}</strong><br><span class="quiet">${text(plain(group.detail).slice(0, 200))}</span></td>
       <td class="num">${number(group.letters)}</td><td>${time(group.first_ms)}</td><td>${time(group.last_ms)}</td>
       <td class="buttons"><button aria-expanded=${open} @click=${() => look(group)}>Example</button>${button('Replay …', () => replay(group))}${button('Discard …', () => discard(group), 'danger')}</td></tr>`;
-    return open ? [row, html`<tr><td colspan="6" class="inset"><div class="within">${shown()}</div></td></tr>`] : [row];
+    return open ? [row, html`<tr><td colspan="6" class="inset"><div class="within">${shown(group)}</div></td></tr>`] : [row];
   });
 }
 
@@ -153,10 +177,21 @@ function seek(one) {
   });
 }
 
+/** No table is halted, so there is nothing to resume: the partition is read again where it stands. */
 function goOn(one) {
-  const table_ = one.topic.split('.').pop();
-  resume(table_, null, `${one.topic} goes on with the record at offset ${one.next_offset}. If nothing was repaired, it will be held again.`);
+  act({
+    title: `Try ${one.topic}/${one.partition} again`, verb: 'Try it again',
+    what: html`<p>nova reads the record at offset ${one.next_offset} again. If nothing was repaired, the partition will be held again: ${text(one.held)}</p>`,
+    run: async () => {
+      const done = await json('POST', '/api/v1/admin/cdc/seek', { topic: one.topic, partition: one.partition, offset: one.next_offset });
+      await load();
+      return html`<p>It goes on at ${done.next_offset}.</p>`;
+    },
+  });
 }
+
+/** In a log that was made again, the record at the offset is another one: only a person can say where to go on. */
+const mayTryAgain = (one) => !one.held.startsWith('log-recreated');
 
 function stands() {
   const tables = source.tables.filter((one) => one.halted);
@@ -164,7 +199,7 @@ function stands() {
   const partitions = source.partitions.filter((one) => one.held && !named(one.topic));
   if (!tables.length && !partitions.length) return html`<p>${state('ok', 'No table is halted, and no partition is held.')}</p>`;
   return html`<ul class="findings">${tables.map(halted)}${partitions.map((one) => html`<li class="stops"><p>${state('stops', 'held')} <strong>${text(one.topic)}/${one.partition}</strong> ${text(one.held)}</p>
-    <p class="buttons">${button('Try it again …', () => goOn(one))}${button('Go on elsewhere …', () => seek(one))}</p></li>`)}</ul>`;
+    <p class="buttons">${mayTryAgain(one) ? button('Try it again …', () => goOn(one)) : nothing}${button('Go on elsewhere …', () => seek(one))}</p></li>`)}</ul>`;
 }
 
 function view() {

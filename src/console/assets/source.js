@@ -5,7 +5,8 @@ import { live } from './live.js';
 import { act, button, bytes, command, number, seconds, state, table, text, whyNot } from './parts.js';
 
 function slot(one) {
-  const rows = [['State', text(one.state)], ['End of the server’s log', one.server_lsn], ['Committed here', one.committed_lsn], ['Acknowledged', one.told_lsn],
+  const sent = one.sent_lsn ? [['Sent by the server', one.sent_lsn]] : [];
+  const rows = [['State', text(one.state)], ['End of the server’s log', one.server_lsn], ...sent, ['Received', one.received_lsn], ['Committed here', one.committed_lsn], ['Acknowledged', one.told_lsn],
     ['Behind', bytes(one.lag_bytes)], ['Held back at the server', bytes(one.held_bytes)], ['Left before the slot is given up', one.safe_bytes === null || one.safe_bytes === undefined ? 'no limit' : bytes(one.safe_bytes)]];
   return html`${one.reason ? html`<p>${state('stops')} ${text(one.reason)}</p>` : nothing}<dl class="facts">${rows.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 }
@@ -31,6 +32,8 @@ function compare() {
     title: 'Compare with ClickHouse', verb: 'Compare', what: html`<p>The stored rows are compared with ClickHouse’s. It may take minutes, and changes nothing.</p>`,
     run: async () => {
       const found = await json('POST', '/api/v1/admin/compare', {});
+      // The head of a long answer is sent before nova knows whether it can make the answer.
+      if (found.failed) throw new Error(found.failed);
       if (!found.findings.length) return html`<p>Nothing differs; ${number(found.changing_hours)} hours changed meanwhile.</p>`;
       return html`<ul>${found.findings.map((one) => html`<li><strong>${one.code}</strong> ${text(one.detail)}; ${text(one.remedy)}</li>`)}</ul>`;
     },

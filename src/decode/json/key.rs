@@ -44,8 +44,8 @@ impl<'de> ReadObject<'de> for KeySeed<'_, 'de> {
         let mut id = None;
         while let Some(name) = map.next_key_seed(Name)? {
             match &*name {
-                // A key with two ids is not a key. A key with two ids is reported as an array, because an array is not
-                // a UUID either.
+                // A key with two ids is not a key. A key with two ids is reported like an array, because an array is
+                // not a UUID.
                 "id" if id.is_some() => id = map.next_value::<IgnoredAny>().map(|_| Some(Raw::Array))?,
                 "id" => id = Some(map.next_value_seed(RawSeed)?),
                 "payload" => *self.payload = Some(map.next_value()?),

@@ -32,7 +32,7 @@ pub fn malformed(what: &str, error: &serde_json::Error) -> Fault {
     Fault::new("malformed-json", format!("the {what} is not JSON: {error}"))
 }
 
-/// Reads the name of a member. The name is borrowed from the text unless it has escapes.
+/// Reads the name of a member. The name is borrowed from the JSON text unless the name has escapes.
 pub struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {

@@ -1,7 +1,7 @@
-//! Finds private members in bytes that are not JSON: text that was cut, bytes that are not UTF-8, UTF-16, or another
-//! notation (`Struct{email=…}`). The search finds names anywhere and at any level of escaping, and overwrites the bytes
-//! that might be the value of a private member. It is better to overwrite too many bytes than too few. So if it is not
-//! certain where a value ends, everything after the name is overwritten.
+//! Finds private members in bytes that are not JSON: text that was cut, bytes that are not UTF-8, text in UTF-16, or
+//! text in a notation other than JSON (`Struct{email=…}`). The search finds names anywhere and at any level of
+//! escaping, and overwrites the bytes that might be the value of a private member. It is better to overwrite too many
+//! bytes than too few. So if it is not certain where a value ends, everything after the name is overwritten.
 
 mod hidden;
 
@@ -172,8 +172,8 @@ fn quote(bytes: &[u8], at: usize) -> Option<Quote> {
     }
 }
 
-/// Makes a quote to which the last `own` backslashes belong. The backslashes before those of the quote are content of
-/// the string.
+/// Makes a quote to which the last `own` backslashes belong. Backslashes that come before the quote's own backslashes
+/// are content of the string.
 fn own(behind: usize, end: usize, level: u32, own: usize) -> Quote {
     Quote { start: behind.saturating_sub(own), end, level }
 }

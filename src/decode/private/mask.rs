@@ -11,7 +11,8 @@ use crate::decode::confluent::HEADER_BYTES;
 use crate::event::DEAD_VALUE_MAX_BYTES;
 
 /// The maximum level of nesting at which nova reads a text that is too long for a dead letter. Text that is nested more
-/// deeply than this is overwritten as a whole, because each level needs memory for a multiple of the text's length.
+/// deeply than this maximum is overwritten as a whole, because each level needs memory for a multiple of the text's
+/// length.
 const LONG_NESTED_MAX: usize = 3;
 
 /// Returns the bytes with `*` in place of the values of private members. The number of bytes does not change. A value

@@ -13,7 +13,7 @@ pub fn column(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether nova never keeps the values of a column with this name, so that it need not read them.
+/// Whether nova never keeps the values of a column with this name, so that nova need not read the values.
 pub fn is_private(column: &str) -> bool {
     self::column(column).is_some()
 }

@@ -9,10 +9,10 @@ use super::fill::{Fill, STAR, fill};
 use super::nested::{is_json, unescaped};
 use super::scan;
 
-/// The maximum nesting of objects and arrays that nova reads. A value that is nested more deeply than this is
+/// The maximum nesting of objects and arrays that nova reads. A value that is nested more deeply than this maximum is
 /// overwritten as a whole. The schema that Kafka Connect writes for an envelope has 9 levels.
 const LEVELS_MAX: usize = 32;
-/// The maximum nesting of JSON text in strings that nova reads. Text that is nested more deeply than this is
+/// The maximum nesting of JSON text in strings that nova reads. Text that is nested more deeply than this maximum is
 /// overwritten as a whole.
 const NESTED_MAX: usize = 4;
 
@@ -30,7 +30,7 @@ pub enum Place {
     Transaction,
     /// The member is within the `schema` that Kafka Connect's JSON converter writes.
     Schema,
-    /// The member is within a list of column names, which is alone or together with its schema.
+    /// The member is within a list of column names. A list of column names may be wrapped together with its schema.
     Names,
 }
 

@@ -34,7 +34,8 @@ const MISSING_MAX: usize = 1_024;
 const MISSING_GRACE_MS: i64 = 30_000;
 /// The time after which nova asks for an unknown id again.
 const MISSING_RETRY_MS: i64 = 1_000;
-/// nova leaves the registry alone for a while after each failure. Five failures in a row open the circuit breaker.
+/// nova sends no request to the registry for a while after each failure. Five failures in a row open the circuit
+/// breaker.
 const BREAKER: BreakerSettings = BreakerSettings {
     failures_to_open: 5,
     failures_to_pause: 1,
@@ -302,8 +303,8 @@ struct Body {
     error_code: Option<i64>,
 }
 
-/// Interprets an answer of the registry. An error counts as a failure and nova tries again, unless the registry itself
-/// says that there is no such schema: a wrong path or a proxy answers 404, too.
+/// Interprets an answer of the registry. An error counts as a failure and nova tries again, unless the registry says in
+/// its own error format that there is no such schema. A wrong path or a proxy may also answer 404.
 fn judge(status: StatusCode, body: &[u8]) -> Result<Answer, String> {
     let body: Option<Body> = serde_json::from_slice(body).ok();
     if status == StatusCode::NOT_FOUND

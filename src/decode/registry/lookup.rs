@@ -27,7 +27,7 @@ pub trait Schemas: Send + Sync {
 #[derive(Clone, Debug)]
 pub enum SchemaLookup {
     Found(Arc<Schema>),
-    /// There is no schema with this id, and this does not change if nova asks again.
+    /// There is no schema with this id, and a repeated lookup would give the same result.
     Unknown,
     /// The schema exists, but no row can be read with it. The detail says why no row can be read.
     Unusable(String),

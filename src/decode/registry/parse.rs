@@ -59,8 +59,7 @@ fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Optio
     }
 }
 
-/// The logical types that state the unit of a point in time. The names of these timestamp types may also begin with
-/// `local-`.
+/// The logical types that state the unit of a point in time. The name of a timestamp type may also begin with `local-`.
 const TIMESTAMPS: [&str; 3] = ["timestamp-millis", "timestamp-micros", "timestamp-nanos"];
 /// The logical types that state that a number is not a point in time.
 const KEPT: [&str; 3] = ["date", "time-millis", "time-micros"];

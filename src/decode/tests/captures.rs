@@ -100,8 +100,8 @@ fn without_times(row: &Row) -> Vec<String> {
 
 type Versions = BTreeMap<(u64, i64), Option<Row>>;
 
-/// Applies the changes of each key in the order of their LSNs and offsets, which must give exactly PostgreSQL's own
-/// tables.
+/// Applies the changes of each key in the order of their LSNs and offsets. The result must equal PostgreSQL's own
+/// tables exactly.
 #[test]
 fn random_captures_lead_to_the_tables_of_the_source() {
     let tables: serde_json::Value = serde_json::from_str(&text("random.final.json.gz")).unwrap();

@@ -87,7 +87,7 @@ fn integers_and_lengths_are_what_the_schema_says() {
     for (bad, reason) in [("5400.5", "wrong-type"), ("4294967296.0", "invalid-value"), ("1e300", "wrong-type")] {
         assert_eq!(dead(decode(&with(&format!(r#","dwell_ms":{bad}"#)))).0, reason, "{bad}");
     }
-    // The limit of a text counts code points, whatever number of bytes or units they need in UTF-8 or UTF-16.
+    // The limit of a text counts code points, whatever number of bytes or units the text needs in UTF-8 or UTF-16.
     for one in ["x", "é", "世", "😀"] {
         let text = |chars: usize| with(&format!(r#","device":"{}""#, one.repeat(chars)));
         assert_eq!(event(&text(client::DEVICE_MAX_CHARS)).device.chars().count(), client::DEVICE_MAX_CHARS);
@@ -135,7 +135,7 @@ proptest! {
             ClientEvent { dwell_ms: other.dwell_ms, ..one.clone() },
             ClientEvent { device: other.device.clone(), ..one.clone() },
             ClientEvent { app_ver: other.app_ver.clone(), ..one.clone() },
-            // If a byte moves from one text of the event to the next, the event changes, too.
+            // If a byte moves from one text of the event to the next, the event's hash changes.
             ClientEvent { device: format!("{}a", one.device).into(), ..one.clone() },
             ClientEvent { app_ver: format!("a{}", one.app_ver).into(), ..one.clone() },
         ] {

@@ -21,7 +21,7 @@ fn depth_bombs_end_as_dead_letters() {
             dead(decoder().decode(&key));
         }
     }
-    // The value is well-formed JSON, so nova keeps it in an unknown column.
+    // The value is well-formed JSON, so nova keeps the value in an unknown column.
     let unknown = format!(r#"{{"id":"30000000-0000-4000-8000-000000000001",{row},"bomb":{arrays}}}"#);
     assert!(matches!(decode("cdc.likes", &unknown), Decoded::Change(_)));
 }

@@ -13,7 +13,8 @@ use crate::event::Record;
 
 /// A private value that can be part of a text and of a number.
 const SECRET: &str = "73910468";
-/// Columns that `cdc.keep_unknown` does not name, also as Kafka Connect's transforms and other frameworks write them.
+/// Columns that `cdc.keep_unknown` does not name. Some of the names are in the spellings of Kafka Connect's transforms
+/// and of other frameworks.
 const NAMES: [&str; 12] = [
     "phone",
     "Phone",

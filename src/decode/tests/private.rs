@@ -285,7 +285,7 @@ proptest! {
     }
 }
 
-/// The test has a user in Avro. The schema of the user is known, is unknown, or belongs to another topic.
+/// The test masks a record of a user in Avro. The schema of the user is known, is unknown, or belongs to another topic.
 #[test]
 fn a_letter_of_avro_keeps_its_schema_id_and_says_why_it_cannot_be_replayed() {
     let users = capture("envelope-avro.jsonl").into_iter().find(|record| record.topic.ends_with(".users")).unwrap();

@@ -79,7 +79,7 @@ impl Schemas for Empty {
     }
 }
 
-/// A registry from which nova has no answer yet, so that no caller may wait for it.
+/// A registry from which nova has no answer yet. No caller may wait for this registry.
 struct Hangs;
 
 impl Schemas for Hangs {

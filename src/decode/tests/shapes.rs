@@ -85,7 +85,7 @@ fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     change(decode("cdc.posts", &more.to_string()));
 }
 
-/// With the default replica identity, a deleted row has its key, and default values in every other column.
+/// With the default replica identity, a deleted row has its key, and default values in all columns except the key.
 #[test]
 fn a_row_of_which_only_the_key_is_known_is_no_row() {
     let empty = json!({

@@ -1,4 +1,5 @@
-//! Tests of values that a record does not repeat: they are placeholders in every form, or columns that a header names.
+//! Tests of values that a record does not repeat, because it has a placeholder in any form, or because a header names
+//! the column.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -84,8 +84,8 @@ fn infinity_and_years_before_christ_are_what_they_are_in_each_unit() {
 fn a_value_that_may_be_another_time_is_dead_and_names_the_unit() {
     let nanos = "io.debezium.time.NanoTimestamp";
     for (name, value, reason, part) in [
-        // If Debezium converts an infinity to nanoseconds, the number overflows modulo 2^64. The result is a time 30 s
-        // before or 22 s after the beginning of 1970.
+        // If Debezium converts an infinity to nanoseconds, the number overflows modulo 2^64. The overflow gives a time
+        // 30 s before or 22 s after the beginning of 1970.
         (nanos, json!(-29_575_808_000i64), "invalid-value", "nanoseconds"),
         (nanos, json!(22_375_808_000i64), "invalid-value", "nanoseconds"),
         (nanos, json!(i64::MAX), "invalid-value", "nanoseconds"),

@@ -172,8 +172,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// The explanation of a post in the feed has the place and the reasons that the feed gives the post. The
-    /// explanation of any other post names a rule that really keeps the post out: without this obstacle the explanation
-    /// changes.
+    /// explanation of a post that is not in the feed names a rule that really keeps the post out: if the test removes
+    /// this obstacle, the explanation changes.
     #[test]
     fn every_post_is_on_the_feed_as_explained_or_a_rule_is_named_that_keeps_it_out(world in worlds()) {
         let state = world.state();

@@ -12,7 +12,7 @@ use super::moment::Snapshot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
     Fresh,
-    /// nova may serve the snapshot, but should make a new one.
+    /// nova may serve the snapshot, but should make a new snapshot.
     Due,
     Gone,
 }

@@ -18,8 +18,8 @@ pub struct Cut {
     /// The count of the state's changes when the page was cut ([`State::changes`]).
     pub(super) changes: u64,
     /// The times at which the page is valid: from the time at which it was cut until a post that was left out as viewed
-    /// may be shown again. While the state is the same, a post that may be shown now may also be shown at every later
-    /// time.
+    /// may be shown again. While the state does not change, a post that may be shown now may also be shown at every
+    /// later time.
     pub(super) times_ms: Range<i64>,
     /// Whether anything has changed on which the user's feed depends.
     pub newer: bool,

@@ -17,7 +17,7 @@ use super::moment::Snapshot;
 /// snapshots, nova removes the snapshots of the feed that was read the longest time ago.
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
 /// The maximum number of snapshots of one user and algorithm. nova keeps several snapshots of a feed, because readers
-/// may still turn the pages of older ones.
+/// may still turn the pages of older snapshots.
 pub const PER_USER_MAX: usize = 8;
 /// The number of a feed's newest snapshots that stay even if their second page was never read, because a reader may
 /// still turn the page.
@@ -53,9 +53,10 @@ impl Kept {
         own.or_else(|| self.snapshots.iter().find(|known| known.continues == Some(cursor)))
     }
 
-    /// Drops one snapshot to make room. The snapshot to drop is preferably one that is not among the newest and whose
-    /// second page was never read. If no snapshot fits this choice, `drop_one` drops the snapshot that was used the
-    /// longest time ago. `drop_one` never drops the snapshot of first pages or the new snapshot `made`.
+    /// Drops one snapshot, so that the number of snapshots stays within its limit. The snapshot to drop is preferably
+    /// one that is not among the newest and whose second page was never read. If no snapshot fits this choice,
+    /// `drop_one` drops the snapshot that was used the longest time ago. `drop_one` never drops the snapshot of first
+    /// pages or the new snapshot `made`.
     fn drop_one(&mut self, made: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
         let newest = self.newest().map(|newest| newest.id);
         let old = self.snapshots.iter().enumerate().filter(|(_, old)| Some(old.id) != newest && old.id != made.id);
@@ -116,11 +117,12 @@ impl Inner {
         if kept.snapshots.is_empty() {
             kept.read_ms = snapshot.as_of_ms;
         }
-        // The newest snapshot makes room first if nobody read it, because a reader may be in any other snapshot.
+        // If nobody read the newest snapshot, nova removes it first, because a reader may still turn the pages of any
+        // older snapshot.
         if let Some(unread) = kept.snapshots.pop_back_if(|last| last.used() == 0) {
             self.bytes -= unread.bytes();
         }
-        // A feed that was made twice in one millisecond gives the same snapshot, so nova keeps it once.
+        // Two feeds of a user that were made in one millisecond give equal snapshots, so nova keeps one snapshot.
         if kept.snapshots.iter().all(|known| known.id != snapshot.id) {
             self.bytes += snapshot.bytes();
             kept.snapshots.push_back(Arc::clone(snapshot));

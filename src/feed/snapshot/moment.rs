@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub(super) feed: Feed,
     /// The lifetime of the snapshot, which each user's variation changes by up to a tenth.
     pub(super) ttl_ms: i64,
-    /// How long nova still serves the snapshot after its lifetime while it makes a new one.
+    /// How long nova still serves the snapshot after its lifetime while nova makes a new snapshot.
     pub(super) stale_ms: i64,
     /// The posts that the reader was shown before this snapshot. The set of shown posts is empty for a snapshot that
     /// begins with the first page.

@@ -2,8 +2,9 @@
 
 use crate::state::{State, UserNo};
 
-/// The versions of everything besides time on which a user's feed depends. Each version only grows, and a change of the
-/// set of followees changes `follows`. If the versions are equal, nothing has changed on which the user's feed depends.
+/// The versions of everything, except time, on which a user's feed depends. Each version only grows, and a change of
+/// the set of followees changes `follows`. If the versions are equal, nothing has changed on which the user's feed
+/// depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// The version of the user's set of followees.

@@ -68,7 +68,7 @@ mod tests {
             let mut oracle = Vec::new();
             for ((post, minute, kind), user) in events.iter().zip(0u8..) {
                 let at_ms = T0_MS + minute * MINUTE_MS + 17;
-                // Each event is by another user, so each event counts.
+                // Each event is by a different user, so each event counts.
                 let action = [Action::View, Action::Share][*kind];
                 state.apply(&Effect::Event { user: id(3, user), post: id(2, *post), action, at_ms, dwell_ms: 0 });
                 oracle.push((*post, at_ms, [1i64, 50][*kind]));

@@ -25,7 +25,7 @@ pub enum Override {
     /// The post is in no trending list.
     Block,
     /// The post is at this place of the list, from 1 to [`TRENDING_MAX`]. If several posts are pinned to one place, the
-    /// post with the smallest id has the place and the other posts follow.
+    /// post with the smallest id has the place, and the rest of these posts follow it.
     Pin { place: u8 },
 }
 
@@ -88,8 +88,8 @@ impl Overrides {
         }
     }
 
-    /// Applies the overrides to a list, and cuts the list to its maximum length. Before the cut, the list must have as
-    /// many entries more than its maximum as there are overrides.
+    /// Applies the overrides to a list, and cuts the list to its maximum length. Before the cut, the list must be
+    /// longer than its maximum by the number of overrides.
     pub(super) fn apply(&self, state: &State, range: &Range<i64>, list: &mut Trending) {
         list.entries.retain(|entry| !self.0.contains_key(&entry.post));
         let mut pins = Vec::new();

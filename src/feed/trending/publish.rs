@@ -148,7 +148,7 @@ impl std::fmt::Display for Tenths {
     }
 }
 
-/// What the lists are made from, besides the state.
+/// The data from which nova makes the lists, in addition to the state.
 #[derive(Default)]
 struct Maker {
     tallies: Tallies,
@@ -216,8 +216,7 @@ impl Board {
         Arc::clone(&sender.borrow())
     }
 
-    /// Returns the list of a window as of the last tick. `last` is for callers who check the visibility of each post
-    /// themselves.
+    /// Returns the list of a window as of the last tick. `last` is for callers that check the visibility of each post.
     pub fn last(&self, window: Window) -> Arc<Published> {
         Arc::clone(&self.current[window as usize].borrow())
     }

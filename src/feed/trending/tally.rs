@@ -41,7 +41,7 @@ struct List {
     range: std::ops::Range<i64>,
     /// The score of each post, by the post's number.
     scores: Vec<i64>,
-    /// The posts that have a score, and some posts that no longer have one.
+    /// The posts that have a score, and some posts that no longer have a score.
     active: Vec<PostNo>,
     listed: Vec<bool>,
 }
@@ -108,7 +108,7 @@ impl Tallies {
         }
         if !due.is_empty() {
             // A post that still has later counts is inserted into `ahead` again when it is counted, because the window
-            // with the shortest bucket moves whenever another window moves.
+            // with the shortest bucket moves whenever any window moves.
             self.ahead.clear();
         }
         due.sort_unstable();
@@ -123,7 +123,7 @@ impl Tallies {
             return;
         }
         self.times[post.index()] = state.posts.times_counted(post);
-        // A window that is not kept has an empty range at a minute that other windows read anyway.
+        // A window that is not kept has an empty range, which begins at a minute that the kept windows also read.
         let first_end = self.first_end();
         let ranges = std::array::from_fn(|index| match self.kept[index] {
             true => self.lists[index].range.clone(),

@@ -142,7 +142,7 @@ mod tests {
     proptest! {
         /// ClickHouse has counted shares, and in this test some of these shares arrive again in any order. No post ever
         /// shows more shares than it has, or fewer than ClickHouse or nova has counted. At the end of the test, the
-        /// list's bytes are those of the state alone.
+        /// list has the bytes that it would have without ClickHouse's counts.
         #[test]
         fn what_comes_again_is_never_counted_twice_and_the_own_list_takes_over(
             shares in proptest::collection::vec(0u8..POSTS + 2, 1..60), ticks in proptest::collection::vec(any::<bool>(), 60),

@@ -1,5 +1,5 @@
 //! Commands use the routes of this module to read a running node: rows, lists for any time, a backup, or a comparison
-//! with ClickHouse. Each read is in the audit, because rows and lists are personal data.
+//! with ClickHouse. The audit notes each read through this module, because rows and lists are personal data.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Searches of the console: people by name, posts with their public content, the counts of a post, dead letters in
-//! groups, the configuration. Each list has a maximum length. Threads for blocking work read the store, so that the
-//! async runtime does not wait for the disk.
+//! groups, the configuration. Each list of results has a maximum length. Threads for blocking work read the store, so
+//! that the async runtime does not wait for the disk.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

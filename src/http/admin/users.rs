@@ -51,8 +51,8 @@ pub(in crate::http) struct ForgetUsers {
     scope: Option<String>,
 }
 
-/// `POST /api/v1/feed/invalidate` forgets the caller's own feed. A caller with the role admin or service may also name
-/// other users, whose feeds nova forgets.
+/// `POST /api/v1/feed/invalidate` forgets the caller's own feed. If a caller with the role admin or service names
+/// users, nova forgets the feeds of these users in place of the caller's own feed.
 pub(in crate::http) async fn invalidate(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
     let Forget { user_ids, scope } = parse(call.call.headers, &body)?;

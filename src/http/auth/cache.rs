@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::verified::Verified;
 
-/// The most tokens in one generation of the cache. Two generations have at most twice as many tokens. A token takes
-/// about 400 bytes in addition to its text.
+/// The most tokens in one generation of the cache. Two generations together have at most twice this number of tokens. A
+/// token takes about 400 bytes in addition to its text.
 pub(super) const GENERATION_MAX_TOKENS: usize = 16_384;
 /// The most bytes of the tokens' text in one generation.
 const GENERATION_MAX_BYTES: usize = GENERATION_MAX_TOKENS * 512;

@@ -33,7 +33,7 @@ pub(super) fn development(pem: &[u8]) -> Result<(EncodingKey, String, KeySet), K
 pub(super) fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     let path = data_dir.join(KEY_FILE);
     let io = |source| KeyError::Io { path: path.display().to_string(), source };
-    // An empty file means that another process has created the file and has not yet written the key.
+    // If the file is empty, a second nova process has created the file and has not yet written the key.
     if !path.metadata().is_ok_and(|found| found.len() > 0) {
         crate::files::private_dir(data_dir).map_err(io)?;
         make_key(&path).map_err(io)?;
@@ -49,8 +49,8 @@ pub fn new_key() -> std::io::Result<String> {
     Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&der)))
 }
 
-/// Makes the development key, unless another process that starts at the same time has already written the file. Only
-/// one process at a time has the lock of the file.
+/// Makes the development key, unless a second nova process that starts at the same time has already written the file.
+/// Only one process at a time has the lock of the file.
 fn make_key(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);

@@ -8,9 +8,11 @@ use sha2::{Digest as _, Sha256};
 
 /// The most bytes of a key id, which is part of revocations.
 pub(super) const KEY_ID_MAX_BYTES: usize = 256;
-/// The allowed lengths of RSA moduli. Shorter moduli are weak (RFC 8725 §3.5), and longer ones cost too much to use.
+/// The allowed lengths of RSA moduli. Shorter RSA moduli are weak (RFC 8725 §3.5), and longer RSA moduli cost too much
+/// to use.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
-/// The allowed lengths of RSA exponents. Longer exponents cost too much to use, and no issuer has one.
+/// The allowed lengths of RSA exponents. Longer RSA exponents cost too much to use, and no issuer uses a longer RSA
+/// exponent.
 const RSA_EXPONENT_BYTES: std::ops::RangeInclusive<usize> = 1..=4;
 /// The length of an Ed25519 public key, and of a coordinate of P-256, in bytes.
 const CURVE_BYTES: usize = 32;
@@ -148,7 +150,7 @@ fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
 }
 
 /// A number of a curve in base64url, with its full length (RFC 7518 §6.2.1.2): nova adds missing leading zeros and
-/// removes needless ones.
+/// removes needless leading zeros.
 fn fixed(jwk: &Map<String, Value>, name: &str) -> Result<String, String> {
     let given = bytes(jwk, name)?;
     // The bytes of an Ed25519 key are not a number, so nova adds or removes no zeros and demands the full length.

@@ -108,8 +108,8 @@ impl Auth {
             let _ = tokio::time::timeout(FILE_EVERY - FILE_GAP, self.keeper.wanted.notified()).await;
             self.keeper.looks.send_modify(|looks| looks.begun += 1);
             self.reload(file);
-            // The read counts as done even if nova cannot use the file, because a request would wait in vain for
-            // another read.
+            // The read counts as done even if nova cannot use the file, because a request would wait in vain for a
+            // further read.
             self.keeper.looks.send_modify(|looks| looks.done += 1);
         }
     }

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::jwk::{Key, usable};
 
-/// The most bytes of a key set. nova refuses a longer key set.
+/// The most bytes of a key set. nova refuses a key set that is longer than this.
 pub const JWKS_MAX_BYTES: usize = 256 << 10;
 /// The most keys of one key set. nova leaves out the usable keys after the first [`KEYS_MAX`].
 const KEYS_MAX: usize = 100;
@@ -122,7 +122,7 @@ impl KeySet {
         kid.is_some() && self.keys.iter().any(|key| key.kid.as_deref() == kid)
     }
 
-    /// Whether the set has this very key object. An equal key object does not count.
+    /// Whether the set has this very key object, and not only an equal key object.
     pub fn holds(&self, key: &Arc<Key>) -> bool {
         self.keys.iter().any(|known| Arc::ptr_eq(known, key))
     }

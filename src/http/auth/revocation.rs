@@ -9,7 +9,7 @@ use crate::event::Id;
 
 use super::verified::Verified;
 
-/// The kind of a revocation's entry in the edge's table. The entry's name is [`Target::name`].
+/// The kind of a revocation's entry in the edge's table. The name of a revocation's entry is [`Target::name`].
 pub const KIND: &str = "revocation";
 /// The most rules of revocation at the same time.
 pub const REVOCATIONS_MAX: usize = 100_000;

@@ -24,7 +24,7 @@ impl Subject {
     }
 }
 
-/// The roles of a token that nova knows. Roles of other applications are ignored.
+/// The roles of a token that nova knows. Roles that belong to applications other than nova are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     pub admin: bool,
@@ -59,9 +59,9 @@ impl<'de> Deserialize<'de> for Roles {
     }
 }
 
-/// The user of a subject: the subject itself if it is a UUID, otherwise the name-based UUID (RFC 9562 §5.5, version 5)
-/// of issuer and subject. The namespace of the UUID is the namespace of URLs. The name in the UUID is `iss`, `#` and
-/// the subject, or only the subject if the token has no `iss`. `docs/api.md` has this rule for the UUID in SQL.
+/// The user of a subject: the subject if it is a UUID, otherwise the name-based UUID (RFC 9562 §5.5, version 5) of
+/// issuer and subject. The namespace of the UUID is the namespace of URLs. The name in the UUID is `iss`, `#` and the
+/// subject, or only the subject if the token has no `iss`. `docs/api.md` has this rule for the UUID in SQL.
 pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
     if let Ok(id) = Id::parse(subject.as_bytes()) {
         return id;

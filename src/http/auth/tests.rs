@@ -142,7 +142,7 @@ fn bad_claims() -> Vec<String> {
         "null".to_owned(),
         "[]".to_owned(),
         "{}".to_owned(),
-        // nova must not take an array of the claims' values for an object with the claims.
+        // nova must not accept an array of the claims' values in place of an object with the claims.
         json!(["admin", ISSUER, AUDIENCE, NOW_S, NOW_S, NOW_S + 60, "one"]).to_string(),
         String::new(),
         good[..good.len() - 1].to_owned(),
@@ -356,7 +356,8 @@ fn configured_keys_are_pinned_to_their_algorithm_and_kept_when_a_reload_fails() 
     ] {
         assert!(auth.verify(&token, NOW_MS).is_err(), "{token}");
     }
-    // An invalid key file changes nothing. The removal of a key from the file invalidates the key's cached tokens.
+    // An invalid key file does not change the keys. The removal of a key from the file invalidates the key's cached
+    // tokens.
     assert!(!auth.reload_file());
     std::fs::write(&path, "{").unwrap();
     assert!(!auth.reload_file());

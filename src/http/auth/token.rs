@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::refusal::{Reason, Refusal, shown};
 use super::subject::Roles;
 
-/// The latest time that nova accepts in a token: the end of the year 9999. A later time is a mistake or an attack.
+/// The latest time that nova accepts in a token: the end of the year 9999. A time after the year 9999 is a mistake or
+/// an attack.
 const LATEST_S: f64 = 253_402_300_799.0;
 /// The most characters of serde's message about a malformed token.
 const DETAIL_MAX_CHARS: usize = 120;
@@ -33,8 +34,8 @@ pub(super) struct Token<'t> {
 /// The header of a token. nova ignores members of the header that it does not know (RFC 7515 §4). The first three
 /// fields of this struct have values that nova reads. Each further field stands for a member of the header that makes
 /// nova refuse the token, whatever the value of the member is. nova refuses the member `crit`, because nova knows no
-/// extension. nova also refuses members that contain a key or point to a key (RFC 8725 §3.10), and members for another
-/// encoding of the payload (RFC 7516, RFC 7797).
+/// extension. nova also refuses members that contain a key or point to a key (RFC 8725 §3.10), and members that ask for
+/// a different encoding of the payload (RFC 7516, RFC 7797).
 #[derive(Deserialize)]
 struct Header {
     alg: String,

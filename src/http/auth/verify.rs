@@ -29,8 +29,8 @@ use super::verified::Verified;
 
 /// The default of the claim that names the user of a token.
 const SUBJECT_CLAIM: &str = "sub";
-/// The most bytes of a token. nova refuses a longer token without reading it. The head of a request has no space for a
-/// longer token.
+/// The most bytes of a token. nova refuses a token with more bytes than this without reading it, and the head of a
+/// request is too small for a token above this limit.
 pub(super) const TOKEN_MAX_BYTES: usize = HEAD_MAX_BYTES;
 
 /// The claims of a token of the development key.
@@ -65,7 +65,7 @@ pub struct Auth {
     pub revocations: Arc<Revocations>,
     /// The counts of requests that were refused because of their token.
     pub refused: Refused,
-    /// A hash of the development key's file, from which nova derives other secrets.
+    /// A hash of the development key's file, from which nova derives further secrets.
     root: [u8; 32],
     /// Whether a caller may send a user's id in place of a token, which only a server for tests allows.
     anyone: bool,

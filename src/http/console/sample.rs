@@ -18,7 +18,7 @@ use super::overview::{self, Counted, Seen};
 const TICK: Duration = Duration::from_millis(500);
 /// The number of seconds over which nova computes percentiles of commit times.
 const COMMITS_OF_S: usize = 10;
-/// The time over which nova computes rates. Rates over a shorter time flicker.
+/// The time over which nova computes rates. Rates over a shorter time than this would flicker.
 const RATE_MS: i64 = 2_000;
 /// The interval between measurements of the memory of each structure. The interval is long, because each measurement
 /// locks the state.

@@ -1,7 +1,7 @@
 //! The session of the console. A person enters a token once, and nova exchanges the token for a cookie. No script can
-//! read the cookie, and the browser does not send the cookie with requests from other sites. nova accepts the cookie
-//! only in a request with the console's own header, which the page of another site cannot set (OWASP, "custom request
-//! headers").
+//! read the cookie, and the browser sends the cookie only with requests from the console's own site. nova accepts the
+//! cookie only in a request with the console's own header, which the page of a foreign site cannot set (OWASP, "custom
+//! request headers").
 
 use http::header::{COOKIE, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};

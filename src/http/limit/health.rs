@@ -9,9 +9,9 @@ const COMMIT_GOOD_MS: f64 = 100.0;
 const DELAY_GOOD_MS: f64 = 50.0;
 const LAG_GOOD_S: f64 = 60.0;
 const QUEUE_GOOD: f64 = 0.75;
-/// The weight of the newest value in a running mean. It is the weight of the last commit in the mean commit time, and
-/// the weight of the last second in the mean used part of the queue. Batches fill a queue for a moment, which is
-/// normal. Only a queue that stays full is a sign of poor health.
+/// The weight of the newest value in a running mean. The last commit has this weight in the mean commit time, and the
+/// last second has this weight in the mean used part of the queue. Batches fill a queue for a moment, which is normal.
+/// Only a queue that stays full is a sign of poor health.
 const NEWEST_SHARE: f64 = 0.2;
 
 /// The signals from which nova computes its health.
@@ -28,7 +28,7 @@ pub struct Signals {
 }
 
 /// The health factor: 1 while every signal is good, otherwise in inverse proportion to the worst signal. A full queue
-/// halves the factor.
+/// halves the health factor.
 pub fn factor(signals: &Signals) -> f64 {
     let over = |value: f64, good: f64| if value > good { good / value } else { 1.0 };
     let queue = ((signals.queue - QUEUE_GOOD) / (1.0 - QUEUE_GOOD)).clamp(0.0, 1.0);

@@ -119,7 +119,7 @@ fn quota_and_health_are_never_mixed_up() {
     assert!(slow.iter().all(|decision| !matches!(decision, Decision::OverQuota { .. })));
     let greedy = (0..40).map(|_| ask(user(3), 0));
     assert_eq!(greedy.filter(|decision| matches!(decision, Decision::OverQuota { .. })).count(), 20);
-    // The refusals of one caller do not affect another caller.
+    // The refusals of one caller do not affect a second caller.
     assert_eq!(ask(user(4), 0), Decision::Granted);
     let counts: u64 = limiter.decisions.all().map(|(_, _, count)| count).sum();
     assert_eq!(counts, 40 + 100 + 40 + 1);

@@ -14,8 +14,8 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::family::{counters, gauges, labels, one, total};
 
-/// The code of the finding that ClickHouse answers, but nova cannot make or read the tables there, and delivers no
-/// rows.
+/// The code of the finding that ClickHouse answers, but nova cannot make or read its tables in ClickHouse, and delivers
+/// no rows.
 const NOT_PREPARED: &str = "not-prepared";
 
 pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {

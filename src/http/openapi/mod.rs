@@ -12,7 +12,7 @@ use super::route::{Access, Content, Kind, Operation, Parameter, Routes, Tag};
 
 use self::schemas::Schemas;
 
-/// The status with which hyper itself answers a request whose head is too long.
+/// The status with which hyper, and not nova, answers a request whose head is too long.
 const HEAD_TOO_LONG: u16 = 431;
 /// The media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";

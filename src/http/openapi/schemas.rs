@@ -113,8 +113,8 @@ fn enumerated(schema: &mut Schema) {
     schema.insert("enum".to_owned(), words.concat().into());
 }
 
-/// A member of an answer may be null or may be missing, but never both. So the schema of a member that may be missing
-/// must not allow null.
+/// A member of an answer may be null or may be missing, but never both. The schema of a member that may be missing must
+/// not allow null.
 fn left_out(schema: &mut Schema) {
     let named: Vec<_> =
         schema.get("required").and_then(Value::as_array).map(|names| names.to_vec()).unwrap_or_default();

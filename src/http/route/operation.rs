@@ -112,7 +112,7 @@ pub(in crate::http) enum Kind {
     Line,
     /// A cursor: a text of at most this number of characters of the URL-safe Base64 (RFC 4648 §5).
     Cursor(usize),
-    /// A text with this number of characters.
+    /// A text whose number of characters is from `min` to `max`.
     Text {
         min: usize,
         max: usize,
@@ -178,7 +178,7 @@ pub(in crate::http) struct Operation {
     pub content: Content,
     /// Whether the answer has an ETag, so that a cache may keep the answer and ask whether the answer is still valid.
     pub etag: bool,
-    /// The statuses of problems that [`Operation::problems`] cannot derive from the operation's other fields.
+    /// The statuses of problems that [`Operation::problems`] cannot derive from the rest of the operation's fields.
     pub also: &'static [u16],
 }
 

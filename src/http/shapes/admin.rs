@@ -118,6 +118,12 @@ pub struct SlotTold {
     pub reason: Option<String>,
     /// The end of the server's log, as the server last reported it.
     pub server_lsn: String,
+    /// The end of the log that the server had sent to nova at the last check, or null if nova does not stream or its
+    /// role may not see the number.
+    pub sent_lsn: Option<String>,
+    /// The end of the log that the stream has brought to nova: the end of the last whole transaction, or a later
+    /// position before which the server had nothing more to send.
+    pub received_lsn: String,
     /// The position in the log up to which the store has all changes.
     pub committed_lsn: String,
     /// The position in the log that nova last acknowledged to the server.
@@ -137,6 +143,8 @@ impl SlotTold {
             state: view.state.name(),
             reason: view.reason(),
             server_lsn: lsn_text(view.server_lsn),
+            sent_lsn: slot.and_then(|slot| slot.sent_lsn).map(lsn_text),
+            received_lsn: lsn_text(view.received_lsn),
             committed_lsn: lsn_text(view.committed_lsn),
             told_lsn: lsn_text(view.told_lsn),
             lag_bytes: view.lag_bytes(),
@@ -306,4 +314,22 @@ pub struct Comparison {
     /// The number of creation hours, over all tables, that nova did not compare because their rows changed during the
     /// comparison.
     pub changing_hours: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::postgres::slot::{Seen, SlotRow};
+
+    #[test]
+    fn a_slot_has_what_was_sent_and_received_and_what_the_role_may_not_see_is_null() {
+        let row = SlotRow { sent_lsn: Some(0x1_0000_00b0), restart_lsn: Some(0x1_0000_0000), ..SlotRow::default() };
+        let seen = Seen { slot: Some(row), flush_lsn: 0x1_0000_00c0, ..Seen::default() };
+        let mut view = View { seen, server_lsn: 0x1_0000_00c0, received_lsn: 0x1_0000_00a0, ..View::default() };
+        let told = SlotTold::of(&view);
+        assert_eq!((told.sent_lsn.as_deref(), &*told.received_lsn), (Some("1/B0"), "1/A0"));
+        assert_eq!((&*told.server_lsn, told.held_bytes), ("1/C0", Some(0xc0)));
+        view.seen.slot = Some(SlotRow::default());
+        assert_eq!(SlotTold::of(&view).sent_lsn, None);
+    }
 }

@@ -25,7 +25,8 @@ pub struct ClientEvents {
 pub struct ClientEvent {
     /// The client's id of the event (default: a new id from nova). Two events with the same id and user count once.
     pub event_id: Option<Uuid>,
-    /// The user of the event (default: the caller). The event of another user needs the role service or admin.
+    /// The user of the event (default: the caller). A caller needs the role service or admin to send an event of a user
+    /// other than the caller.
     pub user_id: Option<Uuid>,
     pub post_id: Uuid,
     pub author_id: Option<Uuid>,

@@ -15,8 +15,8 @@ use crate::schema::{Uuid, example};
     "posts": [], "whole": true
 }"#))]
 pub struct Found {
-    /// The users whose names begin with the searched text, followed by the users whose names contain the text
-    /// elsewhere.
+    /// The users whose names begin with the searched text, followed by the users whose names contain the text after the
+    /// beginning.
     pub users: Vec<UserFound>,
     /// The posts that the search found, which finds posts only by id.
     pub posts: Vec<PostCard>,

@@ -1,4 +1,4 @@
-//! The forms of the outcome of client events, and of the node's reports about itself.
+//! The forms of the outcome of client events, and of the reports about the node.
 
 use std::collections::BTreeMap;
 
@@ -121,7 +121,7 @@ pub enum CheckState {
     /// The check found every page of the store as nova wrote it.
     Ok,
     Running,
-    /// The check did not finish, because nova wrote too many pages in the meantime.
+    /// The check did not finish, because nova wrote too many pages during the check.
     Unfinished,
     Damaged,
 }

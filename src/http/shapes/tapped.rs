@@ -26,7 +26,7 @@ pub struct TappedRecord {
     /// The time of the record's arrival, in epoch milliseconds.
     pub timestamp_ms: i64,
     pub outcome: &'static str,
-    /// The kind of the record: `event`, `change`, or a kind of record that nova does not apply.
+    /// The kind of the record: `event`, `change`, or a word for a record that is neither of the two.
     pub kind: &'static str,
     /// The user of the event, if the record is an event.
     pub user_id: Option<Uuid>,

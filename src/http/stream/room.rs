@@ -1,4 +1,4 @@
-//! The places of clients that listen to streams, and the signal that ends the streams.
+//! Limits the number of clients that listen to streams, and ends the streams.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub const STREAMS_MAX: usize = 256;
 /// The most clients of one address that listen to streams.
 pub const STREAMS_PER_ADDRESS_MAX: usize = 32;
 
-/// The places of clients that listen to streams, and the signal that ends the streams.
+/// The numbers of clients that listen to streams, in all and by address, and the signal that ends the streams.
 pub struct Streams {
     free: Arc<Semaphore>,
     addresses: Places,
@@ -38,7 +38,7 @@ impl Streams {
         self.closed.subscribe()
     }
 
-    /// Takes a place for one more client of the given address.
+    /// Counts one more client of the given address, or refuses the client if a limit is reached.
     pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), Problem> {
         let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX, of: "one address" };
         let place = self.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;

@@ -30,11 +30,11 @@ pub trait Testing: Send + Sync {
     fn captures(&self, records: Vec<Record>) -> Result<Vec<PartitionCounted>, Refused>;
     /// Keeps the state of the server under a name.
     fn snapshot(&self, name: &str) -> Result<SnapshotTold, Refused>;
-    /// Restores a snapshot, or the beginning of the server.
+    /// Restores a snapshot, or the initial state of the server.
     fn reset(&self, name: Option<&str>) -> Result<SnapshotTold, Refused>;
     /// The entries of the log from the number `since` on, oldest first.
     fn log(&self, since: u64, limit: usize) -> TestLog;
-    /// Sets the named faults, and ends all other faults.
+    /// Sets the named faults, and ends all faults that are not named.
     fn fault(&self, fault: &Fault) -> Result<(), Refused>;
     /// Notes, without blocking, that the server served a page at the time `at_ms`, in epoch milliseconds.
     fn page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: String);

@@ -26,7 +26,7 @@ use super::shapes::{
 use super::tokens;
 
 /// The most bytes of a request's body, both as sent and after inflation. The limit of a body is high, so that the
-/// fixtures of tests fit.
+/// fixtures of a test fit into one body.
 const BODY_MAX_BYTES: usize = 64 << 20;
 /// The most rows in one request. One commit has all rows of a request, and the request waits for this commit.
 const ROWS_MAX: usize = 20_000;

@@ -115,7 +115,7 @@ pub struct CapturesTaken {
     pub totals: Counted,
 }
 
-/// The name of a snapshot. A reset without a name restores the beginning of the server.
+/// The name of a snapshot. A reset without a name restores the initial state of the server.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SnapshotRequest", example = example(r#"{ "name": "two users" }"#))]

@@ -130,7 +130,7 @@ const CHANGING: [&str; 6] = ["latency_ms", "request_id", "snapshot", "cursor", "
 #[derive(Debug, PartialEq)]
 struct Essence(String, Vec<String>, String);
 
-/// Divides a byte stream into answers. `heads` says which answers belong to HEAD.
+/// Divides a byte stream into answers. `heads` says which answers belong to HEAD requests.
 fn essences(mut bytes: &[u8], heads: &[bool]) -> Vec<Essence> {
     let mut out = Vec::new();
     while !bytes.is_empty() {

@@ -33,8 +33,9 @@ pub(super) fn filled(
     let first = match (&renamed, lsn) {
         (Some(renamed), Some(_)) if nulls => Source::of(renamed, epoch)?,
         (Some(renamed), Some(lsn)) => Source::before(renamed, key, (lsn, epoch))?,
-        // Without LSNs, the values of a row that is still live, or that moved to a third key, may be newer than the
-        // change of the key, so nova does not use these values.
+        // If the row under the old key is still live, or moved to a third key, its values may be newer than the change
+        // of the key. Without LSNs nova cannot detect newer values, so it uses no values of a row that is live or moved
+        // to a third key.
         (Some(renamed), None) if matches!(renamed.content, Content::Moved { to, .. } if to == key) => {
             Source::of(renamed, epoch)?
         }
@@ -99,8 +100,8 @@ impl<'a> Source<'a> {
 
     /// Returns the row as it was before the change of the key that has the LSN `lsn`. The row's values are as old as
     /// the change of the key: older than later values of the row under the new key, and newer than values of a previous
-    /// row under that key. If a row under the old key has a later LSN, it is another row, or it moved to the old key
-    /// from a third key.
+    /// row under that key. If a row under the old key has a later LSN, it is not the row whose key changed, or it moved
+    /// to the old key from a third key.
     fn before(row: &'a StoredRow<'_>, key: Id, (lsn, epoch): (u64, u16)) -> Result<Option<Source<'a>>, CodecError> {
         let Some(mut source) = Source::of(row, epoch)? else { return Ok(None) };
         if row.version.epoch != epoch {

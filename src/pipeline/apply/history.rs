@@ -69,8 +69,8 @@ impl Told {
     /// delete of the new log would be compared with versions of the old log.
     fn carried(&self, version: Seen, stored: &StoredRow<'_>) -> History {
         let (mut history, created) = (stored.history, self.op == Op::Create);
-        // The insert of a changed key has the values of another row, and no LSN of the previous epoch is known for
-        // these values.
+        // The insert of a changed key has values of the row under the old key, and no LSN of the previous epoch is
+        // known for these values.
         if !self.behind(stored) || self.renamed {
             return History::first(version, created);
         }
@@ -95,7 +95,7 @@ impl Told {
 
     /// Whether LSNs order the record and the known versions of the row. The row may be from an earlier epoch. In one
     /// partition of one log, LSNs rise. If the log began again between the row's versions and the record, all versions
-    /// of the new log have higher LSNs as well.
+    /// of the new log have higher LSNs than the versions of the old log.
     fn continues(&self, stored: &StoredRow<'_>) -> bool {
         let (newest, lsn) = (stored.history.newest(), self.lsn.unwrap_or(0));
         let above = newest.is_some_and(|newest| lsn > newest.lsn || newest.is(lsn, self.ts_us));

@@ -1,4 +1,4 @@
-//! The image of a row whose key was changed. The image is kept for the row under the new key.
+//! The image of a row whose key was changed. nova keeps the image of the old row for the row under the new key.
 
 use crate::event::Row;
 use crate::pipeline::stored::Hole;

@@ -4,8 +4,9 @@
 //!
 //! The tombstone under the old key remembers the age of each value, even after it has passed its image to the row under
 //! the new key. If a version of the old row comes late from a third partition, nova gives the values of that version to
-//! the row under the new key ([`Late`]). In the row under the new key, the values of a late version are as old as the
-//! change of the key (`Image::before`), because an earlier row under the new key had nothing newer.
+//! the row under the new key ([`Late`]). In the row under the new key, the values of a late version count as if they
+//! were as old as the change of the key (`Image::before`), so that they are newer than the values of an earlier row
+//! under the new key.
 
 use nova_storage::codec::CodecError;
 
@@ -76,7 +77,8 @@ fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
 
 impl Image {
     /// The values of the image, as seen by `heir`, the row that may need them. A value of `heir` from an earlier epoch
-    /// may be newer than the image, unless `heir` is known to have got its key by this change.
+    /// may be newer than the image, unless `heir` is known to have got its key by the change to which the image
+    /// belongs.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
         let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         let again = self.delete_lsn != 0;
@@ -150,8 +152,8 @@ pub struct Through {
 }
 
 /// The tombstone without the image that it kept for the row under the key `heir`. Returns `None` if the tombstone keeps
-/// no image for `heir`. `lsn` is the LSN of the insert under the key `heir`, or 0 if the insert has none. The image of
-/// a change to another key stays in its tombstone.
+/// no image for `heir`. `lsn` is the LSN of the insert under the key `heir`, or 0 if the insert has none. An image that
+/// is kept for a key other than `heir` stays in the tombstone.
 pub fn without_image(stored: &[u8], heir: Id, lsn: u64) -> Result<Option<Box<[u8]>>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let same = |newest: u64| lsn == 0 || newest == lsn;

@@ -18,8 +18,8 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
         return Ok(None);
     }
     let Some(old) = row.row()? else { return Ok(None) };
-    // The delete that the sweep makes has the snapshot's LSN and time. A change that comes after this delete in the
-    // stream is newer, whatever its LSN is.
+    // The delete that the sweep makes has the snapshot's LSN and time. A change that comes after the delete in the
+    // stream is newer than the delete, whatever the change's LSN is.
     let place = Place { partition: Some(sweep.partition), offset: sweep.offset };
     let (lsn, ts_us) = (Some(sweep.lsn), Some(sweep.ts_us));
     let told =

@@ -327,7 +327,8 @@ fn an_insert_after_a_repeated_null_value_brings_the_row_back() {
     assert_eq!((filled.new, filled.version.lsn), (Some(row("a")), 105), "its hole is filled from the row that is back");
 }
 
-/// The simulation found that of two rows repeated after a null value, the second one was stale or halted its table.
+/// The simulation found that if two rows were repeated after a null value, the second row was stale or halted its
+/// table.
 #[test]
 fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
     let flat = |lsn, ts, text| Change {
@@ -412,7 +413,7 @@ fn created(lsn: u64, ts: i64, offset: i64) -> Box<[u8]> {
 }
 
 /// The simulation found this case (seeds 4846 and 4948): another partition raised the epoch, and a change of the
-/// previous log followed. A delete of the new log, whose time was not later, was taken for an old delete.
+/// previous log followed. A delete of the new log had no later time than the row, and nova took it for an old delete.
 #[test]
 fn a_new_log_is_told_behind_a_change_that_the_log_before_brought_to_a_raised_epoch() {
     let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
@@ -444,7 +445,8 @@ fn a_redelivery_over_a_raised_epoch_keeps_the_versions_before_it() {
     assert_eq!(known, [200, 100]);
     let again = write(at_epoch(change(Some(300), 70, ChangeBody::Upsert(row("b"))), 12, &again, 1)).stored;
     assert!(matches!(at_epoch(change(Some(90), 40, ChangeBody::Delete), 13, &again, 1), Judgement::Halt(_)));
-    // The versions of the row that came in another partition may be of another log.
+    // The versions of the row that came in a second partition may be of a different log than the versions in the first
+    // partition.
     let there = Place { partition: Some(1), offset: 40 };
     let meta = TableMeta { epoch: 1, ..TableMeta::default() };
     let update = change(Some(400), 80, ChangeBody::Upsert(row("c")));
@@ -452,7 +454,7 @@ fn a_redelivery_over_a_raised_epoch_keeps_the_versions_before_it() {
     assert_eq!(elsewhere, [400]);
 }
 
-/// The first version of the second log begins that log's history of the row, so nova notices a third log, too.
+/// The first version of the second log begins that log's history of the row, so nova also notices a third log.
 #[test]
 fn a_third_log_is_told_by_what_the_second_one_did_not_tell() {
     let second = write(at_epoch(change(Some(90), 40, ChangeBody::Upsert(row("b"))), 9, &created(100, 50, 8), 1)).stored;

@@ -6,7 +6,8 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use super::entry::Entry;
 use super::sealed::{DELIVERED_SEGMENT, SEGMENT_MAX_KEYS, Sealed};
 
-/// Stores events that ClickHouse already has in segments of bounded size. The events may come in any order.
+/// Stores the events whose rows ClickHouse already has. Each stored segment has a bounded size. The events may come in
+/// any order.
 pub struct DeliveredWriter {
     entries: Vec<Entry>,
     max_ms: i64,

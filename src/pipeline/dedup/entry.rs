@@ -31,6 +31,6 @@ pub enum Seen {
     New,
     /// The dedup set has the same event with the same payload.
     Duplicate,
-    /// The dedup set has the same event with another payload. The payload that came first stays in the dedup set.
+    /// The dedup set has the same event with a different payload. The payload that came first stays in the dedup set.
     Conflict,
 }

@@ -1,11 +1,11 @@
 //! The client events that nova accepted within the dedup horizon (rule N5).
 //!
 //! An entry has 16 bytes: 96 bits of the hash of (user, event id) above 32 bits of the hash of the payload. So nova
-//! recognises a known id with another payload without a second structure. New entries are in the open segment, which is
-//! a hash table in memory. A start builds the open segment again from the blobs of the batches. A full or old segment
-//! is sealed: its sorted entries are written to disk in chunks. A filter of 2 bytes a key and the first entry of each
-//! chunk stay in memory. A look-up asks the open segment and then each filter. A look-up reads a chunk only when a
-//! filter answers "maybe".
+//! recognises a known id with a different payload without a second structure. New entries are in the open segment,
+//! which is a hash table in memory. A start builds the open segment again from the blobs of the batches. A full or old
+//! segment is sealed: its sorted entries are written to disk in chunks. A filter of 2 bytes a key and the first entry
+//! of each chunk stay in memory. A look-up asks the open segment and then each filter. A look-up reads a chunk only
+//! when a filter answers "maybe".
 //!
 //! *Whether an event is a duplicate can be proved within the horizon.* `floor_ms` is above the arrival of every entry
 //! that was ever dropped. A copy of an event never arrives before the event's own time. So if the time of an event is
@@ -17,11 +17,11 @@
 //! passed since the segment was sealed: the watermark over arrivals, and the clock of the node. nova reads a whole
 //! topic or a whole capture within minutes, however far apart the times of its records are. So nova forgets no entry of
 //! a topic or capture while it reads that topic or capture. A time in which no segment was sealed counts as at most
-//! [`GAP_MAX_MS`], because the node may have been down, or its clock may have been set.
+//! [`GAP_MAX_MS`], because the node may have been down, or the clock of the node may have been set.
 //!
-//! *Delivered* events are events whose rows ClickHouse has from an earlier store of this node that was lost. nova
-//! counts a delivered event as new, but does not send its row again. Delivered events have segments of their own, under
-//! the same horizon as other events.
+//! *Delivered* events are events whose rows ClickHouse got from an earlier, lost store of this node. nova counts a
+//! delivered event as new, but does not send its row again. Delivered events have segments of their own, under the same
+//! horizon as all events.
 
 mod delivered;
 mod entry;
@@ -47,12 +47,12 @@ pub use self::times::Times;
 pub const SEGMENT_MAX_MS: i64 = 3_600_000;
 /// The maximum that the time between two seals adds to the age of earlier segments.
 pub const GAP_MAX_MS: i64 = 6 * SEGMENT_MAX_MS;
-/// The maximum number of sealed segments that nova keeps because of their age: 118 million entries, with 240 MB of
-/// filters. If there are more sealed segments than this, nova ignores its own clock, and only the arrivals of events
-/// decide which segments are dropped.
+/// The maximum number of sealed segments that nova keeps because of their age. `SEALED_MAX_SEGMENTS` segments have 118
+/// million entries, and 240 MB of filters. If there are more sealed segments than this, nova ignores its own clock, and
+/// only the arrivals of events decide which segments are dropped.
 pub const SEALED_MAX_SEGMENTS: usize = 256;
-/// The version of the format of a batch's blob. Version 1 of the format began with the earliest arrival of an event
-/// instead of the time of the node's clock.
+/// The version of the format of a batch's blob. Version 1 of the format began with the earliest arrival of an event.
+/// Version 2 of the format begins with a time of the node's clock.
 const BATCH_VERSION: u8 = 2;
 
 #[derive(Debug)]

@@ -34,7 +34,7 @@ fn followed(tables: &[Vec<Records>], picks: &[usize]) -> Vec<FirstReads> {
     reads
 }
 
-/// Makes the snapshots 10, 20, … of which only the last one is complete. Streamed changes come after these snapshots.
+/// Makes the snapshots 10, 20, … of which only the last one is complete. Streamed changes come after the snapshots.
 fn interrupted() -> impl Strategy<Value = (Vec<Vec<Records>>, u64)> {
     (1u64..4, 1usize..4, 1usize..4, any::<[u8; 64]>()).prop_map(|(snapshots, tables, partitions, chance)| {
         let mut chance = chance.iter().cycle();
@@ -105,7 +105,7 @@ proptest! {
     fn a_snapshot_behind_one_that_was_read_to_its_end_deletes_nothing((tables, whole) in interrupted(), picks: [usize; 32]) {
         let mut reads = followed(&tables, &picks);
         let before = FirstReads::repeated(reads.iter());
-        // The connector marks the last read of the last snapshot as well.
+        // The connector marks the last read of every snapshot, including the last snapshot.
         reads[0].whole(whole);
         prop_assert_eq!(FirstReads::repeated(reads.iter()), before);
         reads[0].whole(whole - 5);

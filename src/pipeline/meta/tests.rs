@@ -70,7 +70,7 @@ fn first(number: u32) -> FirstReads {
     first
 }
 
-/// Decisions about the beginning of another log that are different for each `number`.
+/// Decisions of people about a source's log that began again. The decisions are different for each `number`.
 fn restarts(number: u32) -> Restarts {
     let mut restarts = Restarts::default();
     (0..number % 4).for_each(|each| restarts.decide(Id::from_u128(each.into()), number.into()));
@@ -118,8 +118,7 @@ proptest! {
         check_values(&meta.encode(), seed, Meta::decode, Meta::encode);
     }
 
-    /// This build can decode a stored state with fewer tables than it knows, and refuses a stored state with a table
-    /// that it does not know.
+    /// nova can decode a stored state that lacks known tables, and refuses a stored state with an unknown table.
     #[test]
     fn a_record_with_fewer_tables_reads_and_one_with_more_names_the_way_out(meta in metas(), count in 0usize..5) {
         let with = |entries: &[(u8, Vec<u8>)]| {

@@ -162,7 +162,7 @@ impl Source {
         }
     }
 
-    /// A second server, whose LSNs and clock differ from those of the first, takes over from the first server. A new
+    /// A second server, whose LSNs and clock differ from the first server's, takes over from the first server. A new
     /// slot begins at the second server.
     fn promote(&mut self, (lsn, clock_us): (u64, i64)) {
         (0..3).for_each(|tx| self.commit(tx));
@@ -293,8 +293,8 @@ proptest! {
 
     /// The source's logs begin again with LSNs and times in any order, and the epoch is raised at any moment, as if
     /// another partition had raised it. nova can decide for every row that has no more versions than nova remembers, so
-    /// no row is wrong without a halt. A row with more versions is not wrong either if no time says that a change is
-    /// older than the remembered versions. In this test the clocks do not move.
+    /// no row is wrong without a halt. A row with more versions is also right if no time says that a change is older
+    /// than the remembered versions. In this test the clocks do not move.
     #[test]
     fn n6_a_partition_converges_or_halts_where_logs_begin_again(
         logs in proptest::collection::vec((steps(), 0u64..200, 0i64..400), 2..4),

@@ -84,7 +84,7 @@ impl Builder {
         self.keys.is_empty()
     }
 
-    /// Whether the row belongs in the next block, because this block is full or has another table.
+    /// Whether the row belongs in the next block, because this block is full or has rows of a different table.
     pub fn is_full_for(&self, (table, _): Key, row: &[u8]) -> bool {
         let bytes = HEAD_BYTES + self.keys.len() + self.ends.len() + self.data.len();
         !self.is_empty() && (table != self.table || bytes + ENTRY_BYTES + row.len() > BLOCK_MAX_BYTES)

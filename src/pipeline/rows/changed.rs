@@ -1,6 +1,6 @@
 //! The changed rows of a commit or checkpoint, by their keys. The map of changed rows maps keys to indexes and not to
-//! rows. A checkpoint takes the rows in the order of their keys. It finds each row by its index, and does not look up a
-//! million keys.
+//! rows. A checkpoint takes the rows in the order of their keys. A checkpoint finds each row by the row's index, so it
+//! need not look up the keys.
 
 use rustc_hash::FxHashMap;
 
@@ -13,7 +13,7 @@ pub const ENTRY_OVERHEAD_BYTES: usize = 64;
 #[derive(Debug, Default)]
 pub struct Changed {
     places: FxHashMap<Key, u32>,
-    /// The rows by their indexes. The value of a row that was taken is `None`.
+    /// The rows by their indexes. The entry of a row that was taken out of the map is `None`.
     rows: Vec<Option<Box<[u8]>>>,
     bytes: usize,
 }
@@ -42,7 +42,7 @@ impl Changed {
         self.places.iter().map(|(key, place)| (*key, *place))
     }
 
-    /// Returns the row at an index, or `None` if the row was taken.
+    /// Returns the row at an index, or `None` if the row was taken out of the map.
     pub fn at(&self, place: u32) -> Option<&[u8]> {
         self.rows.get(place as usize)?.as_deref()
     }
@@ -53,12 +53,12 @@ impl Changed {
         self.bytes -= taken.map_or(0, |row| row.len() + ENTRY_OVERHEAD_BYTES);
     }
 
-    /// Every row that was not taken, in no order.
+    /// Every row that is still in the map, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &[u8])> {
         self.places.iter().filter_map(|(key, place)| Some((*key, self.at(*place)?)))
     }
 
-    /// The bytes of the rows that were not taken.
+    /// The bytes of the rows that are still in the map.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

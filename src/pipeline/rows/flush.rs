@@ -53,8 +53,8 @@ impl Flush {
     }
 }
 
-/// Keys that are returned in order, but sorted only as far as needed, because sorting a million keys at once would
-/// delay commits. The algorithm is the incremental quicksort of Paredes and Navarro (2006).
+/// Keys that are returned in order. The keys are sorted only as far as needed, because sorting a million keys at once
+/// would delay commits. The algorithm is the incremental quicksort of Paredes and Navarro (2006).
 #[derive(Debug)]
 struct Ordered {
     /// The keys with the indexes of their rows. The last key of the list is returned next.

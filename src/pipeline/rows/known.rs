@@ -3,14 +3,14 @@
 
 use crate::pipeline::filter::{Filter, Probe};
 
-/// The number of keys in the first layer: 32 KiB.
+/// The number of keys in the first layer, which needs 32 KiB.
 const FIRST_KEYS: usize = 1 << 14;
 /// Up to this number of keys, each layer has four times as many keys as the layer before it. Beyond this number, each
 /// layer has twice as many keys as the layer before it. Small layers stay in the processor's cache, and a large layer
 /// should not be much larger than its keys need.
 const STEEP_KEYS: usize = 1 << 20;
-/// The maximum number of keys in all layers, which need 256 MiB. At this number the filter takes no more keys, and nova
-/// asks the runs with further keys one by one.
+/// The maximum number of keys in all layers, which need 256 MiB. When the layers have `MAX_KEYS` keys, the filter takes
+/// no more keys, and nova asks the runs with further keys one by one.
 const MAX_KEYS: usize = 1 << 27;
 
 /// A filter that grows with its keys (after Almeida et al., "Scalable Bloom Filters", 2007).

@@ -38,7 +38,7 @@ const MERGE_PERCENT: u64 = 125;
 const RUNS_CROWDED: usize = 48;
 const MERGE_CROWDED: u64 = 4;
 
-/// All rows: those that changed since the last checkpoint, and those in the store.
+/// All rows: the rows that changed since the last checkpoint, and the rows in the store.
 #[derive(Debug, Default)]
 pub struct Rows {
     changed: Changed,
@@ -138,7 +138,7 @@ impl Rows {
         self.runs.newest()
     }
 
-    /// Returns the segments of an incomplete run, which must be removed before the next run begins.
+    /// Returns the segments of an incomplete run. The segments must be removed before the next run begins.
     pub fn take_half_written(&mut self) -> Vec<u64> {
         self.runs.take_half_written()
     }

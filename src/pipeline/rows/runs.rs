@@ -1,4 +1,4 @@
-//! The rows in the store, which are in sorted runs from the newest to the oldest, and the merges of these runs.
+//! The rows in the store, in sorted runs from the newest run to the oldest run, and the merges of these runs.
 //!
 //! A checkpoint adds a run to the store, some segments in each commit. A start ignores a run of an incomplete
 //! checkpoint. When [`MERGE_RUNS`] adjacent runs have about the same size, nova merges them into one run, a segment at
@@ -52,8 +52,8 @@ pub struct Runs {
     next_segment: u64,
     /// The number of the run that a checkpoint is writing.
     writing: Option<u64>,
-    /// The numbers of the runs whose keys are all in the filter over all keys ([`super::known::Known`]). These are the
-    /// runs that were begun since the start, and the runs that were merged from only such runs.
+    /// The numbers of the runs whose keys are all in the filter over all keys ([`super::known::Known`]). The list has
+    /// the runs that were begun since the start, and the runs that were merged only from listed runs.
     known: FxHashSet<u64>,
     /// The numbers of the segments that an incomplete checkpoint left.
     half_written: Vec<u64>,
@@ -81,7 +81,7 @@ impl Runs {
         Ok(runs)
     }
 
-    /// Notes that rows are merged up to `merge.done`, so that look-ups no longer ask the old runs for these rows.
+    /// Notes that rows are merged up to `merge.done`, so that look-ups no longer ask the old runs for the merged rows.
     fn mark(&mut self, merge: &Merge) {
         for run in &mut self.list {
             if run.number != merge.into && merge.range.contains(&run.newest) {
@@ -218,7 +218,7 @@ impl Runs {
         !self.merges.is_empty()
     }
 
-    /// Begins a merge if enough adjacent runs have about the same size and are not in another merge.
+    /// Begins a merge if enough adjacent runs have about the same size and are not yet in a merge.
     fn begin_merge(&mut self) {
         let free = |run: &&Run| !self.merges.iter().any(|merge| merge.range.contains(&run.newest));
         let whole = self.list.iter().filter(|run| Some(run.number) != self.writing);
@@ -239,8 +239,8 @@ impl Runs {
         }
     }
 
-    /// Merges segments of each merge, but writes at most `most_bytes` bytes. Returns the number of bytes that were
-    /// written. `read` is a read transaction that sees the last commit.
+    /// Continues each merge by some segments, but writes at most `most_bytes` bytes. Returns the number of bytes that
+    /// were written. `read` is a read transaction that sees the last commit.
     pub fn merge(&mut self, read: &ReadTxn, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
         let (mut most, mut merges) = (0, std::mem::take(&mut self.merges));
         for merge in &mut merges {

@@ -14,7 +14,7 @@ use super::key::Key;
 
 const VERSION: u8 = 1;
 const WHAT: &str = "segment of rows";
-/// The number of blocks in a full segment, which has 1 MiB. Only the last segment of a run has fewer blocks.
+/// The number of blocks in a full segment. A full segment has 1 MiB. Only the last segment of a run has fewer blocks.
 pub const SEGMENT_MAX_BLOCKS: usize = 64;
 
 /// Returns the hash of a key, which the filters of all segments use.

@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Flushes all changed rows into a new run, in one commit together with the other changes of the writer.
+/// Flushes all changed rows into a new run, in one commit.
 fn flush_all(rows: &mut Rows, write: &WriteTxn) {
     let generation = rows.newest() + 1;
     rows.begin_flush(generation);

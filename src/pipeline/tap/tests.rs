@@ -77,8 +77,8 @@ fn a_listener_gets_what_it_asked_for_and_counts_of_what_it_did_not_get() {
     tap.tell(&records, 0, begin, nothing);
     assert_eq!(heard(&mut some), [(1, 0)]);
     assert_eq!(heard(&mut all), [(1, 0), (2, 0), (3, 0), (4, 0)]);
-    // The records of the test exceed the number that a listener gets in a second. The records above the limit are
-    // counted, and the number is reported with the next record.
+    // The test commits more records than a listener gets in a second. The records above the limit are counted, and the
+    // number is reported with the next record.
     let many: Vec<_> = (0..150).map(|offset| record(offset, "events", Outcome::Applied, 3)).collect();
     tap.tell(&many, 7, begin + SAMPLE_TIME, nothing);
     assert_eq!(heard(&mut all).len(), SAMPLE_PER_S as usize);

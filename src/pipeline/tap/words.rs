@@ -13,8 +13,8 @@ pub fn describe(effect: &Effect, applied: &Applied) -> Option<String> {
             Some(match applied {
                 Applied::Counted(moved) => format!("{subject} counts: {}", counted(moved, Some(*post))),
                 Applied::Elsewhere(from) => format!("{subject} does not count: {}", elsewhere(*action, *from)),
-                // In all other cases, the event does not count because an earlier event of the same user already
-                // counts.
+                // If nova counts the action from events and the event still does not count, an earlier event of the
+                // same user already counts.
                 _ => format!("{subject} does not count: an earlier one of the same user does"),
             })
         }
@@ -69,7 +69,7 @@ fn row(facts: &Facts, applied: &Applied) -> String {
     }
 }
 
-/// Describes how the scores of posts changed. The text does not name the post that the effect itself names.
+/// Describes how the scores of posts changed. The text does not name a post that the text of the effect already names.
 fn counted(moved: &[Moved], own: Option<Id>) -> String {
     let one = |one: &Moved| {
         let of = if own == Some(one.post) { String::new() } else { format!(" (post {})", one.post) };

@@ -54,8 +54,8 @@ impl Writer {
         let (table, key) = (change.table, change.key);
         let told = (change.op, change.source_ts_us);
         let numbered = change.lsn.is_some() || change.op == Op::Read;
-        // If a key of several columns changes and the row's id stays the same, the tombstone is under the same id and
-        // keeps the image.
+        // If a key of several columns changes and the row's id stays the same, the tombstone under this id keeps the
+        // image.
         let other = |id: Option<Id>| id.filter(|id| *id != key);
         let renamed = (other(change.renamed_from()), other(change.renamed_to()));
         let meta = &self.meta.tables[table as usize];

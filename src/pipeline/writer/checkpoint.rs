@@ -4,11 +4,12 @@
 //! A checkpoint begins between two commits. The chunks of the state and the rows that have changed since the last
 //! checkpoint are frozen. The writer copies a frozen chunk before it changes the chunk, and keeps changed rows beside
 //! the frozen rows. After a checkpoint began, every commit writes some of the frozen data into the store under the
-//! number of the next generation, which no recovery reads yet. The commit that writes the last chunks makes the new
-//! generation the valid one, and notes that the checkpoint covers the journal up to the checkpoint's beginning. Further
-//! commits remove the data of the earlier generation that nobody reads any more, a part in each commit. So at every
-//! moment the store has the last complete checkpoint and the journal since that checkpoint. After a crash, a start
-//! finds the data of an unfinished checkpoint, and later commits remove this data.
+//! number of the next generation. A recovery does not read the next generation before the checkpoint is complete. The
+//! commit that writes the last chunks makes the new generation the valid one, and notes that the checkpoint covers the
+//! journal up to the checkpoint's beginning. After a complete checkpoint, the next commits remove the data of the
+//! earlier generation that nobody reads any more, a part in each commit. So at every moment the store has the last
+//! complete checkpoint and the journal since that checkpoint. After a crash, a start finds the data of an unfinished
+//! checkpoint, and later commits remove this data.
 
 use std::borrow::Cow;
 
@@ -55,7 +56,7 @@ impl Writer {
     }
 
     /// Begins a checkpoint of the state and the rows. Only the writer's thread changes the state, so the state is still
-    /// that of the last commit.
+    /// the state of the last commit.
     fn begin_checkpoint(&mut self) {
         let generation = self.meta.generation.map_or(1, |last| last.saturating_add(1));
         let state = self.parts.state.read();

@@ -5,8 +5,8 @@ use nova_storage::{ReadError, WriteError};
 use crate::event::{Table, TopicPartition};
 use crate::warehouse::outbox::OutboxError;
 
-/// The error with which the writer ended. Nothing of the present batch is durable after an error of the writer, and the
-/// process must end, too.
+/// The error with which the writer ended. After an error of the writer, nothing of the present batch is durable, and
+/// the process must end.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
     #[error(transparent)]

@@ -153,7 +153,7 @@ impl Writer {
         self.catch_up();
         let partition = &self.partitions[slot.index()];
         if partition.hold.as_ref().is_some_and(Hold::needs_seek) {
-            // The partition has another log now, which a rebuild reads from its beginning.
+            // The partition has a different log than before, and a rebuild reads the new log from its beginning.
             self.meta.seeks.forget(name);
         } else {
             let (from, digest) = (partition.row.next, partition.row.digest);
@@ -253,7 +253,7 @@ impl Writer {
         }))
     }
 
-    /// Adds an entry to the audit log, which is kept for ever.
+    /// Adds an entry to the audit log. Entries of the audit log are kept for ever.
     fn audit(
         &mut self,
         actor: &str,

@@ -5,7 +5,7 @@ use crate::event::Outcome;
 /// The outcome of a record, or the fact that the record was not consumed.
 pub(super) enum Fate {
     Outcome(Outcome),
-    /// The event counts as a duplicate, but nova knew its id with another payload.
+    /// The event counts as a duplicate, but nova knew the event's id with a different payload.
     Conflict,
     /// The record was not consumed, because the partition is held.
     Held,

@@ -28,8 +28,8 @@ impl Writer {
         }
     }
 
-    /// Raises the epoch of a table: the LSNs of two logs cannot be compared, and the records from now on are from the
-    /// later log. Returns `None` if there is no higher epoch.
+    /// Raises the epoch of a table, because the LSNs of two logs cannot be compared and the following records are from
+    /// the later log. Returns `None` if there is no higher epoch.
     pub(super) fn raise_epoch(&mut self, table: Table) -> Option<u16> {
         let meta = &mut self.meta.tables[table as usize];
         let raised = meta.epoch.checked_add(1).filter(|_| !mutant::is(Mutant::KeepEpoch))?;
@@ -93,7 +93,8 @@ impl Writer {
         let row = &mut self.partitions[slot.index()].row;
         // nova has not read the record before the new offset, so its digest is unknown.
         (row.next, row.digest) = (next, 0);
-        // The circuit breaker counts the dead letters of all partitions of a topic, so all these counts begin again.
+        // The circuit breaker counts the dead letters of all partitions of a topic, so the counts of all its partitions
+        // begin at 0 again.
         let topic = Arc::clone(&self.partitions[slot.index()].name.topic);
         let of_topic = self.partitions.iter_mut().filter(|partition| partition.name.topic == topic);
         of_topic.for_each(|partition| partition.dead_in_a_row = 0);

@@ -13,8 +13,8 @@ use crate::pipeline::progress::{LastDead, Slot};
 use super::fate::Fate;
 use super::structures::Writer;
 
-/// The number of a partition's first conflicts that all become dead letters. Of the conflicts above this number, every
-/// [`CONFLICT_SAMPLE_EVERY`]th becomes a dead letter.
+/// The number of first conflicts of a partition, each of which becomes a dead letter. Of the conflicts above this
+/// number, every [`CONFLICT_SAMPLE_EVERY`]th becomes a dead letter.
 const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
 const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
 /// The length in bytes at which nova cuts the detail of a dead letter.

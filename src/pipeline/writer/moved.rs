@@ -36,7 +36,7 @@ impl Writer {
                 break;
             }
             // The key was changed a second time, so the row that will come under the next key takes the values from the
-            // tombstone of this row.
+            // tombstone of the row under the second key.
             let through = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.through(stored));
             let Some(next) = self.rows.with(table, heir, read, through)?? else { break };
             if let Some(stored) = next.stored {

@@ -25,7 +25,8 @@ pub(super) struct Partition {
     pub touched: bool,
     pub redelivered: u64,
     pub unfilled: u64,
-    /// For the local log: the outcomes of the present commit's records, which callers wait for.
+    /// The outcomes of the present commit's records, for the callers that wait for them. Only a partition of the local
+    /// log has outcomes.
     pub settled: Vec<(i64, Settled)>,
 }
 

@@ -1,4 +1,4 @@
-//! The objects that the writer gets from its caller, and its reports about each commit.
+//! The objects that the writer gets from its caller, and the reports of the writer about each commit.
 
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ pub struct CommitFacts {
     pub records: usize,
     pub dead_letters: u64,
     pub dedup_keys: u64,
-    /// The number of bytes in memory of the rows (their index and the changed rows), and of the dedup set.
+    /// The number of bytes that the index of rows and the changed rows take in memory, and the number of bytes that the
+    /// dedup set takes.
     pub rows_mem_bytes: usize,
     pub dedup_mem_bytes: usize,
     /// The number of bytes of stored rows, and the number of sorted runs.

@@ -4,7 +4,7 @@ use crate::event::Record;
 use crate::pipeline::stored::Place;
 
 pub(super) fn place(record: &Record) -> Place {
-    // A row that came over Kafka has another kind of place than a row from PostgreSQL directly. The offset of a row
+    // A row that came over Kafka has a different kind of place than a row from PostgreSQL directly. The offset of a row
     // that came over Kafka and the offset of a row from PostgreSQL directly cannot be compared.
     let partition = if record.origin.is_some() { REPLICATION_PLACE } else { record.partition };
     Place { partition: Some(partition), offset: record.offset }

@@ -236,7 +236,7 @@ fn replay_journal(
     failed.map_or(Ok(()), Err)
 }
 
-/// Applies a step of the journal. `dated_ms` is the time that the `Dated` step before this step gave.
+/// Applies a step of the journal. `dated_ms` is the time in a `Dated` step that came directly before the step.
 fn replay_step(
     step: Step<'_>,
     dated_ms: &mut Option<i64>,

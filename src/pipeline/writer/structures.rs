@@ -64,7 +64,7 @@ pub struct Writer {
     pub(super) emitted: Emitted,
     /// The orders for ingest, which the writer sends after the present commit.
     pub(super) orders: Vec<Order>,
-    /// The sweeps, which know the tables whose rows of an earlier epoch no longer exist in the source.
+    /// The unfinished sweeps. A sweep knows a table whose rows of an earlier epoch no longer exist in the source.
     pub(super) sweeps: Sweeps,
     /// Whether the present commit has changed the sweeps.
     pub(super) sweeps_changed: bool,

@@ -248,8 +248,8 @@ mod tests {
         }
     }
 
-    /// The test has the spellings that only a reader of the whole text understands, each at every distance from the
-    /// place of the cut.
+    /// The test has spellings that nova can read only if the whole text is present. The test cuts each spelling at
+    /// every position.
     #[test]
     fn no_writing_of_a_private_member_is_shown_where_a_record_is_cut() {
         let decoder = Decoder::new(Topics::default(), Arc::new(NoSchemas));

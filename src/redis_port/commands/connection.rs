@@ -208,8 +208,8 @@ fn set_info(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// Returns the line of CLIENT INFO about this connection. The answer to CLIENT LIST is the same line, because nova does
-/// not list other connections.
+/// Returns the line of CLIENT INFO about this connection. The answer to CLIENT LIST is also only this line, because
+/// nova lists no connection except the client's own.
 fn described(client: &Client, now_ms: i64, args: Args<'_>, out: &Out) -> String {
     let Client { id, address, name, library, library_version, since_ms, .. } = client;
     let age_s = (now_ms - since_ms).max(0) / 1_000;

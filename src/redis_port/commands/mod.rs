@@ -44,8 +44,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(tables.into_iter().flatten().collect())
 });
 
-/// Runs a command and answers it, unless another step must come before the answer. `noted` says that the audit already
-/// contains the admin's read.
+/// Runs a command and answers it, unless a check of a token or an entry in the audit must come before the answer.
+/// `noted` says that the audit already contains the admin's read.
 pub(super) fn run(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> Then {
     if args.len() == 0 {
         return Then::Answered;
@@ -91,7 +91,8 @@ fn dispatch(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, not
     (Some(spec.group), (spec.run)(&mut Call { port, client, args, out, all: &TABLE }))
 }
 
-/// Runs the commands that EXEC has taken from the queue. No other client's command runs between the commands of EXEC.
+/// Runs the commands that EXEC has taken from the queue. No command of a different client runs between the commands of
+/// EXEC.
 fn execute(port: &Port, client: &mut Client, commands: Option<&[ArgsKept]>, out: &mut Out) {
     let Some(commands) = commands else { return };
     out.array(commands.len());

@@ -1,5 +1,5 @@
-//! The commands MULTI and EXEC. nova keeps a client's commands after MULTI until EXEC, and then runs them with no other
-//! client's command between them. nova does not support the command WATCH.
+//! The commands MULTI and EXEC. nova keeps a client's commands after MULTI until EXEC, and then runs them. No command
+//! of a different client runs between the commands of one EXEC. nova does not support the command WATCH.
 
 use crate::redis_port::client::Client;
 use crate::redis_port::fault::{Fault, Then, unknown, wrong_arity};

@@ -1,4 +1,4 @@
-//! The commands about the server: INFO, COMMAND, DBSIZE and others.
+//! The commands about the server, such as INFO, COMMAND and DBSIZE.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;

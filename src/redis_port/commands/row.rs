@@ -1,5 +1,5 @@
-//! A row of the table of commands: the command's arguments and who may use it. The file also has `Call`, the value that
-//! the function of a row gets.
+//! A row of the table of commands: the command's arguments and who may use it. This file also has `Call`, the value
+//! that the function of a row gets.
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;

@@ -68,7 +68,7 @@ fn mget(call: &mut Call<'_>) -> Done {
     let (mut values, mut bytes) = (Vec::with_capacity(call.args.len()), 0);
     for name in call.args.from(1) {
         let text = match value(call, name) {
-            // MGET answers null for a key of another type.
+            // MGET answers null for a key whose value is not a string.
             Err(Fault::Cache(CacheError::WrongType)) => None,
             text => text?,
         };
@@ -114,7 +114,8 @@ struct Timed {
     place: usize,
 }
 
-/// Returns the time to live that begins at an argument, if one begins there.
+/// Returns the time to live that begins at the argument with the index `place`, or `None` if no time to live begins at
+/// this argument.
 fn timed(call: &Call<'_>, place: usize) -> Result<Option<Timed>, Fault> {
     let (seconds, at) = match () {
         () if call.is(place, "EX") => (true, false),

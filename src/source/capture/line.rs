@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::event::{NO_TIMESTAMP, Record};
 
-/// The most different topic names of a capture that are shared in memory.
+/// The maximum number of topic names of a capture that records share in memory.
 const TOPICS_MAX: usize = 4_096;
 
 #[derive(Deserialize)]

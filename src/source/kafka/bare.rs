@@ -23,7 +23,8 @@ pub struct Read {
     pub bytes: u64,
 }
 
-/// Reads `count` messages of a topic from its beginning, without joining the group of the settings or committing to it.
+/// Reads `count` messages of a topic from its beginning, without joining or committing to the consumer group of the
+/// settings.
 ///
 /// # Errors
 /// The topic cannot be read, or has fewer messages.

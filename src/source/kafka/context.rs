@@ -106,8 +106,8 @@ impl Context {
         std::mem::take(&mut self.inner.lock().faults)
     }
 
-    /// Returns the store's next offsets in the form that a commit to Kafka needs. The metadata of each offset has the
-    /// id of the store. A partition that the store never read is left out.
+    /// Returns the store's next offsets in the form that a commit to Kafka needs. The metadata of each committed offset
+    /// has the id of the store. A partition that the store never read is left out.
     pub fn offsets(&self, partitions: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for name in partitions {
@@ -122,8 +122,8 @@ impl Context {
     }
 
     /// Returns the offset at which a partition continues. If possible, reading begins one record before the store's
-    /// next offset: if the record there is the record that the store has committed, the log is the one that the store
-    /// has read.
+    /// next offset. If the record before the next offset equals the record that the store has committed, the log is the
+    /// log that the store has read.
     fn start(&self, consumer: &BaseConsumer<Context>, name: &TopicPartition) -> Result<Offset, String> {
         let Some(next) = self.progress.next_offset(name) else { return Ok(Offset::Beginning) };
         let proof = self.progress.knows_last(name);
@@ -288,8 +288,8 @@ impl ClientContext for Context {
             return self.identities.heard(message);
         }
         match level {
-            // librdkafka logs an error every second while a broker is unreachable. The source reports the unreachable
-            // broker less often.
+            // librdkafka logs an error every second while a broker is unreachable. nova's Kafka source reports an
+            // unreachable broker less often than librdkafka.
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!(facility, "librdkafka: {message}");
             }

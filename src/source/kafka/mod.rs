@@ -1,6 +1,6 @@
-//! Kafka as a source: a consumer whose positions are the store's. The broker's committed offset is a hint for people
-//! and tools, and never exceeds the store's next offset (N4). When partitions are assigned, the store decides where
-//! reading continues.
+//! Kafka as a source. The consumer's positions are the positions in the store. The broker's committed offset is a hint
+//! for people and tools, and never exceeds the store's next offset (N4). When partitions are assigned, the store
+//! decides where reading continues.
 
 pub mod bare;
 mod consumer;

@@ -10,7 +10,7 @@ use crate::event::Id;
 
 use super::settings::KafkaSettings;
 
-/// The most messages and kilobytes that may wait for their acknowledgement by Kafka.
+/// The maximum number of messages, and of kilobytes, that may wait for their acknowledgement by Kafka.
 const QUEUE_MAX_MESSAGES: u32 = 100_000;
 const QUEUE_MAX_KBYTES: u32 = 64 << 10;
 /// How long a message may wait for its acknowledgement by Kafka. A client waits longer than this limit for its HTTP

@@ -16,8 +16,8 @@ pub struct KafkaSettings {
     /// The addresses of the brokers as `host:port`, separated by commas.
     pub brokers: String,
     pub group_id: String,
-    /// The id for static membership (`group.instance.id`): after a restart nova gets its partitions back at once, and a
-    /// copy of the store elsewhere is fenced.
+    /// The id for static membership (`group.instance.id`): after a restart nova gets its partitions back at once, and
+    /// Kafka fences a second node with a copy of the store.
     pub instance_id: Option<String>,
     /// The store that commits its offsets to the group.
     pub owner: Owner,

@@ -11,8 +11,8 @@ use crate::event::TopicPartition;
 
 use super::stops::Stop;
 
-/// The largest number of brokers for which nova reports figures. In a larger cluster nova reports the brokers with the
-/// smallest ids.
+/// The maximum number of brokers for which nova reports figures. In a cluster with more brokers, nova reports the
+/// brokers with the smallest ids.
 pub const BROKERS_MAX: usize = 32;
 
 /// The state of the log of an assigned partition.

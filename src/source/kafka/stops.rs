@@ -17,7 +17,7 @@ use crate::event::TopicPartition;
 
 use super::settings::KafkaSettings;
 
-/// How long the examination of a partition may take: it makes a fetch, and often new connections.
+/// How long the examination of a partition may take. An examination makes a fetch, and often new connections.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often nova examines one of the stopped partitions again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);

@@ -167,8 +167,8 @@ fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>
     found
 }
 
-/// Returns the findings about the clock that sets a record's timestamp. `value` reads a setting of the topic's
-/// configuration. `events` says whether the topic has client events, whose timestamps are their arrival times.
+/// Returns the findings about the clock that sets the timestamps of a topic's records. `value` reads a setting of the
+/// topic's configuration. `events` says whether the topic has client events, whose timestamps are their arrival times.
 fn timestamps(name: &str, events: bool, value: &impl Fn(&str) -> String) -> Vec<TopicFinding> {
     if value("message.timestamp.type") == "LogAppendTime" {
         return Vec::new();

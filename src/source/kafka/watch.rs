@@ -14,7 +14,7 @@ use super::context::Context;
 
 /// How often nova requests the ends of some logs.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// The number of requests after which nova has asked for the ends of all partitions.
+/// The number of rounds of requests in which nova asks once for the end of each partition.
 const TURNS: usize = 10;
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 /// The longest pause between two polls for which the waiting times of partitions continue; after a longer pause they
@@ -84,7 +84,8 @@ impl Watch {
             match consumer.fetch_watermarks(&name.topic, name.partition, ASK_TIMEOUT) {
                 // If the log is empty because retention has deleted every record, no record is unread.
                 Ok((low, end)) => seen.end = if low < end { end } else { -1 },
-                // An unreachable broker is reported elsewhere, and must not cost a timeout for each of its partitions.
+                // An unreachable broker must not cost a timeout for each of its partitions. The status of the brokers
+                // reports an unreachable broker.
                 Err(_) => return,
             }
         }

@@ -1,5 +1,5 @@
-//! The local log in the store: records are kept for some days, with one entry for each commit, whose key is the offset
-//! of its first record.
+//! The local log in the store: records are kept for some days. Each commit has one entry, and the key of the entry is
+//! the offset of its first record.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Finds problems around a publication: of the tables in the database (published or not), and of the encoding of texts.
-//! Each problem that this module finds would otherwise lose rows silently. The module does no input or output. Every
-//! check of the PostgreSQL server uses this module, so a node that streams also reports its problems.
+//! Finds problems around a publication: problems of the tables in the database (published or not), and problems of the
+//! encoding of texts. Each problem that this module finds would otherwise lose rows silently. The module does no input
+//! or output. Every check of the PostgreSQL server uses this module, so a node that streams also reports its problems.
 
 use crate::event::{Table, Tables};
 
@@ -85,8 +85,8 @@ fn encoding(name: &str) -> Option<Finding> {
     Some(Finding::new(Code::Encoding, detail, remedy))
 }
 
-/// Returns the finding for a table that other tables inherit from: their rows are in no copy, and come in the stream
-/// under another table's name.
+/// Returns the finding for a table that has inheriting tables. The rows of the inheriting tables are in no copy, and
+/// come in the stream under the names of those tables.
 pub fn inherited(place: &Place) -> Option<Finding> {
     let first = place.children.first()?;
     let mut names = place.children[..place.children.len().min(CHILDREN_MAX)].join(", ");
@@ -143,8 +143,8 @@ fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str
     Some(Finding::new(Code::ColumnsLeftOut, detail, remedy))
 }
 
-/// Returns the statements that remove a table from the publication and add it again with other columns. The row filter
-/// of the table stays the same.
+/// Returns the statements that remove a table from the publication and add it again with a new list of columns. The row
+/// filter of the table stays the same.
 pub fn again(publication: &str, listed: &Listed, published: &Published) -> String {
     let filter = published.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE ({filter})"));
     let put_back = publication::add(publication, std::slice::from_ref(listed));

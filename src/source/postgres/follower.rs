@@ -24,9 +24,9 @@ use super::status::{PostgresStatus, State};
 
 /// How often the follower checks the slot and the publication.
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The pauses after failures of sessions in a row.
+/// The pauses after several failed sessions in a row.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), last: Duration::from_secs(5) };
-/// How long a session must last so that it ends a row of failures.
+/// How long a session must last so that it ends a series of failures.
 const LONG_SESSION: Duration = Duration::from_secs(10);
 /// How often the follower checks whether an awaited commit is done.
 const COMMIT_LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -46,7 +46,7 @@ pub struct FollowSettings {
 /// Why a session with the PostgreSQL server ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Ingest has ordered the session to begin reading at another position, or the process ends.
+    /// Ingest has ordered the session to begin reading at a new position, or the process ends.
     Void,
     Failed(Failure),
     /// A problem of the server must be corrected before nova can read.

@@ -15,9 +15,9 @@ const KEEP_MIN_MIB: i64 = 1_024;
 const OLD_TRANSACTION_S: i64 = 300;
 /// The multiple of `logical_decoding_work_mem` from which on spilled bytes are a problem.
 const SPILLED_TIMES: i64 = 4;
-/// For each major version, the two minor versions in which PostgreSQL repaired logical decoding: the first ends a loss
-/// of changes (release notes of 2025-05-08, "Fix data loss in logical replication"), the second ends an exhaustion of
-/// memory (2025-08-14, "Fix re-distribution of invalidation messages").
+/// For each major version, the two minor versions in which PostgreSQL repaired logical decoding: the first version ends
+/// a loss of changes (release notes of 2025-05-08, "Fix data loss in logical replication"), and the second version ends
+/// an exhaustion of memory (2025-08-14, "Fix re-distribution of invalidation messages").
 const MINOR_MIN: [(u32, u32, u32); 3] = [(15, 13, 14), (16, 9, 10), (17, 5, 6)];
 
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
@@ -45,7 +45,8 @@ fn minor_version(seen: &Seen) -> Option<Finding> {
     Some(Finding::new(Code::MinorVersion, detail, format!("Update the server to {major}.{no_bloat} or later")))
 }
 
-/// Returns the finding that the server has no room for what nova will need next: a new slot, or a session.
+/// Returns the finding that the server has no free slot, or no free WAL sender, for the next slot or session that nova
+/// will need.
 pub fn no_room(seen: &Seen) -> Option<Finding> {
     let slot_is_read = seen.slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
     if seen.slot.is_none() && seen.limits.slots.is_full() {
@@ -215,8 +216,8 @@ pub fn primary_key(name: &str) -> String {
     )
 }
 
-/// Returns the finding that the server sends too little of a deleted row, or of a row that gets another key, to
-/// identify the row.
+/// Returns the finding that the server sends too little of a deleted row, or of a row whose key changes, to identify
+/// the row.
 fn keyless(published: &Published, name: &str) -> Option<Finding> {
     let columns: Vec<_> = published.identity_columns.iter().map(|column| column.name.as_str()).collect();
     if columns.is_empty() || columns.contains(&"id") {
@@ -261,8 +262,8 @@ fn private(published: &Published, seen: &Seen, publication: &str) -> Option<Find
     Some(Finding::new(Code::PrivateColumns, detail, remedy))
 }
 
-/// Returns the remedy for a publication of schemas or of all tables, which cannot have lists of columns, and from which
-/// no table can be removed.
+/// Returns the remedy for a publication of schemas or of all tables. A publication of schemas or of all tables cannot
+/// have lists of columns, and no table can be removed from it.
 pub fn of_its_own(seen: &Seen, publication: &str, how: Through) -> String {
     let own = publication::beside(publication);
     let tables = Table::ALL.into_iter().filter_map(|table| seen.published(table));

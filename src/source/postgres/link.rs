@@ -13,9 +13,9 @@ use crate::event::{Record, TopicPartition};
 use crate::source::bell::Bell;
 use crate::source::{Cookie, Fault};
 
-/// The most bytes of records that may wait for ingest.
+/// The maximum number of bytes of records that may wait for ingest.
 pub const QUEUE_MAX_BYTES: usize = 16 << 20;
-/// The most records that may wait for ingest.
+/// The maximum number of records that may wait for ingest.
 pub const QUEUE_MAX_RECORDS: usize = 32_768;
 /// The size of a record without its value, in bytes.
 const RECORD_OVERHEAD_BYTES: usize = size_of::<Record>();

@@ -40,7 +40,7 @@ const BLOCKED_EVERY: Duration = Duration::from_secs(5);
 const MESSAGE_MAX_BYTES: usize = 64 << 20;
 /// How often the store's position is reported to the PostgreSQL server.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
-/// The most events that wait between the replication connection and the follower.
+/// The maximum number of events that wait between the replication connection and the follower.
 const EVENTS_MAX: usize = 8_192;
 
 /// A connection of nova to a real PostgreSQL server.
@@ -103,8 +103,8 @@ impl NetServer {
             .with_application_name("nova")
             .with_max_message_size(MESSAGE_MAX_BYTES)
             .with_status_interval(STATUS_EVERY)
-            // The server asks for a status after a silence, which reveals a dead connection. A periodic wake-up of the
-            // library would send a status before the server asks for one.
+            // The server asks for a status after a silence. The server's request for a status reveals a dead
+            // connection. A periodic wake-up of the library would send a status before the server asks for one.
             .with_wakeup_interval(Duration::from_secs(3_600))
             .with_buffer_size(EVENTS_MAX))
     }

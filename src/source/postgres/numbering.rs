@@ -14,8 +14,8 @@ use crate::event::{Origin, OriginKind, Record, Relation, Table, Tables, TopicPar
 use super::finding::{Code, Finding};
 use super::server::{Event, Failure};
 
-/// The most relations that one session may describe. The session fails if the publication has more tables than
-/// `RELATIONS_MAX`.
+/// The maximum number of relations that one session may describe. The session fails if the publication has more tables
+/// than `RELATIONS_MAX`.
 const RELATIONS_MAX: usize = 4_096;
 
 /// What a relation of the stream is for nova.

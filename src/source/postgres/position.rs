@@ -11,7 +11,7 @@ use crate::event::{Table, Tables};
 /// [`Position::partitions`].
 const VERSION: u8 = 2;
 const WHAT: &str = "position in PostgreSQL's log";
-/// The most automatic snapshots within [`AUTOMATIC_WITHIN_MS`] whose times are remembered.
+/// The maximum number of automatic snapshots within [`AUTOMATIC_WITHIN_MS`] whose times nova remembers.
 pub const AUTOMATIC_MAX: usize = 3;
 pub const AUTOMATIC_WITHIN_MS: i64 = 3_600_000;
 
@@ -47,14 +47,14 @@ pub struct Position {
     pub published: [u64; Table::ALL.len()],
     /// For each table in the order of [`Table::ALL`], the position in the log at which the table was copied. The value
     /// is 0 as soon as the stream has passed the position of the copy. The copy of a table already has the changes that
-    /// were committed before it, and the stream may have outdated versions of these changes, so the stream's versions
-    /// are skipped.
+    /// were committed before the copy. The stream may have outdated versions of these changes, so nova skips the
+    /// stream's versions.
     pub copied: [u64; Table::ALL.len()],
     /// The shape of each table when its rows were read ([`super::redefined`]), in the order of [`Table::ALL`]. 0 means
     /// that the shape of the table is unknown.
     pub shapes: [u64; Table::ALL.len()],
-    /// The partitions of each table when its rows were read ([`super::redefined`]), as a hash in the order of
-    /// [`Table::ALL`]. 0 means that the table had no partitions, or that they are unknown.
+    /// The partitions of each table when its rows were read ([`super::redefined`]), as one hash for each table in the
+    /// order of [`Table::ALL`]. 0 means that the table had no partitions, or that the partitions are unknown.
     pub partitions: [u64; Table::ALL.len()],
     /// The tables that a person has ordered nova to read again.
     pub wanted: Tables,

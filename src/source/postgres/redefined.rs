@@ -1,5 +1,5 @@
-//! Detects changes of a table's rows that PostgreSQL makes without a record in the stream: a column gets another type,
-//! or a partition is attached or detached with its rows. Changes without a record are detected by a comparison of the
+//! Detects changes of a table's rows that PostgreSQL makes without a record in the stream: a column gets a new type, or
+//! a partition is attached or detached with its rows. Changes without a record are detected by a comparison of the
 //! table with its state at the time when its rows were read, and nova reports them until the rows are read again. The
 //! module does no input or output. A partition that is truncated under its own name is not detected by the module.
 
@@ -13,7 +13,7 @@ use super::slot::{Published, Seen};
 
 impl Published {
     /// Returns a hash of the published columns that nova keeps, with their types. If the hash changes, PostgreSQL may
-    /// have given rows other values without a record in the stream.
+    /// have given rows new values without a record in the stream.
     pub fn shape(&self) -> u64 {
         let of_nova = self.table.map(Table::columns).unwrap_or_default();
         let published = of_nova.iter().filter_map(|one| self.columns.iter().find(|(name, _)| name == one.name));
@@ -33,13 +33,13 @@ impl Published {
         let mut oids: Vec<_> = self.partitions.iter().map(|(oid, _)| *oid).filter(|oid| *oid <= highest).collect();
         oids.sort_unstable();
         let bytes: Vec<u8> = oids.iter().flat_map(|oid| oid.to_le_bytes()).collect();
-        // The lowest bit of the hash is set, which keeps the mark from being 0.
+        // The lowest bit of the hash is set, so that the mark is never 0.
         ((xxh3_64(&bytes) | 1) << 32) | u64::from(highest)
     }
 
-    /// Whether rows came or went with partitions since the mark `known` was taken: a partition is gone, or was attached
-    /// with its rows. A partition that was created as a partition was empty at first, and its OID is higher than the
-    /// OIDs of all earlier partitions.
+    /// Whether the table gained or lost rows together with a partition since the mark `known` was taken: a partition is
+    /// gone, or was attached with its rows. A partition that was created as a partition was empty at first, and its OID
+    /// is higher than the OIDs of all earlier partitions.
     pub fn regrouped(&self, known: u64) -> bool {
         let highest = u32::try_from(known & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         let attached = self.partitions.iter().any(|(oid, attached)| *attached && *oid > highest);
@@ -53,8 +53,9 @@ impl Seen {
         Table::ALL.map(|table| self.published(table).map_or(0, Published::shape))
     }
 
-    /// Returns the mark of each table's present partitions, in the order of [`Table::ALL`], if no rows came or went
-    /// with partitions since `known`. A table whose rows came or went with partitions keeps the value of `known`.
+    /// Returns the mark of each table's present partitions, in the order of [`Table::ALL`], if the table gained or lost
+    /// no rows together with a partition since `known`. For a table that gained or lost rows with a partition, the
+    /// result has the value of `known`.
     pub fn partitions_behind(&self, known: [u64; Table::ALL.len()]) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| match self.published(table) {
             Some(published) if !published.regrouped(known[table as usize]) => published.partitions_mark(),
@@ -63,8 +64,8 @@ impl Seen {
     }
 }
 
-/// Returns the finding for tables whose rows the server may have changed since they were read without a record in the
-/// stream, because the columns or partitions of the tables differ from those at the time of reading.
+/// Returns the finding for tables whose columns or partitions have changed since nova read the rows. In such a table
+/// the server may have changed rows without a record in the stream.
 pub fn redefined(position: &Position, seen: &Seen) -> Option<Finding> {
     let shapes = seen.shapes();
     let reshaped = |table: &Table| {

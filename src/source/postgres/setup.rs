@@ -71,8 +71,8 @@ pub struct SourceColumn {
     pub readable: bool,
 }
 
-/// A statement in the form in which it is run. `shown` is the form for people, which differs if the statement contains
-/// a secret.
+/// A statement in the form in which it is run. `shown` is the form for people. `shown` differs from the statement that
+/// is run if the statement contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub sql: String,

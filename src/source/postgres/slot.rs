@@ -33,7 +33,7 @@ pub struct Seen {
     pub limits: Limits,
 }
 
-/// What surrounds a publication: the tables of the database (published or not), and the encoding of texts.
+/// The surroundings of a publication: the tables of the database (published or not), and the encoding of texts.
 /// [`super::around`] reports problems of the surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Around {
@@ -57,10 +57,10 @@ pub struct Place {
     pub hides_rows: bool,
 }
 
-/// The most inheriting tables that a finding names.
+/// The maximum number of inheriting tables that a finding names.
 pub const CHILDREN_MAX: usize = 3;
 
-/// The settings of the server on which a slot depends, and how much of its limits is used.
+/// The settings of the server on which a slot depends, and how much of the server's limits is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The role with which nova is connected.
@@ -125,6 +125,9 @@ pub struct SlotRow {
     pub active_pid: Option<i64>,
     /// The `application_name` and the address of the session that reads the slot.
     pub active_by: String,
+    /// The end of the log that the server has sent to the session that reads the slot (`pg_stat_replication.sent_lsn`).
+    /// `None` means that no session streams from the slot, or that the role may not see the session.
+    pub sent_lsn: Option<u64>,
     pub restart_lsn: Option<u64>,
     pub confirmed_lsn: Option<u64>,
     /// The slot's `wal_status`: `reserved`, `extended`, `unreserved` or `lost`.
@@ -252,7 +255,8 @@ pub const ALL_AGAIN: &str =
 /// What nova does with a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Read on. nova reads on, and first reads the tables `wanted` that a person has ordered to be read.
+    /// Read on. nova first reads the tables `wanted` that a person has ordered to be read, and then continues to read
+    /// the stream.
     GoOn { wanted: Tables },
     /// nova makes the slot, and reads every table.
     Snapshot,

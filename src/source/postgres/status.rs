@@ -72,6 +72,8 @@ pub struct View {
     pub warnings: Vec<Finding>,
     /// The end of the server's log, as far as the server has reported it.
     pub server_lsn: u64,
+    /// The end of the log that the stream has brought, or 0 before the first stream.
+    pub received_lsn: u64,
     /// The position up to which the store has every change, or 0 before the first position.
     pub committed_lsn: u64,
     /// The position that was last reported to the server.

@@ -39,7 +39,7 @@ pub(super) trait Piece: Clone + Default + Send + Sync {
     /// The number of entries in one piece, so that a piece has at most 200 KiB.
     const ENTRIES: usize;
     fn entries(&self) -> usize;
-    /// Writes a range of the entries that the first `slots` places have. The piece with the entry 0 also has all
+    /// Writes a range of the entries in the lists of the first `slots` places. The piece with the entry 0 also has all
     /// content that is not in a list.
     fn put(&self, slots: usize, entries: Range<usize>, out: &mut Vec<u8>);
     fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<Self, CodecError>;

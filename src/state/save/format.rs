@@ -4,8 +4,8 @@
 use nova_storage::codec::CodecError;
 
 /// The version of the format in which chunks are stored. Up to version 4 the state was one stream that was cut at any
-/// byte, which `old` reads. Version 5 had weights of affinity instead of counts of actions, and its chunks stay stored
-/// until they change.
+/// byte. The module `old` reads the stream of version 4 and earlier versions. Version 5 had weights of affinity instead
+/// of counts of actions, and its chunks stay stored until they change.
 pub(super) const STATE_VERSION: u8 = 6;
 pub(super) const STATE_VERSION_FIRST: u8 = 5;
 pub(super) const WHAT: &str = "state checkpoint";

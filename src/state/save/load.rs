@@ -1,5 +1,5 @@
-//! Reads chunks on every core. Each chunk is first read alone. After all chunks were read, nova makes the parts of the
-//! state that depend on several chunks.
+//! Reads chunks on every core. Each chunk is first read without the other chunks. After all chunks were read, nova
+//! makes the parts of the state that depend on several chunks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -284,7 +284,7 @@ impl Loader {
 }
 
 impl State {
-    /// Reads a state that [`State::save`] wrote with a [`Loader`].
+    /// Uses a [`Loader`] to read a state that [`State::save`] wrote.
     ///
     /// # Errors
     /// The errors are the errors of [`Loader::end`].

@@ -20,9 +20,9 @@ use crate::state::whole::State;
 
 use super::format::{WHAT, small};
 
-/// The last version of the format with one stream. Version 1 had no daily figures, one map of touches, and combined the
-/// minutes of all posts at once. Version 2 had no likes from client events. Version 3 had no dated rows, had the latest
-/// times of all counted actions, and did not have the numbers of actions and shards.
+/// The last version of the format with one stream. Version 1 had no daily figures and only one map of touches, and it
+/// combined the minutes of all posts at once. Version 2 had no likes from client events. Version 3 had the latest times
+/// of all counted actions. Version 3 had neither dated rows nor the numbers of actions and shards.
 const VERSION: u8 = 4;
 const LENGTHS_V3: Lengths = Lengths { actions: 5, shards: 512 };
 pub const STRUCTURE: &str = "state";
@@ -212,9 +212,9 @@ impl State {
         if version < 4 {
             reader.zigzag()?;
         }
-        // Version 1 had one map of touches, and stored one number for the whole map, which has no meaning for a shard.
-        // If the stored numbers belong to a different count of shards than the present count, they have no meaning for
-        // the present shards. A shard without a stored number is swept sooner.
+        // Version 1 had one map of touches, and stored one number for the whole map. The number that version 1 stored
+        // has no meaning for a shard. If the stored numbers belong to a different count of shards than the present
+        // count, they have no meaning for the present shards. A shard without a stored number is swept sooner.
         for number in 0..if version > 1 { lengths.shards } else { 1 } {
             let sweep_at = u32::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
             if version > 1 && lengths.shards == self.touches.chunks.len() {

@@ -16,8 +16,8 @@ use super::error::{OutboxError, WHAT};
 pub const BATCH_MAX_ROWS: u32 = 50_000;
 pub const BATCH_MAX_BYTES: u64 = 16 << 20;
 const CHUNK_MAX_BYTES: usize = fits_page(256 << 10);
-/// The version of a chunk's format. In version 2 the first chunk of a batch lists the columns of the batch, and the
-/// other chunks have an empty list.
+/// The version of a chunk's format. In version 2 the first chunk of a batch lists the columns of the batch, and all
+/// later chunks have an empty list.
 const CHUNK_VERSION: u8 = 2;
 
 /// An open batch, to which commits still add rows.

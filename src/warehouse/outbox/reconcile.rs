@@ -28,7 +28,7 @@ pub enum ReconcileError {
     NotRows(#[from] NotRows),
 }
 
-/// The numbers of waiting rows that a reconciliation dropped and left.
+/// The number of waiting rows that a reconciliation dropped, and the number that it kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
     pub dropped: u64,
@@ -45,9 +45,9 @@ impl Outbox {
         waiting.unwrap_or(self.ledgers.tables[Target::Events.index()].next)
     }
 
-    /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, and drops the other waiting rows.
-    /// No batch had one of the new numbers before, even before the restore. `totals` are the numbers of this store's
-    /// rows in ClickHouse, and the ledger takes them over.
+    /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, and drops the waiting rows that
+    /// ClickHouse has. The numbers of the new batches were never used, not even before the restore. `totals` are the
+    /// numbers of this store's rows in ClickHouse, and the ledger adopts these numbers.
     pub fn reconcile(
         &mut self,
         read: &ReadTxn,

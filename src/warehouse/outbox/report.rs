@@ -20,7 +20,7 @@ pub enum Report {
 pub struct Settled {
     pub target: Target,
     pub batch: u64,
-    /// The rows of the batch that the table refuses. The table has all other rows of the batch.
+    /// The rows of the batch that the table refuses. The table has all rows of the batch that are not in `dead`.
     pub dead: Vec<DeadRow>,
 }
 

@@ -7,7 +7,7 @@ fn load(store: &Store) -> Outbox {
     Outbox::load(&store.read().unwrap(), 7, Arc::default()).unwrap()
 }
 
-/// Adds a row with the columns of another build to the open batch for these columns.
+/// Adds a row with the columns of a different build to the open batch for these columns.
 fn put(outbox: &mut Outbox, columns: &Columns, row: &[u8]) -> u64 {
     let open = outbox.open(Target::Events, columns, 202_611, 0);
     open.pending.extend_from_slice(row);
@@ -22,7 +22,7 @@ fn write(outbox: &mut Outbox, store: &Store, seal: bool) {
     write.commit().unwrap();
 }
 
-/// Before this test, nova delivered a batch with the columns of the build that sent it.
+/// Before this test existed, nova delivered a batch with the columns of the build that sent the batch.
 #[test]
 fn a_batch_keeps_the_columns_that_it_was_begun_under_and_takes_no_rows_of_others() {
     let store = Store::open_backend(Recorder::new(), &Options::default()).unwrap();

@@ -46,7 +46,7 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
     // nova has had no record of the event's post. The answer notes `unknown-post` for an event whose post is unknown,
     // and does not refuse the event.
     assert_eq!([&report["results"][0]["note"], &report["results"][0]["code"]], [&json!("unknown-post"), &Value::Null]);
-    // An event with the same id but another user is another event.
+    // Two events with one id and different users are different events.
     let second = client.post(&live.headers(Id::from_u128(2)), &body(&[event(1, "view")]));
     assert_eq!(second.json()["accepted"], 1);
     let metrics = String::from_utf8(client.get("/metrics", "").body).unwrap();
@@ -247,7 +247,7 @@ fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
         let page = client.get(&format!("/api/v1/feed?limit=7&cursor={cursor}"), &headers).json();
         assert_eq!(page["cache_hit"], true);
         seen.extend(page["posts"].as_array().unwrap().clone());
-        // A writer adds a post in the meantime, which must neither shift nor repeat an entry of the list.
+        // Between two pages a writer adds a post, which must neither shift nor repeat an entry of the list.
         let n = 50_000 + seen.len() as u128;
         let row = Facts::Post { author: Id::from_u128(100), created_at_us: NOW_MS * 1_000, published: true };
         live.state.write().apply(&Effect::Row { key: Id::from_u128(n), old: None, new: Some(row) });

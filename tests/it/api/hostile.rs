@@ -75,14 +75,14 @@ fn an_event_means_at_the_edge_what_it_means_in_the_pipeline() {
         event["user_id"] = user;
         client.post(&headers, &body(&[event]))
     };
-    // The texts at the beginning of the list are forms of the user's own id, and the texts at its end are forms of
-    // another user's id.
+    // The texts at the beginning of the list are forms of the user's own id, and the texts at the end of the list are
+    // forms of a second user's id.
     assert_eq!(ask(own.to_string().to_uppercase().into()).json()["accepted"], 1);
     assert_eq!(ask(own.to_string().replace('-', "").into()).json()["deduped"], 1);
     assert_eq!(ask(Value::Null).json()["deduped"], 1);
     assert_eq!((ask(other.to_string().into()).status, ask(other.to_string().to_uppercase().into()).status), (403, 403));
     assert_eq!(ask("nobody".into()).json()["results"][0]["code"], "invalid-value");
-    // A JSON member that is given twice is refused, because the request could mean either value.
+    // A JSON member that is given twice is refused, because the request could mean the first or the second value.
     let twice = format!(
         r#"{{"events":[{{"user_id":"{other}","user_id":"{own}","event_time":{NOW_MS},"post_id":"{own}","action":"view"}}]}}"#
     );

@@ -44,7 +44,7 @@ fn a_quota_is_told_kept_and_its_end_is_429_for_this_caller_only() {
     assert_eq!((refused.status, refused.json()["error"].as_str()), (429, Some("quota-exceeded")));
     assert_eq!((left(&refused), refused.header("retry-after")), (0, Some("1")));
     assert_eq!(refused.json()["retry_after"], 1);
-    // A used-up quota affects neither another class of requests nor another caller.
+    // A used-up quota affects neither a second class of requests nor a second caller.
     assert_eq!(client.get("/api/v1/discover/suggested-users", &mine).status, 200);
     assert_eq!(client.get("/api/v1/feed", &other).status, 200);
     let live_answer = client.get("/health/live", &mine);
@@ -73,8 +73,8 @@ fn without_a_token_the_address_counts_as_a_trusted_proxy_tells_it() {
 fn when_nova_is_unwell_it_says_503_and_never_429_to_who_is_within_the_quota() {
     let live = live(20);
     let (mut client, headers) = (live.client(), live.headers(Id::from_u128(1)));
-    // Forty requests are within the burst of the quota. The test reports the load before each request, because the node
-    // itself measures the load every second.
+    // Forty requests are within the burst of the quota. The test reports a high load before each request, because the
+    // node replaces the reported load every second by the load that it measures.
     let answers: Vec<_> = (0..40)
         .map(|_| {
             live.health.tick(0.0, 1_000.0, 0.0);

@@ -1,4 +1,4 @@
-//! The numbers of the ranking, as a client and an operator see them.
+//! The parameters of the ranking, as a client and an operator see them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Tokens that are revoked, and tokens of other issuers.
+//! Tokens that are revoked, and tokens of issuers other than nova.
 
 use std::io::{Read as _, Write as _};
 
@@ -30,7 +30,8 @@ fn a_revocation_holds_when_the_call_returns_and_after_a_restart() {
     let mint = |user| live.auth.mint(user, None, NOW_MS, 60).unwrap();
     let (one, two, other) = (mint(user), mint(user), mint(Id::from_u128(2)));
     let admin = live.role(Id::from_u128(9), "admin");
-    // The tokens are used first, so that they are cached: a cached token is checked like any other token.
+    // The tokens are used first, so that they are cached: nova must check a cached token like a token that is not
+    // cached.
     assert_eq!([&one, &two, &other].map(|token| feed(&mut client, token)), [200; 3]);
     let revoke =
         |client: &mut Client, body: Value| client.ask("POST", REVOCATIONS, &admin, body.to_string().as_bytes());
@@ -40,7 +41,7 @@ fn a_revocation_holds_when_the_call_returns_and_after_a_restart() {
     let by_user = revoke(&mut client, json!({ "user_id": user.to_string() }));
     assert_eq!(by_user.status, 201);
     assert_eq!([&one, &two, &other].map(|token| feed(&mut client, token)), [401, 401, 200]);
-    // A weaker revocation for the same user changes nothing.
+    // A second, weaker revocation for the user changes nothing.
     let weaker = revoke(&mut client, json!({ "user_id": user.to_string(), "before": NOW_MS - 60_000 }));
     assert_eq!(weaker.json()["before"], by_user.json()["before"]);
     assert_eq!(feed(&mut client, &two), 401);

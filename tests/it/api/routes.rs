@@ -80,8 +80,9 @@ impl Document {
         }
     }
 
-    /// Checks a value by the part of JSON Schema (2020-12) that the document uses; any other keyword of JSON Schema is
-    /// an error. A member that the schema does not describe is also an error, unless the schema allows further members.
+    /// Checks a value by the part of JSON Schema (2020-12) that the document uses; a keyword of JSON Schema outside of
+    /// this part is an error. A member that the schema does not describe is also an error, unless the schema allows
+    /// further members.
     fn conforms(&self, schema: &Value, value: &Value, what: &str) {
         let schema = self.followed(schema);
         let fits = |kind: &str| match kind {

@@ -1,4 +1,4 @@
-//! Plain rows that a caller sends over HTTP, while no other source has the tables.
+//! Plain rows that a caller sends over HTTP to a node without Kafka and PostgreSQL.
 
 use nova::event::Id;
 use serde_json::{Value, json};

@@ -115,9 +115,10 @@ fn sigterm_under_load_ends_in_ten_seconds_and_keeps_every_202() {
     child.wait().unwrap();
 }
 
-/// The number of crashes in a normal run of the test. The variable `NOVA_TEST_KILLS` sets another number of crashes.
+/// The number of crashes in a normal run of the test. The variable `NOVA_TEST_KILLS` overrides this number.
 const CRASHES: u64 = 10;
-/// The longest time that a start after a crash may take. If a start took longer, a loop of crashes would be an outage.
+/// The longest time that a start after a crash may take. If a start took longer than this, a loop of crashes would be
+/// an outage.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
 #[test]

@@ -94,7 +94,8 @@ fn anonymous_routes_have_a_quota_by_address_and_what_is_written_is_written_once_
         let mut client = live.client();
         let statuses: Vec<_> = (0..20).map(|_| client.get(path, "").status).collect();
         assert!(statuses.contains(&429), "{path}: {statuses:?}");
-        // The health routes have a quota of their own, so that other load cannot make the node seem dead.
+        // The health routes have a quota of their own, so that load on the rest of the routes cannot make the node seem
+        // dead.
         assert_eq!(client.get("/health/live", "").status, 200);
     }
 }
@@ -157,7 +158,7 @@ fn admin_routes_are_on_their_own_listener_where_there_is_one() {
         assert_eq!((api.get(path, &headers).status, admin.get(path, &headers).status), (200, 404), "{path}");
     }
     // The paths of health, OpenAPI and trending are public, and need no token. The console and its documents are served
-    // beside the admin routes, and show them.
+    // on the listener of the admin routes, and the documents describe these routes.
     for path in ["/health", "/health/ready", "/openapi.json", "/api/v1/feed/trending"] {
         assert_eq!((api.get(path, "").status, admin.get(path, "").status), (200, 200), "{path}");
     }

@@ -107,12 +107,12 @@ impl Browser {
         self.run(&set);
     }
 
-    /// Presses keys one after the other, like a user who has no mouse.
+    /// Presses keys in sequence, like a user who has no mouse.
     pub fn press(&self, keys: &[&str]) {
         self.keys(keys.iter().flat_map(|key| [("keyDown", *key), ("keyUp", *key)]));
     }
 
-    /// Presses a key while another key is held.
+    /// Presses a key while a second key is held down.
     pub fn chord(&self, held: &str, key: &str) {
         self.keys([("keyDown", held), ("keyDown", key), ("keyUp", key), ("keyUp", held)].into_iter());
     }
@@ -200,15 +200,20 @@ fn exchange(addr: SocketAddr, request: &str) -> Option<(u16, String)> {
 }
 
 /// Calls `look` at intervals until it returns a value.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = nova::clock::monotonic_now() + PATIENCE;
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
+}
+
+/// Calls `look` at intervals until it returns a value, for at most the time `patience`.
+pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = nova::clock::monotonic_now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(nova::clock::monotonic_now() < until, "in vain: {what}");
         let (_keep, nothing) = std::sync::mpsc::sync_channel::<()>(1);
-        // The page runs in another program, which does not report when it is ready, so the test waits.
+        // The page runs in the browser, which does not report when the page is ready, so the test waits.
         let _ = nothing.recv_timeout(LOOK_AGAIN);
     }
 }

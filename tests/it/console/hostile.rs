@@ -1,18 +1,18 @@
-//! What strangers wrote is shown as text on every page, private data is on no page, and a page says when its node is
-//! gone.
+//! Tests that every page of the console shows what strangers wrote as plain text and shows no private data, and that a
+//! page says when its node no longer answers.
 
 use serde_json::json;
 
 use crate::api::client::{Client, bearer};
 
-use super::browser::Browser;
+use super::browser::{Browser, until};
 use super::walker::{CANARY, Walk, pages};
 use super::world::{HOSTILE, LONG_NAMED, post, user};
 
 /// The most text that a page may show, whatever somebody wrote.
 const TEXT_MAX: i64 = 250_000;
 
-/// Checks that no text on the page became markup, turned the direction of other text, or is private.
+/// Checks that no text on the page became markup, contains a mark that turns the direction of writing, or is private.
 fn is_harmless(browser: &Browser, name: &str) {
     let found = browser.run(
         "const made = document.querySelectorAll('main img, main script, main iframe, dialog img, dialog script, #told img').length; \
@@ -80,6 +80,10 @@ fn hostile_texts_are_texts_in_what_a_click_opens() {
         let open = format!("document.querySelectorAll('tbody button[aria-expanded]')[{group}].ariaExpanded === 'true'");
         browser.until(&open);
         browser.shows("Attempts");
+        let row = format!("document.querySelectorAll('tbody button[aria-expanded]')[{group}].closest('tr')");
+        if browser.run(&format!("return {row}.querySelector('.num').innerText")) != "1" {
+            browser.shows("Details of all");
+        }
         is_harmless(browser, "an example");
     }
     browser.click("tbody", "Replay …");
@@ -105,6 +109,32 @@ fn hostile_texts_are_texts_in_what_a_click_opens() {
         browser.shows("Answer");
         is_harmless(browser, operation);
     }
+    walk.is_clean();
+}
+
+#[test]
+fn what_a_client_says_of_itself_is_text_where_its_event_arrives() {
+    let Some(walk) = Walk::begin() else { return };
+    let browser = &walk.browser;
+    walk.sign_in();
+    walk.visit("live", "Listening");
+    let (headers, now_ms) = (bearer(&walk.admin), nova::clock::Clock::System.now_ms());
+    // The page may say that it listens a moment before it receives records.
+    until("an event is shown", || {
+        let event = json!({ "event_time": now_ms, "post_id": post(20).to_string(), "action": "view",
+            "device": "one\u{0}two\u{202e}", "app_ver": "<h1>owned" });
+        let body = json!({ "events": [event] }).to_string();
+        let answer = Client::connect(walk.node.addr).post(&headers, body.as_bytes());
+        assert_eq!(answer.status, 202, "{answer:?}");
+        (browser.run("return document.querySelectorAll('tbody tr').length > 0") == true).then_some(())
+    });
+    browser.click("tbody", "Record");
+    browser.shows("Value, private members masked");
+    // JSON has the character NUL as an escape, and the page shows the escape as it is.
+    for text in ["one\\u0000two⟨U+202E⟩", "<h1>owned"] {
+        browser.shows(text);
+    }
+    is_harmless(browser, "an event of a client");
     walk.is_clean();
 }
 

@@ -1,6 +1,6 @@
 //! Incidents for which the console has a button. The overview shows each incident with the command that repairs it
 //! within five seconds, and a person repairs the incident from the page. `.ci/incidents.py` makes all incidents of
-//! `docs/operations.md`, and reads the overview of each.
+//! `docs/operations.md`, and reads the overview for each incident.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A walk with the keyboard alone: every control of every page gets the focus, and every kind of action is done.
+//! A walk with only the keyboard: every control of every page gets the focus, and every kind of action is done.
 
 use serde_json::Value;
 
@@ -133,7 +133,8 @@ fn the_keyboard_alone_repairs_what_failed() {
     browser.shows("No table is halted");
     press(&walk, "Example", SPACE);
     browser.until("document.querySelector('button[aria-expanded=true]')");
-    // Escape closes a dialog without an action, and the focus returns to the element that had it before.
+    // Escape closes a dialog without an action, and the focus returns to the element that had the focus before the
+    // dialog opened.
     press(&walk, "Discard …", ENTER);
     browser.until("document.querySelector('dialog[open] form button.primary:not([disabled])')");
     browser.press(&[ESCAPE]);
@@ -185,7 +186,7 @@ fn the_keyboard_alone_looks_explains_and_decides() {
     walk.visit(&format!("post/{}", post(3)), "Place in each window");
     press(&walk, "Take the override back …", ENTER);
     act(&walk, &[], "Take it back", "The override is gone");
-    // The buttons in the trending lists also block a post and take the override back.
+    // The buttons in the trending lists also block a post and remove the override.
     walk.visit("trending", "posts scored");
     press(&walk, "Block …", ENTER);
     act(&walk, &[], "Block", "It is blocked");

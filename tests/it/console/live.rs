@@ -1,11 +1,11 @@
-//! Parts of the console that change by themselves: records that arrive while somebody watches, and the trending lists.
+//! Parts of the console that change without an action of the user: arriving records, and the trending lists.
 
 use serde_json::{Value, json};
 
 use crate::api::client::{Client, bearer};
 use crate::support::program::{nova, out};
 
-use super::browser::until;
+use super::browser::{Browser, until};
 use super::walker::{CANARY, Walk};
 use super::world::{HOSTILE, post, user};
 
@@ -21,6 +21,58 @@ fn send(walk: &Walk, rows: &Value) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
+/// The most consoles of one address that a node serves.
+const CONSOLES_MAX: usize = 64;
+
+/// Opens the stream of one more console, or returns `None` if the node refuses it.
+fn watch(walk: &Walk) -> Option<Client> {
+    let mut client = Client::connect(walk.node.addr);
+    let answer = client.get("/api/v1/overview/stream", "");
+    (answer.status == 200).then_some(client)
+}
+
+/// Hides the page like a tab that is not in front, or shows it again.
+fn hide(browser: &Browser, hidden: bool) {
+    browser.run(&format!(
+        "Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }}); \
+         document.dispatchEvent(new Event('visibilitychange'));"
+    ));
+}
+
+/// Whether data comes over the page's stream.
+fn connected(browser: &Browser) -> bool {
+    let expression = "import(document.querySelector('script[type=module]').src.replace('app.js', 'live.js'))\
+                      .then(({ live }) => live.connected)";
+    let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+    browser.command("Runtime.evaluate", &parameters)["result"]["value"] == true
+}
+
+#[test]
+fn a_hidden_tab_ends_its_streams_and_goes_on_when_it_is_shown_again() {
+    let Some(walk) = Walk::begin() else { return };
+    let browser = &walk.browser;
+    walk.visit("", "adds up");
+    assert!(connected(browser));
+    // The page has one of the places that the node has for the consoles of one address.
+    let mut others: Vec<_> = (1..CONSOLES_MAX).map(|_| watch(&walk).unwrap()).collect();
+    assert!(watch(&walk).is_none());
+    hide(browser, true);
+    assert!(!connected(browser));
+    others.push(until("the place of the hidden tab is free", || watch(&walk)));
+    drop(others);
+    hide(browser, false);
+    until("the page goes on", || connected(browser).then_some(()));
+    walk.sign_in();
+    walk.visit("live", "Listening");
+    hide(browser, true);
+    hide(browser, false);
+    let mut numbers = 400..;
+    until("a record is shown", || {
+        arrive(&walk, numbers.next()?, "shown again");
+        (browser.run("return document.querySelectorAll('tbody tr').length > 0") == true).then_some(())
+    });
+}
+
 #[test]
 fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_nothing() {
     let Some(walk) = Walk::begin() else { return };
@@ -28,8 +80,8 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
     walk.sign_in();
     walk.visit("live", "Listening");
     let hostile = HOSTILE.join(" ");
-    // The page may say that it listens a moment before it does. A row that was already sent has no effect, so each
-    // attempt sends a new row.
+    // The page may say that it listens a moment before it receives records. A row that was already sent has no effect,
+    // so each attempt sends a new row.
     let mut numbers = 100..;
     until("a record is shown", || {
         arrive(&walk, numbers.next()?, &hostile);
@@ -47,7 +99,7 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
         assert!(!text.contains(mark), "{mark:?} in {text}");
     }
     assert_eq!(browser.run("return document.querySelectorAll('main img, main script').length"), 0);
-    // Records that arrive now wait, and the shown record stays where it is, also at the narrowest width of the window.
+    // New records wait in a queue, and the shown record stays where it is, also at the narrowest width of the window.
     arrive(&walk, 91, "another");
     browser.until("/[1-9][0-9]* came since/.test(document.body.innerText)");
     browser.width(320);
@@ -66,7 +118,7 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
     browser.click("tbody", "Record");
     browser.shows("the beginning of");
     assert!(browser.run("return document.documentElement.innerText.length").as_i64() < Some(60_000));
-    // With a filter by post, records of other posts do not appear.
+    // With a filter by post, only records of that post appear.
     browser.fill("form.inline [name=post_id]", &post(93).to_string());
     browser.click("form.inline", "Filter");
     browser.shows("Nothing arrived yet");

@@ -200,7 +200,7 @@ fn the_stream_begins_with_everything_and_goes_on_with_what_differs() {
     let (name, whole) = event(&mut client);
     assert_eq!((&*name, &whole["status"]), ("snapshot", &"ready".into()));
     assert!(whole["stages"].as_array().unwrap().len() == 6 && whole["gauges"].is_object(), "{whole}");
-    // The request raises a counter, so the next frame of the stream has another number.
+    // The request raises a counter, so the next frame of the stream has a new number.
     live.client().get("/api/v1/feed/trending", "");
     let (name, patch) = event(&mut client);
     assert!(name == "patch" && patch.get("version").is_none(), "{name} {patch}");

@@ -4,18 +4,21 @@
 //! schemes at four widths.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::program::{nova, out};
 
-use super::browser::{Browser, until};
+use super::browser::{Browser, until, within};
 use super::walker::{CANARY, Walk, pages};
 use super::world::{post, user};
 
 /// The widths of the pictures. Every page must fit into the widths of 320 and 360 pixels.
 const WIDTHS: [u32; 4] = [320, 360, 1_280, 2_560];
 const SCHEMES: [&str; 2] = ["light", "dark"];
+/// The longest wait for a comparison with ClickHouse, which first gives the outbox a minute to become empty.
+const COMPARED: Duration = Duration::from_secs(90);
 
 #[test]
 fn every_page_is_whole_clean_and_accessible() {
@@ -97,7 +100,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     walk.visit("failed", "halted");
     browser.click(".findings", "Raise the epoch …");
     walk.act(&[], "Raise it", "The epoch is");
-    // The walk goes on to the page of a user.
+    // The next page of the walk is the page of a user.
     walk.visit(&format!("user/{}", user(1)), "Feed, as they see it");
     browser.fill("form.inline [name=post]", &post(2).to_string());
     browser.click("form.inline", "Explain");
@@ -107,7 +110,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     walk.visit(&format!("user/{}", user(2)), "Revoke tokens");
     browser.click("main", "Revoke tokens …");
     walk.act(&[("reason", "a lost phone")], "Revoke", "are refused");
-    // The walk goes on to the page of a post in trending.
+    // The next page of the walk is the page of a post in trending.
     walk.visit(&format!("post/{}", post(3)), "Place in each window");
     browser.click("main", "Pin …");
     walk.act(&[("place", "2")], "Pin", "pinned at place 2");
@@ -116,7 +119,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     browser.click("main", "Block …");
     walk.act(&[], "Block", "It is blocked");
     walk.visit("trending", "Blocked");
-    // The walk goes on to the pages about the node.
+    // The next pages of the walk are the pages about the node.
     walk.visit("system/revocations", "Issued before");
     browser.click("tbody", "Take back …");
     walk.act(&[], "Take it back", "The rule is gone");
@@ -135,6 +138,52 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     for deed in
         ["dlq-discard", "cdc-resume", "pause", "epoch", "feed-invalidate", "revoke", "trending-override", "backup"]
     {
+        assert!(audit.contains(deed), "{deed}: {audit}");
+    }
+}
+
+/// A script that shows a partition as held, and no table as halted. The script runs before the scripts of the page.
+const HELD: &str = "
+    const ask = window.fetch;
+    window.fetch = async (path, options) => {
+        const answer = await ask(path, options);
+        if (!String(path).endsWith('/api/v1/admin/cdc')) return answer;
+        const found = await answer.json();
+        const held = 'topic-breaker: made by a test';
+        found.tables.forEach((one) => { one.halted = null; });
+        found.partitions = [{ topic: 'cdc.comments', partition: 0, next_offset: 4711, consumed: 0, held }];
+        return new Response(JSON.stringify(found));
+    };";
+
+#[test]
+fn a_held_partition_goes_on_from_the_page_and_a_comparison_without_clickhouse_says_why_it_is_none() {
+    let Some(walk) = Walk::begin() else { return };
+    let browser = &walk.browser;
+    walk.sign_in();
+    browser.command("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": HELD }));
+    walk.visit("failed", "topic-breaker: made by a test");
+    browser.click(".findings", "Try it again …");
+    walk.act(&[], "Try it again", "It goes on at 4711");
+    browser.click(".findings", "Go on elsewhere …");
+    walk.act(&[("offset", "4720")], "Seek", "It goes on at 4720");
+    walk.visit("trending", "posts scored");
+    browser.click(".board", "Pin …");
+    walk.act(&[("place", "3")], "Pin", "pinned at place 3");
+    browser.click(".board", "Take back …");
+    walk.act(&[], "Take it back", "The override is gone");
+    walk.visit("source", "Outbox by table");
+    browser.click("main", "Compare with ClickHouse …");
+    browser.until("document.querySelector('dialog[open] form button.primary:not([disabled])')");
+    browser.click("dialog[open] form", "Compare");
+    let why = within(COMPARED, "the refusal", || {
+        let why = browser.run("return document.querySelector('dialog[open] [role=alert]')?.innerText");
+        why.as_str().map(str::to_owned)
+    });
+    assert!(why.contains("ClickHouse"), "{why}");
+    browser.click("dialog[open]", "Close");
+    walk.is_clean();
+    let audit = out(&nova(&walk.data, &["audit"]));
+    for deed in ["cdc-seek", "trending-override", "compare"] {
         assert!(audit.contains(deed), "{deed}: {audit}");
     }
 }

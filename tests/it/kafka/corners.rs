@@ -52,7 +52,8 @@ fn a_topic_that_is_made_again_under_a_running_node_is_held_and_read_after_the_de
     let (running, shared, status) = real.follow(&Recorder::new(), &settings);
     until("the events", || consumed(&shared) == 100);
     let (mut read, mut next) = (100, 100);
-    // In turn, the new log is longer than the old log, shorter, equally long, and empty at first.
+    // The new log is first longer than the old log, next shorter than the old log, next as long as the old log, and at
+    // last empty.
     for length in [300, 40, 40, 0] {
         real.make_again(1);
         real.put(events(1_000..1_000 + length));

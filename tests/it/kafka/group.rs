@@ -1,5 +1,5 @@
-//! One consumer group belongs to one store. A node with another store is refused, takes the group over, or is a replica
-//! with a group of its own.
+//! One consumer group belongs to one store. A node whose store does not own the group is refused, takes the group over,
+//! or is a replica with a group of its own.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ fn member(brokers: &str) -> BaseConsumer {
     ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "nova").create().unwrap()
 }
 
-/// Makes a cluster in which another store has committed offsets for the group.
+/// Makes a cluster in which the store `owner` has committed offsets for the group.
 fn left_by(owner: u64) -> (Cluster, String) {
     let cluster = cluster();
     let brokers = cluster.bootstrap_servers();

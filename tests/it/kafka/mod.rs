@@ -179,7 +179,7 @@ fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
     let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
     let (running, shared, status) = start_over(setup, opened, &brokers);
     until("the first records", || consumed(&shared) > 0);
-    // Another member of the group gets a partition, and leaves the group.
+    // A second member of the group gets a partition, and leaves the group.
     let mut other = settings_of_another(&brokers);
     let other: BaseConsumer = other.set("auto.offset.reset", "earliest").create().unwrap();
     other.subscribe(&[TOPIC]).unwrap();
@@ -253,7 +253,7 @@ fn a_topic_that_was_created_again_is_held_with_the_way_out_and_the_others_go_on(
     shared.stop();
     assert_eq!(running.finish(|_| {}).unwrap().iter().map(PartitionStatus::consumed).sum::<u64>(), 0);
     // The new log is longer than the log that nova has read. The record before the store's offset shows that the log is
-    // another one.
+    // not the log that nova has read.
     let third = cluster();
     produce(&third.bootstrap_servers(), 2_000, 4_000);
     let (running, shared, _) = start(&backend, &third.bootstrap_servers());
@@ -269,7 +269,7 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
     let events = || (0..50u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect::<Vec<_>>();
     let nowhere = Producer::new(&settings("127.0.0.1:1"), TOPIC).unwrap();
     assert!(runtime.block_on(nowhere.append(events(), 1_795_132_800_000)).is_err());
-    // The test sends more events than may wait, and more than a message may hold.
+    // The test sends more events than may wait for the broker.
     let many = (0..100_001u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect();
     assert_eq!(runtime.block_on(nowhere.append(many, 1_795_132_800_000)), Err(ProduceError::Full));
     let cluster = cluster();
@@ -283,7 +283,7 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
     let large = vec![(nova::event::Id::from_u128(1), vec![b' '; 2 << 20].into())];
     assert_eq!(runtime.block_on(producer.append(large, 1_795_132_800_000)), Err(ProduceError::TooLarge));
     // Case 48 of `docs/testing.md`: nova waits out a short lack of in-sync replicas, and does not acknowledge events
-    // during a long one.
+    // during a long lack.
     let few = |times| {
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
         cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);

@@ -1,4 +1,5 @@
-//! A partition whose records cannot be read now waits and reports the reason, while other partitions continue.
+//! A partition whose records cannot be read now waits and reports the reason, while all partitions with readable
+//! records continue.
 
 use nova::decode::FileSchemas;
 use nova::pipeline::writer::{Command, Message};

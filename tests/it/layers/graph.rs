@@ -1,5 +1,5 @@
-//! Finds in the text which file of the crate names which other file: in `use` trees, in re-exports, and in paths that
-//! begin with `crate`, `super`, `self` or a child module.
+//! Finds in the text which files each file of the crate names: in `use` trees, in re-exports, and in paths that begin
+//! with `crate`, `super`, `self` or a child module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,7 +33,7 @@ pub fn sources(src: &Path) -> Sources {
     sources
 }
 
-/// Returns the graph of which file names which other files.
+/// Returns the graph that has, for each file, the files that it names.
 pub fn graph(sources: &Sources) -> Graph {
     let mut graph = Graph::new();
     for (file, text) in sources {
@@ -49,14 +49,14 @@ pub fn graph(sources: &Sources) -> Graph {
     graph
 }
 
-/// Returns every circle of files: all edges between files that reach each other, with one line for each edge.
+/// Returns every cycle of files: all edges between files that reach each other, with one line for each edge.
 pub fn circles(graph: &Graph) -> Vec<Vec<String>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> = graph.keys().map(|file| (&**file, reached(graph, file))).collect();
     let mutual = |one: &str, other: &str| reached[one].contains(other) && reached[other].contains(one);
     let mut circles = BTreeMap::<&str, Vec<String>>::new();
     for (file, edges) in graph {
         for (named, path) in edges.iter().filter(|(named, _)| mutual(file, named)) {
-            // The first of the files that reach each other identifies the circle.
+            // The first of the files that reach each other identifies the cycle.
             let first = reached[&**file].iter().find(|other| mutual(file, other)).unwrap();
             circles.entry(*first).or_default().push(format!("{file} names {named} by {path}"));
         }
@@ -143,7 +143,7 @@ fn paths(code: &str, children: &BTreeSet<&str>) -> Vec<String> {
     let starts = rest.char_indices().filter(|(at, first)| {
         let before = &rest[..*at];
         let begins = first.is_ascii_alphabetic() || *first == '_';
-        // The path in a visibility `pub(in path)` does not count, because the file needs nothing from it.
+        // The path in a visibility `pub(in path)` does not count, because the file needs nothing from that path.
         begins && !before.ends_with(|c: char| is_word(c) || c == ':') && !before.ends_with("pub(in ")
     });
     for (at, _) in starts {
@@ -199,7 +199,7 @@ fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     expand(&before, &branches[begin..], paths);
 }
 
-/// Returns a path from the root of the crate, or `None` for a path of another crate.
+/// Returns a path from the root of the crate, or `None` for a path that belongs to a foreign crate.
 fn absolute(file: &str, path: &str, children: &BTreeSet<&str>) -> Option<String> {
     let mut parts: Vec<_> = path.split("::").collect();
     let mut base: Vec<_> = file.split("::").filter(|part| !part.is_empty()).collect();

@@ -103,7 +103,8 @@ fn side_topics_are_ignored_and_counted() {
     assert_eq!(count(&statuses, Outcome::Ignored), total);
 }
 
-/// Merges the records of the partitions in another order. The records of each partition keep their order.
+/// Merges the records of the partitions in the order that `picks` gives. The records of each partition keep their
+/// order.
 fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record> {
     let mut partitions: BTreeMap<TopicPartition, std::collections::VecDeque<Record>> = BTreeMap::new();
     for record in records {

@@ -39,7 +39,7 @@ fn record(topic: &str, partition: i32, timestamp_ms: i64, key: Option<Id>, value
     }
 }
 
-/// Returns an impression by a user who has no other events, so that the impression counts.
+/// Returns an impression by a user who has only this event, so that the impression counts.
 fn event(partition: i32, timestamp_ms: i64, event_time_ms: i64, id: u128, post: u128) -> Record {
     let (event_id, user_id, post_id) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(post));
     let value = json!({
@@ -252,7 +252,7 @@ proptest! {
         for at_ms in [now_ms - 3 * DAY_MS, now_ms - 5 * HOUR_MS, now_ms] {
             prop_assert_eq!(served(&among, at_ms), served(&alone, at_ms));
         }
-        // N13: if an event with a time ahead is replayed, it counts in the same place as before.
+        // N13: after a recovery, an event with a time ahead counts in the place where it counted before the recovery.
         let mut setup = setup("events");
         setup.clock = Clock::manual(now_ms);
         let again = |backend: &Recorder| app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
@@ -279,8 +279,8 @@ fn n14_a_like_of_2099_counts_at_its_arrival() {
     assert_eq!(lists(9_223_372_036_825_200_000), sane);
 }
 
-/// The test has a machine whose clock was months ahead for a while, and a store whose watermarks a record with a wrong
-/// time had moved.
+/// The test has a machine whose clock was months ahead for a while, and a store in which a record with a wrong time had
+/// moved the watermarks.
 #[test]
 fn n14_marks_of_a_wrong_clock_heal_when_it_is_set_right() {
     let (mut setup, backend) = (setup("events"), Recorder::new());

@@ -1,5 +1,5 @@
 //! The test freezes the disk at each sync of a run. nova must recover a whole prefix of the log from each frozen disk,
-//! and must reach the same end from it.
+//! and must reach from this prefix the end of a run without a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,7 +103,7 @@ fn a_checkpoint_rewrites_only_chunks_that_changed() {
     let (setup, mut records) = world();
     let last = records.iter().rposition(|record| &*record.topic == "events").unwrap();
     let mut event = records.remove(last);
-    // The last event is replaced by one with a new id.
+    // The last event is replaced by an event with a new id.
     let of_events = records.iter().filter(|record| record.topic == event.topic);
     let valid = of_events.filter_map(|record| serde_json::from_slice::<Value>(record.value.as_ref()?).ok());
     let mut value = valid.filter(|value| value["event_id"].is_string()).last().unwrap();

@@ -44,7 +44,7 @@ fn user(offset: i64, name: &str, lsn: u64) -> Record {
     record("cdc.users", 0, offset, value)
 }
 
-/// Returns an impression by a user who has no other events, so that the impression counts.
+/// Returns an impression by a user who has only this event, so that the impression counts.
 fn view(offset: i64, id: u128) -> Record {
     let (event, user, post) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(2));
     let value = format!(
@@ -163,8 +163,8 @@ fn a_truncate_among_the_dead_letters_is_kept_unless_truncates_are_ignored() {
     }
 }
 
-/// In an earlier version of nova, the dry run of a change gave the writer the form of the change's topic, and another
-/// letter with a null value then became a delete.
+/// In an earlier version of nova, the dry run of a change gave the writer the form of the change's topic, and a second
+/// letter, with a null value, then became a delete.
 #[test]
 fn a_dry_run_of_one_letter_changes_nothing_about_another() {
     let mut null = record("cdc.users", 0, 1, "");
@@ -187,7 +187,8 @@ fn a_replayed_change_that_is_older_than_the_row_is_stale() {
     assert!(row.contains(r#""new""#), "{row}");
 }
 
-/// The dead letter has the higher LSN, but after the epoch was raised, every change is newer than the rows from before.
+/// The dead letter has the higher LSN, but after the epoch was raised, every change is newer than the rows from before
+/// the raise.
 #[test]
 fn a_change_of_the_log_before_that_is_replayed_after_the_epoch_was_raised_is_stale() {
     let letters = [user(3, "letter", 5_000)];
@@ -304,7 +305,7 @@ fn at_the_quota_of_dead_letters_only_partitions_that_add_to_them_stand_still() {
     assert!(held(&statuses, "events").is_empty());
 }
 
-/// Case 72 of `docs/testing.md`: a topic that has become unreadable stops as a whole, and the other topics continue.
+/// Case 72 of `docs/testing.md`: a topic that has become unreadable stops as a whole, and all readable topics continue.
 #[test]
 fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_stops() {
     let mut setup = setup("letters");

@@ -1,4 +1,4 @@
-//! Tests of invariants that no other test names, and tests of faults that were found.
+//! Tests of invariants that only this file names, and tests of faults that were found.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -95,8 +95,8 @@ fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_cras
     assert_eq!(done.recv_timeout(std::time::Duration::from_secs(60)), Ok(true), "the writer blocks itself");
 }
 
-/// Returns what Debezium writes for a truncate, as the last record of a partition of comments, later than every other
-/// record. A truncate that is earlier than a row of another partition would belong to another log.
+/// Returns what Debezium writes for a truncate, as the last record of a partition of comments, later than every given
+/// record. If the truncate were earlier than a row of any partition, the truncate would belong to an older log.
 fn truncate(records: &[Record]) -> Record {
     let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
     let (lsn, ts_ms) = (i64::MAX, records.iter().map(|record| record.timestamp_ms).max().unwrap() + 1);
@@ -177,8 +177,8 @@ fn an_event_older_than_a_day_at_its_arrival_is_late_and_one_from_the_future_coun
     assert!(opened.state.read().posts.counted(PostNo::of(0), T / 60_000..T / 60_000 + 1)[1] == 1);
 }
 
-/// The counts of an action come from one kind of source: events or tables. A store can be opened with another source of
-/// counts only after a rebuild.
+/// The counts of an action come from one kind of source: events or tables. A store can be opened with a different
+/// source of counts only after a rebuild.
 #[test]
 fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_filled_store() {
     const T: i64 = 1_795_132_800_000;
@@ -190,7 +190,7 @@ fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_
     let mut setup = setup("events");
     setup.state.likes = CountedFrom::Events;
     let backend = Recorder::new();
-    // The test delivers another event of the same user and post, and then the first event again.
+    // The test delivers two events of one user and one post, and then the first event again.
     let statuses = run(&setup, store_over(backend.clone()), vec![like(0, 1), like(1, 2), like(2, 1)]);
     assert_eq!([statuses[0].count(Outcome::Applied), statuses[0].count(Outcome::Duplicate)], [2, 1]);
     let image = || backend.image(backend.syncs(), 0);

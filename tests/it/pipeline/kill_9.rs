@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::asked;
 use crate::support::events::{Rng, lines, mix};
 
-/// The number of kills in a normal run of the test. The variable `NOVA_TEST_KILLS` sets another number of kills.
+/// The number of kills in a normal run of the test. The variable `NOVA_TEST_KILLS` overrides this number.
 const KILLS: u64 = 6;
 
 fn nova(data: &Path) -> Command {

@@ -75,7 +75,7 @@ impl Source for Logs {
     }
 }
 
-/// The two threads of the batch loop, whose steps the test makes itself.
+/// The two threads of the batch loop. The test makes each step of the two threads.
 struct Stepped {
     opened: Opened,
     ingest: Ingest,
@@ -91,7 +91,7 @@ impl Stepped {
             let first = logs.0.lock().logs[&name][0].offset;
             source.resume(&name, opened.shared.next_offset(&name).unwrap_or(first)).unwrap();
         }
-        // The channel to the writer has more room than any test needs, so ingest never waits.
+        // The channel to the writer holds more messages than any test sends, so ingest never waits.
         let (out, inbox) = crossbeam_channel::bounded(10_000);
         let ingest = Ingest::new(Box::new(source), setup.decoder(), Arc::clone(&opened.shared), out);
         Stepped { opened, ingest, inbox }
@@ -182,7 +182,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// In an earlier version of nova, ingest and the writer each numbered partitions: a seek of an unknown partition
-    /// got a number that ingest had given to another partition.
+    /// got a number that ingest had given to a different partition.
     #[test]
     fn seeks_of_unknown_partitions_and_records_of_new_ones_never_mix_partitions_up(
         moves in proptest::collection::vec(moves(), 0..40),
@@ -269,7 +269,7 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
         stepped.rest();
         assert_eq!((stepped.held(), dump(&stepped.opened)[0].len()), (Vec::new(), 7));
     }
-    // If another log has the same name, none of its records are skipped.
+    // If a new log has the name of the old log, nova skips none of the new log's records.
     let other: Vec<_> = (0..17).map(|offset| Record { timestamp_ms: 1_795_000_000_000, ..good(offset) }).collect();
     rebuild(&store_over(backend.clone()), None).unwrap();
     let mut stepped = Stepped::new(&setup, &backend, &Logs::new(other));
@@ -321,7 +321,8 @@ fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
         stepped.rest();
         assert_eq!((stepped.held(), dump(&stepped.opened)[0].len()), (Vec::new(), left), "{decision}");
         drop(stepped);
-        // A truncate about which a person has decided is also decided at another offset, and any other truncate is not.
+        // The decision of a person about a truncate also holds if that truncate comes again at a new offset, but does
+        // not hold for a later truncate.
         records.extend([truncate(3, 9), truncate(4, 20)]);
         let mut stepped = Stepped::new(&setup, &backend, &Logs::new(records));
         stepped.rest();

@@ -25,12 +25,12 @@ fn seen(opened: &Opened, backend: &Recorder) -> Commit {
     Commit { syncs: backend.syncs(), state: state_bytes(opened), rows: dump(opened) }
 }
 
-/// What a store has of checkpoints besides the last whole checkpoint.
+/// The parts of checkpoints that a store has in addition to the last whole checkpoint.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Leftover {
     /// The number of chunks of a checkpoint that is not complete.
     unfinished: usize,
-    /// The number of chunks that a later checkpoint also has.
+    /// The number of old copies of chunks of which a later copy is also in the store.
     replaced: usize,
     /// The number of journal blobs that a whole checkpoint covers.
     covered: u64,

@@ -147,8 +147,8 @@ fn torture_63_and_64_a_snapshot_repairs_what_was_missed_and_takes_nothing_back()
     source.insert(2, 2);
     // The snapshot read the row before the update.
     source.envelope("r", 1, Some(1), 15, 15);
-    // After the slot was lost, a snapshot reads the row and another row that nova missed. No record reports a missed
-    // delete.
+    // After the slot was lost, a snapshot reads the row, and a second row whose insert nova missed. No record reports a
+    // missed delete.
     source.envelope("r", 1, Some(2), 30, 100);
     source.envelope("r", 3, Some(1), 30, 100);
     source.rows.insert(3, 1);

@@ -1,5 +1,5 @@
 //! Tests of copies of tables, and of the publication that names the tables: what is read, when, and what prevents
-//! reading. The numbers in the test names refer to public bugs of other systems.
+//! reading. The numbers in the test names refer to public bugs of systems other than nova.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn p7_a_table_that_was_away_for_a_time_is_read_again() {
         node.resnapshot(Tables::NONE.with(Table::Likes));
         node.catch_up();
         node.check_equal();
-        // nova did not read tables again that the person had not named.
+        // nova read only the tables again that the person had named.
         for (table, epoch) in Table::ALL.iter().zip(epochs) {
             let read = u16::from(*table == Table::Likes);
             assert_eq!(node.opened.writer.tables()[*table as usize].epoch, epoch + read, "{table}");
@@ -176,7 +176,7 @@ fn a_resnapshot_deletes_what_is_gone_and_old_rows_stay_until_then() {
     node.check_equal();
 }
 
-/// nova also checks the surroundings of a publication while the stream runs.
+/// nova also checks the policies and the encoding of the database while the stream runs.
 #[test]
 fn policies_and_an_encoding_are_said_within_ten_seconds_while_the_stream_goes_on() {
     let (pg, _, mut node) = following(false);

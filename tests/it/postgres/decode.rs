@@ -53,7 +53,7 @@ fn reason(decoded: Decoded) -> (&'static str, String) {
     }
 }
 
-/// Returns a relation of the table with other columns.
+/// Returns a relation of the table with the given columns in place of the table's own columns.
 fn with_columns(table: Table, columns: &[(&str, u32)]) -> Arc<Relation> {
     let columns = columns.iter().map(|(name, type_oid)| WireColumn { name: (*name).into(), type_oid: *type_oid });
     Arc::new(Relation { columns: columns.collect(), ..relation(table) })
@@ -157,7 +157,7 @@ proptest! {
         }
     }
 
-    /// A row is the same whether it comes in the stream or by COPY, and in whatever order its columns are.
+    /// A row that comes in the stream is equal to the row that comes by COPY, in whatever order its columns are.
     #[test]
     fn a_row_is_the_same_by_insert_update_and_copy_in_any_order(id in 1u64..50, version in 0u64..2_000, turn in 0usize..9) {
         for table in Table::ALL {

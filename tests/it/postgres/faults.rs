@@ -1,6 +1,6 @@
-//! Faults of the stream that were public bugs of other systems, each with the double: what is acknowledged and when,
-//! what a session survives, and what a row may contain. `slots` and `copies` test other faults, and `real` tests those
-//! that need a real server.
+//! Faults of the stream that were public bugs of systems other than nova, each tested with the double: what nova
+//! acknowledges and when, what a session survives, and what a row may contain. `slots` and `copies` test the faults of
+//! slots and of copies, and `real` tests the faults that need a real server.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn p6_a_writer_that_stands_for_minutes_costs_no_session() {
     for seed in 0..300 {
         some(&pg, seed);
         pg.lock().now += Duration::from_secs(1);
-        // The writer makes no step, while the follower and ingest do.
+        // The writer makes no step, while the follower and ingest make steps.
         node.follow();
         node.ingest();
     }
@@ -61,6 +61,9 @@ fn p6_a_writer_that_stands_for_minutes_costs_no_session() {
     node.catch_up();
     node.check_equal();
     assert_eq!(pg.lock().starts, starts);
+    let view = node.view();
+    let positions = [view.told_lsn, view.committed_lsn, view.received_lsn, view.server_lsn];
+    assert!(view.told_lsn > 0 && positions.is_sorted(), "{positions:?}");
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn p9_what_is_not_repeated_is_never_taken_for_null() {
     node.catch_up();
     node.check_equal();
     assert_eq!(node.partition().unfilled, 0);
-    // nova has not stored the row with its value. The value counts as unknown, and the row exists.
+    // nova has not stored the row with its value. nova counts the value as unknown, but keeps the row.
     let sync = disk.syncs();
     drop(node);
     let mut node = Node::boot(&disk.image(sync, 0), &pg, settings());
@@ -96,7 +99,7 @@ fn p16_p19_a_session_ends_for_silence_and_never_while_keepalives_come() {
     let (pg, _, mut node) = following(false);
     let starts = pg.lock().starts;
     for _ in 0..3_000 {
-        // A long transaction is written to another database of the server.
+        // A long transaction writes to a database of the server that nova does not follow.
         pg.lock().foreign_wal(1 << 20);
         node.step();
     }
@@ -128,7 +131,7 @@ fn p18_a_row_that_cannot_be_read_is_a_dead_letter_that_can_be_replayed() {
     assert_eq!((&*relation.name, relation.columns.len()), ("likes", 4));
     assert_eq!(record.value.as_ref().unwrap()[0], b'I');
     assert_eq!(letter.reason, "invalid-value");
-    // All other changes of the stream were applied.
+    // All changes of the stream except the dead letter were applied.
     assert_eq!(
         pg.lock().tables[Table::Likes as usize].len(),
         crate::support::dump(&node.opened)[Table::Likes as usize].len() + 1
@@ -168,7 +171,7 @@ fn what_comes_again_otherwise_than_before_is_numbered_on() {
     node.until("a part of the transaction", |node| node.partition().row.consumed > 3_000);
     let sync = disk.syncs();
     drop(node);
-    // The changes of the repeated transaction get other numbers, because the server no longer sends one of them.
+    // The changes of the repeated transaction get new numbers, because the server no longer sends one of them.
     pg.lock().log.last_mut().unwrap().changes.remove(10);
     let removed = key(1_010);
     let mut node = Node::boot(&disk.image(sync, 0), &pg, settings());

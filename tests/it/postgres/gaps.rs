@@ -57,7 +57,7 @@ fn a_server_that_was_put_back_is_told_where_its_slot_stands_behind_the_last_chan
         pg.lock().commit(&[like(3, 900), Write::Delete(Table::Likes, key(4))]);
         pg.lock().foreign_wal(8 << 20);
         stops_with(&mut node, "pg-behind", "nova cdc resnapshot");
-        // nova did not move the slot, so the next process reports the same finding.
+        // nova did not move the slot, so the next process reports the position of the slot as a finding again.
         assert!(pg.lock().slot.as_ref().unwrap().confirmed <= copied, "what nova has not was acknowledged");
         let mut node = again(&disk, &pg, node);
         stops_with(&mut node, "pg-behind", "nova cdc resnapshot");
@@ -137,7 +137,8 @@ fn what_a_copy_of_a_table_has_is_not_taken_from_the_stream_behind_it() {
         let gone: Vec<_> = (0..3_000).step_by(2).map(|id| Write::Delete(Table::Likes, key(1_000 + id))).collect();
         pg.lock().commit(&gone);
         pg.lock().add_member(Table::Likes);
-        // Other tables change while the one table is copied, and the copy does not contain their changes.
+        // While one table is copied, the other tables change, and the copy does not contain the changes of the other
+        // tables.
         some(&pg, 3);
         disk = disk.image(sync, 0);
         let mut node = Node::boot(&disk, &pg, settings());
@@ -166,7 +167,7 @@ fn changes_of_a_table_that_was_replaced_are_not_taken_for_those_of_the_table_tha
         let sync = disk.syncs();
         let running = Some(node).filter(|_| !while_down);
         pg.lock().commit(&[like(700, 1), like(701, 1)]);
-        // The new table with the same name has only one of the rows.
+        // The new table, which has the name of the old table, has only one of the rows.
         pg.lock().tables[Table::Likes as usize].remove(&key(700));
         pg.lock().replace(Table::Likes);
         pg.lock().commit(&[like(702, 1)]);
@@ -227,7 +228,7 @@ fn a_table_that_a_person_wanted_is_read_when_it_comes_into_the_publication() {
     assert_eq!(snapshots(&node), 1);
     node.resnapshot(LIKES);
     node.steps(300);
-    // nova has no table to read, and follows the other tables.
+    // nova has no table to read again, and follows all published tables.
     assert_eq!((snapshots(&node), node.view().state), (1, State::Streaming));
     some(&pg, 2);
     pg.lock().add_member(Table::Likes);

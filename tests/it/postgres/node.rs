@@ -1,5 +1,5 @@
-//! A nova node with the double of the server, whose steps the test makes. The node has the real follower, ingest and
-//! writer, and its disk can lose what was not synced.
+//! A nova node that a test drives step by step, connected to the double of the PostgreSQL server. The node has the real
+//! follower, ingest and writer, and its disk can lose what was not synced.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -207,12 +207,12 @@ impl Node {
         }
     }
 
-    /// Checks that nova has acknowledged nothing that the store does not have.
+    /// Checks that nova has acknowledged only what the store has.
     pub fn check(&self) {
         let pg = self.pg.lock();
         let Some(slot) = &pg.slot else { return };
-        // The check holds only for a slot that a session reads: another slot may belong to another server, or somebody
-        // may have moved it.
+        // The check holds only for a slot that a session reads: a slot that no session reads may belong to a different
+        // server, or somebody may have moved the slot.
         if slot.active.is_none() {
             return;
         }

@@ -119,7 +119,7 @@ fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
             let before = told.ended;
             told.take(&mut decoder, &record, last);
             if told.ended && !before {
-                // Partitions of other tables may still be behind.
+                // Partitions of tables other than `users` may still be behind.
                 begun = nova::clock::monotonic_now();
             }
         }

@@ -1,7 +1,7 @@
 //! Random histories: transactions, kills of nova at any sync, crashes of the server, slots that are lost, moved or made
 //! again, tables that leave the publication and come back, and promotions of a standby. The test plays the operator,
-//! and runs the one command that nova recommends. At the end nova has the same rows as the server, and nova never
-//! acknowledged anything that the store did not have.
+//! and runs the one command that nova recommends. At the end nova has the rows of the server, and nova has acknowledged
+//! only what the store had.
 
 use std::sync::Arc;
 

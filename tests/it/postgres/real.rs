@@ -22,15 +22,15 @@ use crate::support::rows::{compare, compare_current};
 
 use self::place::{PATIENCE, Place, Tap};
 
-/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` sets another number of
-/// transactions.
+/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` overrides this number.
 const TRANSACTIONS: u64 = 600;
 const SESSIONS: u64 = 3;
-/// The WAL that other tables write, in MiB. The variable `NOVA_TEST_FOREIGN_MIB` sets another size.
+/// The size in MiB of the WAL from tables that nova does not follow. The variable `NOVA_TEST_FOREIGN_MIB` overrides
+/// this size.
 const FOREIGN_MIB: u64 = 192;
 
-/// Waits until nova has everything that was committed, stops nova, and compares every table with PostgreSQL's, and
-/// ClickHouse's views if nova sends rows there.
+/// Waits until nova has everything that was committed, stops nova, and compares every table with PostgreSQL's table. If
+/// nova sends rows to ClickHouse, the function also compares every table with ClickHouse's view.
 fn ends_equal(place: &mut Place) {
     place.sentinel();
     until("the rows that were not read to go", || place.ready().contains("\"ready\""));
@@ -59,7 +59,7 @@ fn a_workload_with_kill_9_of_nova_ends_equal_to_postgresql() {
     while !workers.iter().all(std::thread::JoinHandle::is_finished) {
         nap(200 + rng.below(900));
         place.kill();
-        // nova has acknowledged nothing that the store does not have.
+        // nova has acknowledged only what the store has.
         let (confirmed, committed) = (place.confirmed(), place.committed());
         assert!(confirmed <= committed, "the slot is at {confirmed:?}, the store at {committed:?}");
         place.start();

@@ -51,7 +51,7 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
             vec![id, other(version), other(version + 3), if version.is_multiple_of(5) { Wire::Null } else { plain() }]
         }
     };
-    // Later versions of the schema added the columns that follow.
+    // Later versions of the schema added the columns that the loop below fills.
     for column in &table.columns()[values.len()..] {
         values.push(match column.kind {
             ColumnType::Text => text(format!("{} {version}", column.name)),

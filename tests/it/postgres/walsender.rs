@@ -60,7 +60,7 @@ pub struct Pg {
     pub leaf: bool,
     /// The server's `server_encoding`.
     pub encoding: &'static str,
-    /// The tables from which another table inherits, and (in the next member) the tables whose policies apply to nova's
+    /// The tables from which a child table inherits. The next member has the tables with policies that apply to nova's
     /// role.
     pub parents: Tables,
     pub hidden: Tables,
@@ -193,7 +193,7 @@ impl Pg {
         }
     }
 
-    /// Writes WAL for other tables and databases.
+    /// Writes WAL for tables and databases that nova does not follow.
     pub fn foreign_wal(&mut self, bytes: u64) {
         self.lsn += bytes;
     }
@@ -235,8 +235,8 @@ impl Pg {
         }
     }
 
-    /// Restores an old cold copy of the server. The log of the restored server continues from `lsn` on the same
-    /// timeline.
+    /// Restores an old cold copy of the server. The log of the restored server continues from `lsn` on the timeline of
+    /// the copy.
     pub fn restore(&mut self, lsn: u64) {
         self.crash();
         self.rewind(lsn);
@@ -270,7 +270,7 @@ impl Pg {
         self.lsn += 120;
     }
 
-    /// Replaces the published table by another table with the same name and the same rows.
+    /// Replaces the published table by a new table that has the name and the rows of the published table.
     pub fn replace(&mut self, table: Table) {
         let now = &self.relations[table as usize];
         let other = Relation { oid: now.oid + 1_000, ..(**now).clone() };
@@ -309,7 +309,7 @@ impl Pg {
         });
         let published = |table: Table| {
             let (member, relation) = (self.members[table as usize]?, &self.relations[table as usize]);
-            // nova does not search for tables with other names.
+            // nova looks only for tables with the five names of the source tables.
             (*relation.name == *table.name()).then(|| Published {
                 table: Some(table),
                 oid: relation.oid,

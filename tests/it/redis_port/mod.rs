@@ -385,8 +385,8 @@ fn metrics_tell_what_clients_do() {
     }
 }
 
-/// Tests the port with the Redis client library that nova itself uses. The library sends commands of its own when it
-/// connects, and the port understands them in both protocols.
+/// Tests the port with the Redis client library that nova uses as a client. The library sends commands of its own when
+/// it connects, and the port understands them in both protocols.
 #[cfg(feature = "redis-cache")]
 #[test]
 fn redis_rs_connects_reads_writes_and_pipelines_in_both_protocols() {

@@ -19,7 +19,7 @@ use crate::support::events::Rng;
 
 const AUTHORS: u64 = 60;
 const WALKS: usize = 60;
-/// The number of effects that are applied under one lock; the writer of nova does the same.
+/// The number of effects that are applied under one lock; the writer of nova applies as many effects under one lock.
 const SLICE: usize = 64;
 
 /// The effects that the writer has acknowledged. A read that begins after the acknowledgement of an effect must know

@@ -1,5 +1,5 @@
-//! A naive reference for trending, feeds and suggestions: clear code with plain maps, from the written rules alone. The
-//! reference keeps every row and event, and counts everything again for each query.
+//! A naive reference for trending, feeds and suggestions: clear code with plain maps, written only from the rules in
+//! the documents. The reference keeps every row and event, and counts everything again for each query.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ pub struct View {
 }
 
 impl Naive {
-    /// Makes a reference with the given numbers of ranking.
+    /// Makes a reference with the given ranking parameters.
     pub fn by(ranking: Ranking) -> Naive {
         Naive { ranking, ..Naive::default() }
     }

@@ -80,7 +80,7 @@ pub fn effect(rng: &mut Rng, rows: &mut BTreeMap<Id, Facts>, at_ms: i64) -> Effe
     Effect::Row { key, old, new }
 }
 
-/// Draws numbers of the ranking: the ends of their ranges, the defaults, and values that a small world reaches.
+/// Draws the ranking parameters: the ends of their ranges, the defaults, and values that a small world reaches.
 pub fn ranking(rng: &mut Rng) -> Ranking {
     let mut ranking = Ranking::DEFAULT;
     for number in NUMBERS {
@@ -100,7 +100,7 @@ pub fn ranking(rng: &mut Rng) -> Ranking {
     ranking
 }
 
-/// Returns the state after a restart with the given numbers of ranking.
+/// Returns the state after a restart with the given ranking parameters.
 fn restarted(state: &State, ranking: Ranking) -> State {
     let mut chunks = Vec::new();
     state.save(&mut |structure, number, chunk| chunks.push((structure.to_owned(), number, chunk.to_vec())));
@@ -111,8 +111,8 @@ fn restarted(state: &State, ranking: Ranking) -> State {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// The test checks every list with every combination of numbers of ranking. After a restart with other numbers of
-    /// ranking, nova immediately gives the lists that it would give if it had always had the new numbers.
+    /// The test checks every list with every drawn combination of ranking parameters. After a restart with new
+    /// parameters, nova immediately gives the lists that it would give if it had always had the new parameters.
     #[test]
     fn lists_by_any_numbers_agree_with_the_naive_reference_and_so_do_those_after_a_start_with_others(seed: u64) {
         let mut rng = Rng(seed);

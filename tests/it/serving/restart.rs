@@ -1,4 +1,4 @@
-//! A store that is opened with other numbers of ranking than those with which it was written.
+//! A store that is opened with other ranking parameters than those with which it was written.
 
 use nova::app::{self, Setup};
 use nova::event::Record;
@@ -15,8 +15,8 @@ fn run(setup: &Setup, records: &[Record]) {
     opened.start(Box::new(Listed::new(records.to_vec(), 97)), setup).unwrap().finish(|_| {}).unwrap();
 }
 
-/// Returns the state of a store that applies the first records with some numbers of ranking, and the rest of the
-/// records with other numbers.
+/// Returns the state of a store that applies the first records with the first ranking parameters, and the rest of the
+/// records with the second parameters.
 fn stored(first: Ranking, second: Ranking, records: &[Record], half: usize) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = setup(CAPTURE);

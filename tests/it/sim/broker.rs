@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::support::events::Rng;
 
-/// What the coordinator of the group tells the consumer when it polls next.
+/// What the coordinator of the group reports to the consumer at the consumer's next poll.
 #[derive(Clone, Debug)]
 pub enum Rebalance {
     Revoked(TopicPartition),
@@ -101,7 +101,7 @@ impl SimSource {
 
     /// The simulated source handles a rebalance as the Kafka source does. Reading begins at the position of the store,
     /// or one record earlier if possible. Polled records of a revoked partition are dropped, and the committed offset
-    /// of the partition is the store's.
+    /// of the partition becomes the offset that the store has.
     fn rebalance(&mut self, out: &mut Vec<Record>) {
         let mut broker = self.broker.lock();
         for order in std::mem::take(&mut broker.orders) {

@@ -5,7 +5,8 @@ use nova::pipeline::{Settings, TruncatePolicy};
 use super::product::Style;
 use crate::support::events::Rng;
 
-/// What the product, its connector and its clocks do besides writing rows. Each kind of behaviour is drawn separately.
+/// What the product, its connector and its clocks do, in addition to the writing of rows. Each kind of behaviour is
+/// drawn separately.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kinds {
     /// Whether the database is older than the connector, whose first snapshot reads it while rows are written.
@@ -18,7 +19,8 @@ pub struct Kinds {
     pub clocks: bool,
     /// Whether Kafka's timestamps come from a producer, and are days and years ahead.
     pub stamps: bool,
-    /// Whether there are rows of other tables, deletes without a key, and rows without a required column.
+    /// Whether there are rows of tables that nova does not follow, deletes without a key, and rows without a required
+    /// column.
     pub strangers: bool,
     /// Whether updates leave out unchanged columns.
     pub left_out: bool,
@@ -26,11 +28,12 @@ pub struct Kinds {
     pub renamed: bool,
     /// Whether the column that nova does not know has values of its own, also out of line.
     pub unknown_values: bool,
-    /// Whether a row moves to another partition when a column changes, because of `message.key.columns`.
+    /// Whether a row moves to a different partition when a column changes, because of `message.key.columns`.
     pub moving: bool,
     /// Whether a producer writes its last messages twice.
     pub produced_again: bool,
-    /// Whether one run has both a truncate and LSNs that begin again, also while some partitions are behind others.
+    /// Whether one run has both a truncate and LSNs that begin again, also while some partitions are further behind
+    /// than the rest.
     pub upset_twice: bool,
     /// Whether a proxy holds inserts back, also inserts into tables that refuse rows.
     pub held_pieces: bool,
@@ -59,8 +62,8 @@ impl Kinds {
         // If an open transaction moves a row while a snapshot reads the row, the old partition gets the snapshot's
         // record after the new partition got the insert.
         let open = kinds.open && !(moving && (kinds.initial || kinds.snapshots));
-        // A version with a later time that comes late from another partition may be of a log that began again, or of a
-        // clock that was set back: nova cannot tell the two apart, and the table halts.
+        // A version with a later time that comes late from a different partition may be of a log that began again, or
+        // of a clock that was set back: nova cannot tell the two apart, and the table halts.
         let clocks = kinds.clocks && !moving;
         Kinds { moving, open, clocks, ..kinds }
     }
@@ -77,7 +80,7 @@ pub struct Choices {
     /// Whether a constraint of `post_events` refuses some of the events.
     pub poison_rows: bool,
     /// How long ClickHouse remembers deduplication tokens, in milliseconds. `slowest_ms` is the longest time for which
-    /// an insert runs whose client has given up.
+    /// an insert keeps running after its client has stopped waiting.
     pub window_ms: usize,
     pub slowest_ms: u64,
     /// The number of partitions of each table's topic, and of the topic of client events.
@@ -105,8 +108,8 @@ impl Choices {
         let settings = &mut choices.settings;
         settings.checkpoint_min_bytes = 500 << rng.below(10);
         settings.checkpoint_max_bytes = 1 << 20;
-        // The settings of slices and outboxes are computed from the seed, because another draw would change all later
-        // draws of every seed.
+        // The settings of slices and outboxes are computed from the seed, because an additional draw would change all
+        // later draws of every seed.
         settings.checkpoint_slice_bytes = 200 << (seed % 13);
         settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
         if rng.below(4) == 0 {
@@ -117,7 +120,7 @@ impl Choices {
         }
         choices.slowest_ms = 1 << (10 + rng.below(14));
         choices.poison_rows = rng.below(3) == 0;
-        // The style with Debezium's envelope is drawn more often than the other styles.
+        // The style with Debezium's envelope is drawn more often than any other style.
         choices.style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
         choices.with_log = rng.below(3) == 0;
         if rng.below(4) > 0 {

@@ -27,7 +27,8 @@ pub struct Clients {
     rng: Rng,
     sent: Vec<ClientEvent>,
     pub accepted: BTreeMap<Key, ClientEvent>,
-    /// The events that must be accepted or late: which of the two depends on the clock at the time of reading.
+    /// The events whose outcome must be accepted or late; which of the two outcomes is right depends on the clock at
+    /// the time of reading.
     pub either: BTreeSet<Key>,
     /// The times of the impressions, views and shares that count, by (user, post, action).
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
@@ -51,8 +52,8 @@ impl Clients {
     }
 
     /// Draws an event of the user: a new event, an event from yesterday, an event that was sent before, or an earlier
-    /// event with another content. With `poison`, ClickHouse may refuse the row of the event. With `retried`, the event
-    /// may arrive again later, as another record.
+    /// event with new content. With `poison`, ClickHouse may refuse the row of the event. With `retried`, the event may
+    /// arrive again later, as a second record.
     pub fn event(&mut self, number: u64, post: Id, now_ms: i64, (poison, retried): (bool, bool)) -> ClientEvent {
         let user_id = Clients::user(number);
         let dice = self.rng.below(20);
@@ -68,7 +69,7 @@ impl Clients {
             id |= POISON;
         }
         let mut event_id = Id::from_u128(id);
-        // An event id belongs to its user. An event of another user may have the same id.
+        // An event id belongs to its user, so the events of two users may have one id.
         if self.rng.below(10) == 0 && !self.sent.is_empty() {
             let other = self.sent[self.rng.below(self.sent.len() as u64) as usize].event_id;
             if own.iter().all(|event| event.event_id != other) {

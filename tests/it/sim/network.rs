@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    /// Whether inserts are running whose clients have given up.
+    /// Whether inserts are running whose clients have stopped waiting.
     pub fn haunted(&self) -> bool {
         let mut plan = self.plan.lock();
         plan.running.retain(|query| *query.alive.lock());

@@ -1,5 +1,5 @@
-//! One run of the nova process, whose steps the test makes: the real ingest, writer and delivery, with a disk that can
-//! lose what was not synced.
+//! One run of the nova process, which the test drives step by step: the real ingest, writer and delivery, with a disk
+//! that can lose what was not synced.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The properties that must hold after every commit, after every crash, and at the end of a run, derived from the model
-//! alone.
+//! The properties that must hold after every commit, after every crash, and at the end of a run, derived only from the
+//! model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,7 +116,7 @@ impl World {
         }
     }
 
-    /// Checks that a reader that runs beside the writer sees the same rows.
+    /// Checks that a reader that runs beside the writer sees the rows that the writer has found.
     fn check_seen(&self, table: Table, found: &Found) {
         let seen = Seen::load(self.node.opened.store.read().unwrap()).unwrap();
         let mut rows = Found::new();
@@ -276,7 +276,7 @@ type Found = BTreeMap<Id, (Vec<Cell>, Option<String>)>;
 
 /// Removes from the model the values that nova reports as unknown. If a changed key needs values of a row in a
 /// partition that was behind, and nothing says which row that is, nova must report the values as unknown, and must
-/// never use another row's values.
+/// never use the values of a wrong row.
 fn forget_unfilled(found: &Found, wanted: &mut Found) {
     for (id, (cells, extra)) in wanted {
         let Some((known, known_extra)) = found.get(id) else { continue };

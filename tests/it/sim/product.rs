@@ -46,7 +46,7 @@ impl Style {
 pub type Row = Vec<Cell>;
 pub type Tables = [BTreeMap<Id, Row>; 5];
 
-/// The unchanged columns that an update leaves out, besides those that are stored out of line.
+/// The unchanged columns that an update leaves out, in addition to the columns that are stored out of line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeftOut {
     Nothing,
@@ -152,14 +152,14 @@ impl Product {
 
     /// Whether nova may be unable to find a value that the message about a changed key does not repeat. If the topic
     /// has several partitions, a delete without an LSN names no version of its row, and a row that moves between
-    /// partitions may be followed by older versions of itself.
+    /// partitions may be followed by older versions of the row.
     pub fn values_get_lost(&self) -> bool {
         let unnamed = !self.style.numbered() || self.kinds.moving;
         unnamed && self.kinds.renamed && !self.ordered
     }
 
-    /// Draws a new transaction that is not yet in the log. The transaction does not change rows that other transactions
-    /// have locked (`others`).
+    /// Draws a new transaction that is not yet in the log. The transaction does not change rows that the transactions
+    /// in `others` have locked.
     fn transaction(&mut self, now_us: i64, others: &BTreeSet<Id>) -> Transaction {
         let (mut ops, mut own) = (Vec::new(), BTreeSet::new());
         for _ in 0..1 + self.rng.below(6) {

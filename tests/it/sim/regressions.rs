@@ -1,4 +1,4 @@
-//! Cases that seeds of the simulation have found, and cases that were found in other ways.
+//! Cases that seeds of the simulation have found, and cases that were found without a seed.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn story(choices: Choices, tell: impl AsyncFnOnce(&mut World)) {
     });
 }
 
-/// Returns an impression of a post without other events, so that the impression counts.
+/// Returns an impression of a post that has only this event, so that the impression counts.
 fn event(number: u128, at_ms: i64) -> ClientEvent {
     ClientEvent {
         event_id: Id::from_u128(number << 16),
@@ -178,7 +178,7 @@ fn a_process_that_dies_among_pieces_of_a_batch_doubles_none_when_the_table_takes
         world.server.tables.lock().refuses = None;
         world.die(None);
         world.pass(10_000).await;
-        // The outcome of the remaining inserts is lost as well.
+        // The outcome of the remaining inserts is also lost.
         world.die(None);
         world.heal().await;
         world.check_end();

@@ -1,6 +1,6 @@
 //! A run. One run of the simulation: the seed chooses the properties of the world, and what happens in each step. At
-//! the end of a run the faults stop, and everything must heal by itself. If a halt needs a person, the simulation acts
-//! as the person.
+//! the end of a run the faults stop, and everything must heal without help. If a halt needs a person, the simulation
+//! acts as the person.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ const HEALED_WITHIN: u64 = 3_000;
 pub struct Expected {
     /// The number of records with each required outcome.
     pub fates: [u64; 4],
-    /// The number of events that must be accepted or late.
+    /// The number of events whose outcome must be accepted or late.
     pub either: u64,
     /// The offsets of records that must be dead letters (`poison`), and of records that may be dead letters. A record
     /// that may be a dead letter is a conflict that somebody may have replayed.
@@ -307,8 +307,8 @@ impl World {
         }
     }
 
-    /// Sends an event from a producer whose clock is ahead. The event must be accepted or late, depending on nova's
-    /// clock when nova reads the event.
+    /// Sends an event from a producer whose clock is ahead. The outcome of the event must be accepted or late,
+    /// depending on nova's clock when nova reads the event.
     fn event_ahead(&mut self, name: &TopicPartition, user: u64) {
         let post = self.product.some(Table::Posts);
         let (now_ms, ahead_ms) = (self.now_ms(), self.ahead_ms());
@@ -317,7 +317,7 @@ impl World {
         self.expected.get_mut(name).unwrap().either += 1;
     }
 
-    /// Repeats requests that have no answer, and takes the answers of other requests.
+    /// Repeats the requests that have no answer, and takes the answers that have come.
     pub fn answers(&mut self) {
         let now_ms = self.now_ms();
         let mut left = Vec::new();

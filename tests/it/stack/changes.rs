@@ -7,8 +7,7 @@ use crate::support::rows::compare;
 use super::workload::session;
 use super::world::{Form, Servers, World, nap, until};
 
-/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` sets another number of
-/// transactions.
+/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` overrides this number.
 const TRANSACTIONS: u64 = 900;
 const SESSIONS: u64 = 3;
 

@@ -10,7 +10,7 @@ use crate::support::events::Rng;
 
 use super::world::{Form, Servers, World, http, until};
 
-/// The number of events to send. The variable `NOVA_TEST_EVENTS` sets another number of events.
+/// The number of events to send. The variable `NOVA_TEST_EVENTS` overrides this number.
 const EVENTS: u64 = 20_000;
 const REQUEST: u64 = 100;
 

@@ -5,13 +5,13 @@ use postgres::Client;
 
 use crate::support::events::Rng;
 
-/// Runs one session of `count` transactions; sessions with other numbers work on the same rows.
+/// Runs one session of `count` transactions. All sessions work on the same rows.
 pub fn session(sql: &mut Client, session: u64, count: u64) {
     let mut rng = Rng(session * 7_919 + 1);
     for number in 0..count {
         let statements = (0..1 + rng.below(4)).map(|_| statement(&mut rng, session, number)).collect::<Vec<_>>();
         let end = if rng.below(12) == 0 { "ROLLBACK" } else { "COMMIT" };
-        // If a transaction conflicts with another session, PostgreSQL rolls it back, as it does for applications.
+        // If transactions of two sessions conflict, PostgreSQL rolls one of them back, as it does for applications.
         if sql.batch_execute(&format!("BEGIN; {}; {end}", statements.join("; "))).is_err() {
             sql.batch_execute("ROLLBACK").unwrap();
         }

@@ -180,12 +180,12 @@ impl World {
         command
     }
 
-    /// Starts the node on a free port. Later starts of the node use the same port.
+    /// Starts the node on a free port. Later starts of the node use the port of the first start.
     pub fn start(&mut self) {
         self.start_as(self.nova());
     }
 
-    /// Starts the node with another configuration.
+    /// Starts the node with the configuration of the given command.
     pub fn start_as(&mut self, mut nova: Command) {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let listen = self.node.take().map_or("127.0.0.1:0".to_owned(), |(_, url)| url.replace("http://", ""));

@@ -1,4 +1,4 @@
-//! A certificate authority that one test makes for itself.
+//! A certificate authority that one test makes and only that test uses.
 
 use std::path::PathBuf;
 

@@ -22,7 +22,7 @@ pub enum Fault {
     CloseBefore,
     /// The server stores the rows, and the connection ends without an answer.
     FailAfterWrite,
-    /// The server stores the rows, and no answer comes before the client gives up.
+    /// The server stores the rows, and no answer comes before the client stops waiting.
     Hang,
     /// The server stores the rows, and a materialised view fails on them.
     View,
@@ -115,7 +115,7 @@ impl Default for Inner {
 }
 
 impl Inner {
-    /// Copies the rows that another server had stored up to the moment `until`.
+    /// Copies the rows that a second double had stored up to the moment `until`.
     pub fn seed(&mut self, other: &Inner, until: usize) {
         self.stored = other.stored.iter().filter(|stored| stored.at <= until).cloned().collect();
         self.window = self.stored.iter().map(|one| (one.table.clone(), one.token.clone(), one.at)).collect();

@@ -35,8 +35,8 @@ pub struct Expected {
     pub accepted: BTreeMap<(Id, u8), u64>,
 }
 
-/// Makes `count` records on three partitions, of which 10 % repeat an event, 1 % repeat an id with other content, and 1
-/// % are malformed.
+/// Makes `count` records on three partitions, of which 10 % repeat an event, 1 % repeat an id with different content,
+/// and 1 % are malformed.
 pub fn mix(count: u64, seed: u64) -> (Vec<Record>, Expected) {
     let mut rng = Rng(seed);
     let (mut records, mut expected) = (Vec::new(), Expected::default());

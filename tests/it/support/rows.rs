@@ -1,4 +1,4 @@
-//! Compares dumped rows with the rows that PostgreSQL itself prints.
+//! Compares dumped rows with the rows that PostgreSQL prints.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ fn plainly(kind: ColumnType, value: &Value) -> String {
     }
 }
 
-/// The columns of a user besides `id` and `username`, as members of a JSON object.
+/// The columns of a user except `id` and `username`, as members of a JSON object.
 pub const USER_COLUMNS: &str = concat!(
     r#""email_verified":true,"is_active":true,"created_at":"2026-11-20T09:00:00Z","#,
     r#""updated_at":"2026-11-20T09:00:00Z","deleted_at":null"#

@@ -88,8 +88,7 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
     nova.fault(json!({ "clickhouse": { "code": 241, "body": "Memory limit exceeded", "times": 3 } }));
     nova.rows(json!({ "users": [{ "id": user(0) }] }));
     assert_eq!((outbox(&nova), metric(&nova, "clickhouse_query_errors_total")), ((0.0, 1.0, 0.0), 3.0));
-    // nova does not repeat inserts without end into a table that does not exist: the rows wait, and readiness reports
-    // the table.
+    // nova soon stops its inserts into a table that does not exist: the rows wait, and readiness reports the table.
     nova.fault(json!({ "clickhouse": { "code": 60 } }));
     nova.rows(json!({ "users": [{ "id": user(1) }] }));
     assert_eq!(
@@ -109,7 +108,8 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
     nova.rows(json!({ "users": [{ "id": user(2) }] }));
     assert!(began.elapsed() >= Duration::from_millis(200));
     assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
-    // A row becomes a dead letter if ClickHouse refuses its content both together with other rows and alone.
+    // A row becomes a dead letter if ClickHouse refuses the row's content both in an insert of several rows and in an
+    // insert of this row only.
     nova.fault(json!({ "clickhouse": { "code": 469, "times": 2 } }));
     nova.rows(json!({ "users": [{ "id": user(3) }] }));
     assert_eq!(nova.settle()["dead_letters"], 1);

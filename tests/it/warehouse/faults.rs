@@ -72,8 +72,8 @@ fn n8_the_same_token_always_comes_with_the_same_bytes_and_holds_their_hash() {
     }
 }
 
-/// The test freezes the disk at every sync of a run. From each frozen disk a new process continues, with the same
-/// ClickHouse server.
+/// The test freezes the disk at every sync of a run. From each frozen disk a new process continues, with the ClickHouse
+/// server of the run.
 #[test]
 fn n3_n5_a_crash_between_any_two_commits_doubles_and_loses_nothing() {
     let (records, applied) = events(600, 13);

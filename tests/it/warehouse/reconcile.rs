@@ -135,7 +135,7 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     let lost = fake.inner.lock().stored.remove(2).rows.len();
     let found = finding().expect("a lost batch was not missed");
     assert!(found.code == "batches-missing" && found.detail.contains("1 of 4"), "{found}");
-    // A running node reports the loss by itself, and continues.
+    // A running node reports the loss without a command, and continues.
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
     let status = opened.warehouse.clone().unwrap();
     let running = opened.start(Box::new(Listed::new(Vec::new(), 1)), &setup).unwrap();

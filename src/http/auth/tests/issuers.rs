@@ -203,8 +203,8 @@ fn cognito() {
 
 #[test]
 fn keycloak() {
-    // The key set also has a key for encryption and a key of another kind, `typ` is in the claims, and `role` is a
-    // list.
+    // The key set also has a key for encryption and a key of a kind that nova does not use, `typ` is in the claims, and
+    // `role` is a list.
     let issuer = "https://id.example/realms/social";
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": "FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE" });
     let claims = json!({

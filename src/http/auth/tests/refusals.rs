@@ -71,7 +71,7 @@ fn a_secret_that_others_can_read_or_guess_is_refused_with_the_way_out() {
         assert!(auth.verify(&signed(json!({ "alg": alg }), secret), NOW_MS).is_err());
     }
     assert!(!auth.jwks().contains("0123") && auth.ready());
-    // A key file that becomes empty while nova runs changes nothing.
+    // A key file that becomes empty while nova runs does not change the keys.
     std::fs::write(&path, "").unwrap();
     assert!(!auth.reload_file());
     assert!(auth.verify(&signed(json!({ "alg": "HS256" }), secret), NOW_MS).is_ok());

@@ -1,5 +1,5 @@
-//! Tests of rows whose key changes while some partitions are behind others. The simulation found every case in this
-//! file.
+//! Tests of rows whose key changes while some partitions are behind other partitions. The simulation found every case
+//! in this file.
 
 use super::*;
 use crate::event::{Cell, Change, ChangeBody, Format, Op, Outcome, Renamed, Table};
@@ -133,7 +133,7 @@ fn n6_a_version_that_comes_late_under_the_old_key_reaches_the_row_under_the_new_
             rows.apply(insert(B, 400, Some(A), None), 2, 0);
         }
         assert_eq!(rows.text(B), text("second"), "{heir_first}");
-        // A version older than the row's own value has no effect either.
+        // A version that is older than the row's own value has no effect.
         rows.apply(insert(B, 500, None, Some("third")), 2, 1);
         rows.apply(insert(A, 250, Some(A), Some("late")), 0, 3);
         assert_eq!(rows.text(B), text("third"));
@@ -172,7 +172,7 @@ fn n6_a_key_that_was_changed_there_and_back_takes_what_comes_late_of_before() {
     assert_eq!(rows.text(A), text("second"));
 }
 
-/// A value of an earlier row under the new key belongs to another row, however new it is.
+/// A value of an earlier row under the new key does not belong to the row whose key changed, however new the value is.
 #[test]
 fn n6_a_changed_key_takes_no_value_of_an_earlier_row_under_the_new_key() {
     let mut rows = Rows::default();

@@ -35,7 +35,7 @@ fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
         let known = forgetful(times);
         let gone = write(judged(change(Some(9), at, ChangeBody::Delete), 6, Some(&known)));
         assert!(gone.new.is_none(), "{times:?}");
-        // The new log continues from the position of this change.
+        // The new log continues after the LSN of the delete.
         let back = write(judged(upsert(12, at, "new"), 7, Some(&gone.stored)));
         assert_eq!(back.new, Some(row("new")));
         assert!(StoredRow::decode(&back.stored).unwrap().version > StoredRow::decode(&known).unwrap().version);
@@ -49,8 +49,8 @@ fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
     assert_eq!(judged(delete(50), 6, Some(&known)), Judgement::Skip(Outcome::Stale));
 }
 
-/// A connector delivers a transaction with five changes of one row a second time. The redelivery does not change the
-/// row.
+/// A connector delivers a transaction with five changes of one row a second time. At the end of the redelivery the row
+/// is as it was before the redelivery.
 #[test]
 fn a_redelivery_that_is_taken_for_a_new_log_ends_at_the_same_row() {
     let mut known = forgetful([50; 5]);
@@ -80,7 +80,7 @@ fn a_truncate_in_another_partition_with_a_higher_lsn_and_an_earlier_time_than_a_
     for epoch in [0, 1] {
         assert!(write(truncated_elsewhere(1_050_144, 50, &old, epoch)).new.is_none());
     }
-    // One transaction may write to the table and truncate it.
+    // One transaction may write to a table and truncate the same table.
     assert!(write(truncated_elsewhere(2_006, 60, &new, 0)).new.is_none());
     // The LSN of a read may be the position of its replication slot.
     let read = Change { op: Op::Read, ..upsert(2_005, 60, "read") };
@@ -90,8 +90,8 @@ fn a_truncate_in_another_partition_with_a_higher_lsn_and_an_earlier_time_than_a_
 }
 
 /// The simulation found this case (seed 16329): the epoch was raised between two attempts at a first snapshot, and the
-/// second attempt had an earlier time than the first. A row that both attempts had read was deleted as if the second
-/// attempt had not found it.
+/// second attempt had an earlier time than the first attempt. A row that both attempts had read was deleted as if the
+/// second attempt had not found the row.
 #[test]
 fn a_read_behind_the_row_with_a_higher_lsn_is_newer_in_a_raised_epoch_whatever_its_time() {
     let read = |lsn, ts| Change { op: Op::Read, ..upsert(lsn, ts, "read") };
@@ -161,7 +161,7 @@ fn a_dead_letter_of_the_log_before_that_is_replayed_in_a_raised_epoch_is_older_t
             assert_eq!(replay(letter(), place, &bumped(1), known), Judgement::Skip(Outcome::Stale), "{place:?}");
         }
     }
-    // The dead letter here is of the new log and came after the row.
+    // In this case the dead letter is of the new log and came after the row.
     let later = write(replay(upsert(95, 61, "later"), at(10), &bumped(1), &new));
     assert_eq!(later.new, Some(row("later")));
     // A row that a truncate of the new log deleted does not come back.

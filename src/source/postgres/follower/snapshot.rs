@@ -24,7 +24,7 @@ use super::{Ended, Follower, LOOK_EVERY};
 
 /// Parent tables come first, so that nova knows the users before their posts.
 const ORDER: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table::Comments, Table::Likes];
-/// The largest number of records in one chunk of a snapshot.
+/// The maximum number of records in one chunk of a snapshot.
 const CHUNK_MAX_RECORDS: usize = 1_024;
 const CHUNK_MAX_BYTES: usize = 512 << 10;
 /// The largest length of a line of COPY that arrives in several messages, in bytes.

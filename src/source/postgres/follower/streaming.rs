@@ -21,7 +21,8 @@ const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// to half of the longest silence, and the server sends something at least every half of `wal_sender_timeout`. A
 /// session that receives nothing for the longest silence is dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// The most events that the follower takes in a row before it checks the orders of ingest and the deadlines.
+/// The maximum number of events that the follower takes in a row before it checks the orders of ingest and the
+/// deadlines.
 const RUN_MAX_EVENTS: usize = 512;
 /// The number of records or bytes with which the follower hands a chunk over; a smaller chunk is handed over when no
 /// further event is ready.
@@ -93,8 +94,8 @@ impl<S: Server> Follower<S> {
     }
 
     async fn read_on(&mut self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
-        // After the check of the slot, somebody may have moved the slot, or made another slot with its name, and nova
-        // would skip changes. Once the stream has started, nobody can move or replace the slot.
+        // After the check of the slot, somebody may have moved the slot, or replaced it by a new slot with the same
+        // name, and nova would skip changes. Once the stream has started, nobody can move or replace the slot.
         let seen = self.server.look().await?;
         self.compare(&seen, &mut reading.position)?;
         let clock = self.clock.clone();
@@ -169,7 +170,8 @@ impl<S: Server> Follower<S> {
         // Up to `idle_lsn` the log has nothing to send, or everything that was sent is committed.
         let nothing_waits = committed_lsn >= end_lsn && !reading.numbering.is_open();
         self.status.update(|view| {
-            view.server_lsn = view.server_lsn.max(end_lsn).max(idle_lsn);
+            view.received_lsn = end_lsn.max(idle_lsn);
+            view.server_lsn = view.server_lsn.max(view.received_lsn);
             (view.committed_lsn, view.told_lsn) = (committed_lsn, told_lsn);
             if nothing_waits {
                 view.committed_lsn = committed_lsn.max(idle_lsn);
@@ -256,8 +258,8 @@ struct Reading<T> {
     begun: (u64, i64),
     known: Known,
     /// The LSN before which every change was read in an earlier session; the slot may send these changes again.
-    /// `known_lsn` is 0 once the stream has passed the changes of earlier sessions, which proves that the server has
-    /// the log that was read.
+    /// `known_lsn` becomes 0 when the stream has passed the changes of earlier sessions. When `known_lsn` is 0, nova
+    /// knows that the server has the log that was read.
     known_lsn: u64,
 }
 
@@ -301,7 +303,7 @@ impl<T> Reading<T> {
     }
 
     /// Skips the last transaction that was read, and checks that no other transaction comes before the position. If the
-    /// last transaction that was read does not come again, the log of the server is another one.
+    /// last transaction that was read does not come again, the server has a different log than before.
     fn passes(&mut self, event: &Event) -> Result<bool, Ended> {
         match event {
             Event::Begin { commit_lsn, commit_us } => match self.known {

@@ -58,7 +58,8 @@ SELECT who, extract(epoch FROM clock_timestamp() - since)::int8 FROM (
 const SLOT: &str = "
 SELECT to_jsonb(s)::text, coalesce(t.spill_bytes, 0),
        (SELECT concat_ws(', ', nullif(a.application_name, ''), a.usename, a.client_addr::text)
-          FROM pg_stat_activity a WHERE a.pid = s.active_pid)
+          FROM pg_stat_activity a WHERE a.pid = s.active_pid),
+       (SELECT r.sent_lsn::text FROM pg_stat_replication r WHERE r.pid = s.active_pid)
   FROM pg_replication_slots s LEFT JOIN pg_stat_replication_slots t ON t.slot_name = s.slot_name
  WHERE s.slot_name = $1";
 
@@ -132,7 +133,7 @@ SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
  ORDER BY c.oid <> ALL ($3::oid[]), n.nspname, c.relname LIMIT $4";
 
-/// The most tables in the answer to the query for a check.
+/// The maximum number of tables in the answer to the query for a check.
 const PLACES_MAX: i64 = 100;
 
 /// The query for transactions that a new slot waits for, oldest first, including prepared transactions.
@@ -164,7 +165,8 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
         let text: &str = row.get(0);
         let slot = slot_row(&serde_json::from_str(text).map_err(|_| missing("slot"))?);
         let active_by = row.get::<_, Option<String>>(2).unwrap_or_default();
-        seen.slot = Some(SlotRow { spilled_bytes: row.get(1), active_by, ..slot });
+        let sent_lsn = row.get::<_, Option<&str>>(3).and_then(parse_lsn);
+        seen.slot = Some(SlotRow { spilled_bytes: row.get(1), active_by, sent_lsn, ..slot });
     }
     if let Some(row) = client.query_opt(PUBLICATION, &[&publication, &slot]).await.map_err(failed)? {
         (seen.publication, seen.tables) = published_by(client, publication, &row).await?;

@@ -108,7 +108,8 @@ fn told(code: &str, text: &str) -> Failure {
         "42501" if has("row-level security") => {
             around::hides_rows("", text.split('"').nth(1).unwrap_or("a table")).into()
         }
-        // The condition excludes the message about a relation that is not part of the publication.
+        // PostgreSQL uses SQLSTATE 42704 also for a relation that is not part of the publication. The text shows which
+        // of the two errors it is.
         "42704" if text.contains("publication \"") && has("does not exist") => {
             let name = text.split('"').nth(1).unwrap_or_default();
             hazards::younger(name).repaired_by(Tables::ALL).into()
@@ -137,7 +138,8 @@ fn told(code: &str, text: &str) -> Failure {
 const NO_TEXT: &str = "22021";
 const NO_TEXT_EITHER: &str = "22P05";
 
-/// Returns the failure of a table's copy: it names the table, and how to find the rows whose bytes are not valid text.
+/// Returns the failure of a table's copy. The failure names the table, and says how to find the rows whose bytes are
+/// not valid text.
 pub(super) fn of_copy(failure: Failure, name: &str, texts: &[String]) -> Failure {
     match failure {
         Failure::Refused { code, text } if code == NO_TEXT || code == NO_TEXT_EITHER => {

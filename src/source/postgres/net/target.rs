@@ -49,8 +49,8 @@ pub(super) struct Target {
     pub password: String,
 }
 
-/// Splits an address into the address without the parameter `sslmode`, and the mode; the addresses of managed servers
-/// have this parameter. Returns `None` if the mode is not a mode of libpq.
+/// Splits an address into the address without the parameter `sslmode`, and the mode of TLS. The addresses of managed
+/// servers have the parameter `sslmode`. Returns `None` if the mode is not a mode of libpq.
 pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
     // The role and the password end at the first `@`, and the address has no parameter before it.
     let begin = url.find('@').map_or(0, |at| at + 1);
@@ -65,8 +65,9 @@ pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
     Some((if others.is_empty() { place.to_owned() } else { format!("{place}?{others}") }, mode))
 }
 
-/// Parameters of libpq, of poolers and of other clients that are often copied with an address, and what to do about
-/// each. An error names only known parameters, because the text of an unknown parameter may be a part of a password.
+/// Parameters of libpq, of poolers and of further clients that are often copied with an address, and what to do about
+/// each parameter. An error names only known parameters, because the text of an unknown parameter may be a part of a
+/// password.
 const UNKNOWN_PARAMETERS: [(&[&str], &str); 5] = [
     (&["sslrootcert"], "set postgres.ca_file instead"),
     (&["passfile"], "set postgres.password_file instead, a file with the password alone in its first line"),

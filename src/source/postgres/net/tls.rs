@@ -1,5 +1,5 @@
 //! TLS for connections to PostgreSQL with libpq's modes. SQL connections use rustls with aws-lc, like all other
-//! connections of nova. The replication session uses a TLS provider of its own, which only replication sessions use.
+//! connections of nova. Replication sessions use a TLS provider of their own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The writer of version 4 is here unchanged, because nova must still read what that version wrote.
+//! This file has the unchanged writer of version 4, because nova must still read what version 4 wrote.
 
 use std::collections::BTreeMap;
 

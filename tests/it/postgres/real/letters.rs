@@ -22,7 +22,7 @@ const FORM: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 /// The number in the key of each post, and the result of the replay of its dead letter.
 const POSTS: [(u32, &str); 6] =
     [(1, "applied"), (2, "applied"), (3, "stale"), (4, "stale"), (5, "kept"), (6, "applied")];
-/// The number of the post whose dead letter is replayed on the running node. The dead letters of the other posts are
+/// The number of the post whose dead letter is replayed on the running node. The dead letters of all further posts are
 /// replayed on the stopped store.
 const LATE: u32 = 6;
 

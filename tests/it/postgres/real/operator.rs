@@ -217,6 +217,11 @@ fn status_and_drop_slot_know_where_the_store_stands_beside_a_node_and_without_on
     ] {
         assert!(metrics.contains(series), "{series}\n{metrics}");
     }
+    // The first look at the slot may come before the server has sent anything, so the test waits for the next look.
+    until("the end of what the server has sent", || {
+        let overview = http("GET", &format!("{url}/api/v1/overview"), "", "").unwrap().1;
+        overview.contains("\"sent_lsn\":\"") && overview.contains("\"received_lsn\":\"")
+    });
     // The server of the tests has no limit on the log that it keeps for a slot.
     assert!(metrics.contains("nova_pg_findings{code=\"pg-keep-size\"} 1") && place.ready().contains("pg-keep-size: "));
     let active = place.nova().args(["postgres", "drop-slot", "--force", "--url", &url]).output().unwrap();

@@ -28,11 +28,11 @@ pub const PUBLISHED: &str = "users (id, username, email_verified, is_active, cre
 
 pub struct Place {
     server: String,
-    /// The name of the database, and also of the slot and of the publication if no other test uses them.
+    /// The name of the database. In a database that the test makes, the slot and the publication also have this name.
     pub name: String,
     slot: String,
     data: PathBuf,
-    /// The directory of the store, if no other test uses the directory.
+    /// The directory of the store, which is removed at the end, or `None` if the caller owns the directory.
     own: Option<tempfile::TempDir>,
     node: Option<(Child, String)>,
     sentinels: std::cell::Cell<u32>,
@@ -72,7 +72,7 @@ impl Place {
         Place { server, name, slot, data: data.to_owned(), own: None, node: None, sentinels, more, clickhouse: None }
     }
 
-    /// Makes a store without rows for the same database.
+    /// Makes a second store, without rows, for the database of this store.
     pub fn fresh(&self, data: &Path) -> Place {
         let mut fresh = Place::beside(&self.server, &self.name, &self.slot, data);
         fresh.set("NOVA_POSTGRES_SLOT", format!("{}_fresh", self.slot));

@@ -1,4 +1,4 @@
-//! Faults of the PostgreSQL server itself: it is killed, invalidates the slot, is restored, or requires TLS.
+//! Faults of the PostgreSQL server: it is killed, invalidates the slot, is restored, or requires TLS.
 
 use crate::stack::workload::session;
 use crate::stack::world::{nap, until};
@@ -9,8 +9,7 @@ use super::cluster::Cluster;
 use super::ends_equal;
 use super::place::{PUBLISHED, Place};
 
-/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` sets another number of
-/// transactions.
+/// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` overrides this number.
 const TRANSACTIONS: u64 = 400;
 
 /// The least and the largest number of kills of the server or of nova. After the least number, the kills continue only
@@ -123,7 +122,7 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     std::fs::remove_dir_all(cluster.data()).unwrap();
     std::fs::rename(&copy, cluster.data()).unwrap();
     cluster.start();
-    // In place of the lost changes, which nova has, the restored server has other changes.
+    // The restored server has lost changes that nova has, and has made new changes since the restore.
     session(&mut place.sql(), 3, 200);
     place.start();
     until("the reason", || place.ready().contains("pg-behind"));
@@ -131,8 +130,8 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     ends_equal(&mut place);
 }
 
-/// On a server that has recovered from a crash, the position of the replayed log no longer moves. nova therefore
-/// measures the held bytes up to the end of the flushed log.
+/// On a server that has recovered from a crash, the position of the replayed log no longer moves. nova measures the
+/// bytes that the slot holds back up to the end of the flushed log.
 #[test]
 fn p12_what_is_held_back_goes_by_the_flushed_log_of_a_server_that_recovered() {
     const FOREIGN_BYTES: i64 = 4 << 20;
@@ -157,8 +156,9 @@ fn p12_what_is_held_back_goes_by_the_flushed_log_of_a_server_that_recovered() {
     ends_equal(&mut place);
 }
 
-/// If a publication is dropped and made again, PostgreSQL decodes the changes before that without the publication. nova
-/// reports a publication that is younger than the slot, and one command makes the rows equal again.
+/// If a publication is dropped and made again, PostgreSQL decodes the changes from before the drop as if the new
+/// publication did not exist. nova reports a publication that is younger than the slot, and one command makes the rows
+/// equal again.
 #[test]
 fn p13_a_publication_that_is_younger_than_the_slot_loses_nothing_in_silence() {
     let Some(cluster) = Cluster::begin(&[]) else { return };

@@ -1,4 +1,4 @@
-//! What users see, from a store that has followed the database for long and from a new store.
+//! Reads what users see, both from a store that has followed the database for long and from a new store.
 
 use crate::stack::world::until;
 

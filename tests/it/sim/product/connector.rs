@@ -136,8 +136,8 @@ impl Product {
         self.connect(now_us)
     }
 
-    /// Replaces the server by another server, whose LSNs begin low and whose times continue. Sometimes a new connector
-    /// reads all tables into the same topics.
+    /// Replaces the server by a new server. The LSNs of the new server begin low, and its times continue. Sometimes a
+    /// new connector reads all tables into the topics of the old connector.
     pub fn promote(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.truncated && !self.ordered && !self.kinds.upset_twice;
         if !self.style.numbered() || self.stream.is_none() || apart || self.kinds.moving {

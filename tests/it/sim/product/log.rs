@@ -121,7 +121,7 @@ impl Product {
         }
     }
 
-    /// Truncates a table if no other transaction works on it.
+    /// Truncates a table if no open transaction works on the table.
     pub(super) fn truncate_table(&mut self, table: Table, now_us: i64) {
         if self.open.iter().any(|open| open.ops.iter().any(|op| op.table == table)) {
             return;

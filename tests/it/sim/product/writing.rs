@@ -16,7 +16,7 @@ pub(super) const SECRET: &str = "s3cret-hash";
 /// The column `lang`, which nova does not know.
 const UNKNOWN: Column = Column { name: "lang", kind: ColumnType::Text, nullable: true };
 
-/// The key of a Kafka record: the primary key, and another column if `message.key.columns` names one.
+/// The key of a Kafka record: the primary key, and a second column if `message.key.columns` names a second column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     pub id: Id,
@@ -35,7 +35,7 @@ pub struct Message {
     pub headers: Headers,
 }
 
-/// The metadata of a message besides the row.
+/// The metadata of a message, which come in addition to the row.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
     pub table: Table,
