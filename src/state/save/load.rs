@@ -229,7 +229,7 @@ fn install<C: Piece + Clone + Default>(
 }
 
 /// Reads a state that [`State::save`] wrote, while the caller still reads chunks from the store. A loader uses as many
-/// threads as there are cores, but at most [`THREADS_MAX`].
+/// threads as there are cores, but at most `THREADS_MAX`.
 pub struct Loader {
     settings: StateSettings,
     sender: Sender<Stored>,
