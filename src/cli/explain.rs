@@ -22,8 +22,8 @@ pub(super) struct Args {
     /// The user of the feed.
     #[arg(long, value_parser = user, value_name = "USER")]
     user: Id,
-    /// The post to explain: its place, or the first rule that keeps it out. The default is the places of the first
-    /// posts.
+    /// The post to explain: its place, or the first rule that keeps it out. By default, the command explains the places
+    /// of the feed's first posts.
     #[arg(long, value_parser = user, value_name = "POST")]
     post: Option<Id>,
     /// The most places to explain.

@@ -38,8 +38,8 @@ pub(super) struct Args {
     /// Whether the clock stands still until a test moves it, or runs by itself.
     #[arg(long, value_enum, default_value = "manual")]
     clock: Clocked,
-    /// The address on which the server listens: one of this machine alone, or in a container any. Port 0 means any free
-    /// port.
+    /// The address on which the server listens: a loopback address, or any address in a container. Port 0 means any
+    /// free port.
     #[arg(long, value_name = "ADDR", value_parser = address, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// The file that gets the first line of the output, once the server is ready.

@@ -99,8 +99,8 @@ impl KeySettings {
         *self == KeySettings::default()
     }
 
-    /// Warnings about unset settings because of which nova does not check the issuer or the audience of a key set's
-    /// tokens. The issuer of a key set also signs tokens for applications other than nova. A shared secret needs no
+    /// Warnings that nova does not check the issuer or the audience of a key set's tokens, because the setting for it
+    /// is not set. The issuer of a key set also signs tokens for applications other than nova. A shared secret needs no
     /// warning, because it is for one application.
     pub fn unchecked(&self) -> Vec<String> {
         let set = self.jwks_file.is_some() || self.jwks_url.is_some();

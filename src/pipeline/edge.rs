@@ -4,7 +4,7 @@
 use nova_storage::schema::EDGE;
 use nova_storage::{ReadError, Store};
 
-/// The name and the value of an entry in the table.
+/// The name and the value of an entry in the table of decisions and answers.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// The entries of one kind in the table of decisions and answers.

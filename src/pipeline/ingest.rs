@@ -130,7 +130,8 @@ pub struct Ingest {
     /// The partitions, by their slots.
     readings: Vec<Reading>,
     index: FxHashMap<TopicPartition, Slot>,
-    /// The slot of the previous record. Records of one partition mostly come one after another.
+    /// The index in `readings` of the previous record's partition. Records of one partition mostly come one after
+    /// another.
     last: Option<Slot>,
     /// The number of partitions that the writer knows about.
     told: usize,

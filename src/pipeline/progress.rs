@@ -101,8 +101,8 @@ struct Inner {
     waits: BTreeMap<TopicPartition, Arc<str>>,
 }
 
-/// The state that the threads of the batch loop share. The writer gives an order to ingest after the commit to which
-/// the order belongs, so that ingest finds the state to which the order refers. At most two orders wait for each
+/// The state that the threads of the batch loop share. The writer sends the ingest thread an order only after the
+/// order's commit, so that the thread finds the state to which the order refers. At most two orders wait for each
 /// partition and commit: a release, and a hold for a new reason.
 #[derive(Debug, Default)]
 pub struct Shared {

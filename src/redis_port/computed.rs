@@ -57,8 +57,8 @@ impl Own {
         }
     }
 
-    /// Returns the present value of an own key. The value of an own key costs as much of the caller's quota as the page
-    /// costs over HTTP.
+    /// Returns the present value of one of nova's own keys. A read of the value costs as much of the caller's quota as
+    /// a read of the same page over HTTP.
     pub fn value(self, port: &Port, client: &mut Client) -> Result<Option<String>, Fault> {
         let serving = &port.edge.serving;
         if !self.exists(serving) {

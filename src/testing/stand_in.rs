@@ -42,8 +42,8 @@ const PIPE_BYTES: usize = 64 << 10;
 /// attempt. The stand-in does not accept a request that gets no answer, so the rows of the request do not arrive later.
 pub(super) const PACE: Pace = Pace {
     backoff: Backoff { first: Duration::from_millis(10), last: Duration::from_millis(100) },
-    // A stall is longer than the failures that open the breaker take together, so that a server that does not answer is
-    // reported as out of reach.
+    // A stall lasts longer than the total time of the failures that open the breaker, so nova reports a server that
+    // does not answer as out of reach.
     stall_ms: 1_000,
     safe_horizon_ms: SAFE_HORIZON_MS,
     held_max_ms: 0,

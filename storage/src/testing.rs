@@ -82,8 +82,8 @@ impl Recorder {
     }
 
     /// Returns a new recorder with the file as a power loss right after the sync number `sync` would leave it. The sync
-    /// number 0 means the time before the first sync. Each write after the given sync is kept, lost or torn. The seed 0
-    /// loses all later writes, and every seed above 0 loses some of them.
+    /// number 0 means the time before the first sync. Each write after the given sync is kept, lost or torn. With the
+    /// seed 0, all writes after that sync are lost; with any other seed, some of them are lost.
     pub fn image(&self, sync: usize, seed: u64) -> Recorder {
         let log = self.lock();
         let mut bytes = Vec::new();

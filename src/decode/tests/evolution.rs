@@ -108,7 +108,7 @@ fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
     let beside = row(like(&beside, vec![at(), Avro::Long(8)]));
     assert_eq!((created_at(&beside), beside.extra.as_deref()), (Cell::Micros(7), Some(r#"{"liked_at":8}"#)));
 
-    // A private column stays private under any name if an alias has its private name.
+    // A private column that was renamed stays private if its field has the private name as an alias.
     let secret = r#",{"name":"mail","type":"string","aliases":["email"]}"#;
     assert_eq!(row(like(secret, vec![Avro::Text("a@example.com")])).extra, None);
 }

@@ -28,8 +28,8 @@ impl Told {
                 (history, mark)
             }
             (_, None) => {
-                // A null value that deletes a row has no LSN. If the connector repeats the row's changes before the
-                // delete, they count as newer than the delete.
+                // A null value that deletes a row has no LSN. If the connector repeats changes that the row had before
+                // the delete, these changes count as newer than the delete.
                 if !upsert && format == Format::FlatTombstone {
                     history.forget();
                 }

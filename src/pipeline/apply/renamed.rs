@@ -76,9 +76,8 @@ fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
 }
 
 impl Image {
-    /// The values of the image, as seen by `heir`, the row that may need them. A value of `heir` from an earlier epoch
-    /// may be newer than the image, unless `heir` is known to have got its key by the change to which the image
-    /// belongs.
+    /// The image's values for `heir`, which is the row that may need them. A value of `heir` from an earlier epoch may
+    /// be newer than the image, unless `heir` is known to have got its key by the change to which the image belongs.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
         let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         let again = self.delete_lsn != 0;

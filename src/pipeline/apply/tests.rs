@@ -203,8 +203,8 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     let to = |key| Some(Box::new(Renamed::To(Id::from_u128(key))));
     let first = Change { renamed: to(7), ..change(Some(150), 60, ChangeBody::Delete) };
     let gone = write(judged(first, 8, Some(&stored("first")))).stored;
-    // The row came back to its key with another value and its key was changed a second time, but nova has not read
-    // these changes yet.
+    // At the source, the row returned to its old key with a different value, and its key then changed again; nova has
+    // not read these changes yet.
     let renamed = Some(Box::new(Renamed::From(Id::NIL)));
     let insert = Change { key: Id::from_u128(9), renamed, ..change(Some(300), 90, unrepeated()) };
     let heir = write(judge(insert, at(9), &TableMeta::default(), None, Some(&gone)).unwrap());
@@ -413,7 +413,8 @@ fn created(lsn: u64, ts: i64, offset: i64) -> Box<[u8]> {
 }
 
 /// The simulation found this case (seeds 4846 and 4948): another partition raised the epoch, and a change of the
-/// previous log followed. A delete of the new log had no later time than the row, and nova took it for an old delete.
+/// previous log followed. A delete in the new log had a time no later than the row's, and nova wrongly took it for an
+/// old delete.
 #[test]
 fn a_new_log_is_told_behind_a_change_that_the_log_before_brought_to_a_raised_epoch() {
     let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));

@@ -22,7 +22,7 @@ use super::parts::{OnCommit, Parts};
 use super::slices::{Checkpoint, Clearing};
 use super::tapped;
 
-/// How far the slowest partition may hold the dedup horizon behind the fastest partition.
+/// How far behind the fastest partition the slowest one may hold back the dedup horizon.
 pub const MAX_PARTITION_SKEW_MS: i64 = 48 * 3_600_000;
 
 /// The writer with all its data structures.

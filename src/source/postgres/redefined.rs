@@ -54,8 +54,8 @@ impl Seen {
     }
 
     /// Returns the mark of each table's present partitions, in the order of [`Table::ALL`], if the table gained or lost
-    /// no rows together with a partition since `known`. For a table that gained or lost rows with a partition, the
-    /// result has the value of `known`.
+    /// no rows together with a partition since `known`. If attaching, detaching or dropping a partition added or
+    /// removed rows of a table, the result for that table is its entry in `known`.
     pub fn partitions_behind(&self, known: [u64; Table::ALL.len()]) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| match self.published(table) {
             Some(published) if !published.regrouped(known[table as usize]) => published.partitions_mark(),
@@ -108,7 +108,7 @@ mod tests {
             let partitions = partitions.to_vec();
             Published { table: Some(Table::Posts), partitioned: true, partitions, ..Published::default() }
         };
-        // A partition that was attached before the rows were read is part of the mark of the partitions.
+        // The partitions' mark includes a partition that was attached before nova read the rows.
         let mark = of(&[(20, false), (30, true)]).partitions_mark();
         let cases: [(&[(u32, bool)], bool); 9] = [
             (&[(20, false), (30, true)], false),

@@ -34,7 +34,7 @@ pub struct Seen {
 }
 
 /// The surroundings of a publication: the tables of the database (published or not), and the encoding of texts.
-/// [`super::around`] reports problems of the surroundings.
+/// [`super::around`] reports problems of these tables and of the encoding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Around {
     /// The server's setting `server_encoding`. The text is empty if the server was not asked for its encoding.

@@ -106,8 +106,7 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
     done(17, &shared, &status);
     assert_eq!(consumed(&shared), 10);
     stop(running, &shared);
-    // The number of unread records is also correct after a restart, and after a seek, when the last record is not
-    // known.
+    // After a restart or a seek nova does not know the last record, and the number of unread records is still correct.
     let (running, shared, status) = real.follow(&backend.image(backend.syncs(), 0), &real.settings);
     done(17, &shared, &status);
     seek(&running, TopicPartition::new(real.topic.as_str(), 0), 16);

@@ -34,8 +34,7 @@ fn metric(nova: &TestNova, name: &str) -> f64 {
     value.unwrap_or_else(|| panic!("there is no {name}"))
 }
 
-/// Returns the number of rows of users that wait for ClickHouse, the number that ClickHouse has, and the state of the
-/// circuit breaker.
+/// Returns how many rows of `users` wait for ClickHouse, how many ClickHouse has, and the state of the circuit breaker.
 fn outbox(nova: &TestNova) -> (f64, f64, f64) {
     (
         metric(nova, r#"nova_outbox_rows{table="users_cdc"}"#),
