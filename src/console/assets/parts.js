@@ -5,6 +5,8 @@ import { mayChange, session } from './api.js';
 const GROUPED = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
 /** Characters of a text that are shown. */
 const TEXT_MAX = 20_000;
+/** Characters of a name or a caption in a link: the page of the user or post has all of them. */
+const LINK_MAX = 120;
 
 export function number(value, digits = 0) {
   if (value === null || value === undefined) return '–';
@@ -56,12 +58,12 @@ export function plain(value) {
   });
 }
 
-/** A text of a stranger. */
-export function text(value) {
+/** A text of a stranger, at most the first `most` characters of it. */
+export function text(value, most = TEXT_MAX) {
   if (value === null || value === undefined) return html`<span class="quiet">none</span>`;
   const all = String(value);
-  const left = all.length > TEXT_MAX ? html` <span class="quiet">… ${number(all.length - TEXT_MAX)} more characters</span>` : nothing;
-  return html`<bdi>${plain(all)}</bdi>${left}`;
+  const left = all.length > most ? html` <span class="quiet">… ${number(all.length - most)} more characters</span>` : nothing;
+  return html`<bdi>${plain(all.slice(0, most))}</bdi>${left}`;
 }
 
 /** The same in lines of their own, as they are. */
@@ -87,9 +89,9 @@ export function state(name, word) {
 }
 
 export const userLink = (id, name) => id
-  ? html`<a href="/console/user/${id}">${name ? text(name) : html`<code>${id.slice(0, 8)}…</code>`}</a>` : html`–`;
+  ? html`<a href="/console/user/${id}">${name ? text(name, LINK_MAX) : html`<code>${id.slice(0, 8)}…</code>`}</a>` : html`–`;
 
-export const postLink = (id, words) => html`<a href="/console/post/${id}">${words ? text(words) : html`<code>${id.slice(0, 8)}…</code>`}</a>`;
+export const postLink = (id, words) => html`<a href="/console/post/${id}">${words ? text(words, LINK_MAX) : html`<code>${id.slice(0, 8)}…</code>`}</a>`;
 
 /** A table that scrolls by itself where it is too wide. heads: [name, class]; rows: templates of <tr>. */
 export function table(caption, heads, rows, empty = 'Nothing.') {
