@@ -19,11 +19,13 @@ pub struct Flush {
     rows: Changed,
     order: Ordered,
     home: Home,
+    /// Whether the filter over all keys ([`super::known::Known`]) has every key of the run.
+    known: bool,
 }
 
 impl Flush {
-    pub fn new(rows: Changed, home: Home) -> Flush {
-        Flush { order: Ordered::new(rows.places().collect()), rows, home }
+    pub fn new(rows: Changed, home: Home, known: bool) -> Flush {
+        Flush { order: Ordered::new(rows.places().collect()), rows, home, known }
     }
 
     /// The rows of the checkpoint that are not written yet.
@@ -48,7 +50,7 @@ impl Flush {
             self.rows.take(place);
             self.order.pop();
         }
-        runs.keep(writer, self.home)?;
+        runs.keep(writer, self.home, self.known)?;
         Ok(bytes)
     }
 }

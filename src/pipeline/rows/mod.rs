@@ -107,8 +107,8 @@ impl Rows {
     /// called when no other run is being written. Until a commit says that `generation` is complete, a start ignores
     /// the run.
     pub fn begin_flush(&mut self, generation: u64) {
-        let home = self.runs.begin(generation, self.known.is_complete());
-        self.flush = Some(Flush::new(std::mem::take(&mut self.changed), home));
+        let home = self.runs.begin(generation);
+        self.flush = Some(Flush::new(std::mem::take(&mut self.changed), home, self.known.is_complete()));
     }
 
     /// Writes segments of about `segment_bytes` until `budget` bytes of rows are written. Returns the number of bytes

@@ -9,7 +9,6 @@
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
-use rustc_hash::FxHashSet;
 
 use crate::event::Id;
 use crate::pipeline::filter::Probe;
@@ -34,6 +33,8 @@ struct Merge {
     range: std::ops::RangeInclusive<u64>,
     /// The number of the run into which the rows are merged.
     into: u64,
+    /// Whether the filter over all keys ([`super::known::Known`]) has every key of the merged runs.
+    known: bool,
     /// The last key whose row has been merged.
     done: Option<Key>,
     /// The cursors of the merge, which are opened again after a start.
@@ -52,9 +53,6 @@ pub struct Runs {
     next_segment: u64,
     /// The number of the run that a checkpoint is writing.
     writing: Option<u64>,
-    /// The numbers of the runs whose keys are all in the filter over all keys ([`super::known::Known`]). The list has
-    /// the runs that were begun since the start, and the runs that were merged only from listed runs.
-    known: FxHashSet<u64>,
     /// The numbers of the segments that an incomplete checkpoint left.
     half_written: Vec<u64>,
 }
@@ -69,7 +67,7 @@ impl Runs {
         for (home, segment) in all {
             runs.next_segment = runs.next_segment.max(segment.number + 1);
             match home.newest <= whole {
-                true => runs.push(home, segment)?,
+                true => runs.push(home, false, segment)?,
                 false => runs.half_written.push(segment.number),
             }
         }
@@ -90,13 +88,13 @@ impl Runs {
         }
     }
 
-    fn push(&mut self, home: Home, segment: Segment) -> Result<(), CodecError> {
+    fn push(&mut self, home: Home, known: bool, segment: Segment) -> Result<(), CodecError> {
         self.next_run = self.next_run.max(home.run + 1);
         let run = match self.list.iter().position(|run| run.number == home.run) {
             Some(at) => &mut self.list[at],
             None => {
                 let at = self.list.partition_point(|run| (run.newest, run.number) > (home.newest, home.run));
-                self.list.insert(at, Run::new(home, self.known.contains(&home.run)));
+                self.list.insert(at, Run::new(home, known));
                 &mut self.list[at]
             }
         };
@@ -160,16 +158,8 @@ impl Runs {
     }
 
     /// Begins a run that is newer than all other runs. No merge takes this run before [`Runs::ended`] was called.
-    /// `known` says whether the filter over all keys has every key of the run.
-    pub fn begin(&mut self, newest: u64, known: bool) -> Home {
+    pub fn begin(&mut self, newest: u64) -> Home {
         let home = Home { run: self.next_run, newest };
-        let (list, merges) = (&self.list, &self.merges);
-        self.known.retain(|number| {
-            list.iter().any(|run| run.number == *number) || merges.iter().any(|merge| merge.into == *number)
-        });
-        if known {
-            self.known.insert(home.run);
-        }
         self.next_run += 1;
         self.writing = Some(home.run);
         home
@@ -192,11 +182,11 @@ impl Runs {
         for (key, row) in rows {
             if writer.is_full_for(key, row) {
                 let full = std::mem::replace(&mut writer, self.segment(write));
-                self.keep(full, home)?;
+                self.keep(full, home, false)?;
             }
             writer.push(key, row)?;
         }
-        self.keep(writer, home)
+        self.keep(writer, home, false)
     }
 
     pub fn segment<'w>(&mut self, write: &'w WriteTxn) -> SegmentWriter<'w> {
@@ -204,10 +194,11 @@ impl Runs {
         SegmentWriter::new(write, self.next_segment - 1)
     }
 
-    /// Ends a segment of a run. A segment without rows is not kept.
-    pub fn keep(&mut self, writer: SegmentWriter<'_>, home: Home) -> Result<(), WriteError> {
+    /// Ends a segment of a run. A segment without rows is not kept. `known` says whether the filter over all keys has
+    /// every key of the run.
+    pub fn keep(&mut self, writer: SegmentWriter<'_>, home: Home, known: bool) -> Result<(), WriteError> {
         if let Some(segment) = writer.end(home)? {
-            self.push(home, segment)?;
+            self.push(home, known, segment)?;
         }
         Ok(())
     }
@@ -229,10 +220,8 @@ impl Runs {
             let count = tiers.iter().take_while(|of| **of <= tier).count();
             if count >= MERGE_RUNS {
                 let range = free[count - 1].newest..=free[0].newest;
-                if free[..count].iter().all(|run| run.known) {
-                    self.known.insert(self.next_run);
-                }
-                self.merges.push(Merge { range, into: self.next_run, done: None, rows: None, ended: false });
+                let known = free[..count].iter().all(|run| run.known);
+                self.merges.push(Merge { range, into: self.next_run, known, done: None, rows: None, ended: false });
                 self.next_run += 1;
                 return;
             }
@@ -288,7 +277,7 @@ impl Runs {
             rows.advance(read)?;
         }
         let before = self.bytes();
-        self.keep(writer, home)?;
+        self.keep(writer, home, merge.known)?;
         let bytes = self.bytes() - before;
         self.mark(merge);
         self.drop_merged(merge, write)?;
@@ -342,7 +331,7 @@ fn decode_merges(bytes: &[u8]) -> Result<Vec<Merge>, CodecError> {
         }
         let into = reader.varint()?;
         let done = if reader.flag()? { Some((reader.u8()?, Id(reader.fixed()?))) } else { None };
-        merges.push(Merge { range, into, done, rows: None, ended: false });
+        merges.push(Merge { range, into, known: false, done, rows: None, ended: false });
     }
     Ok(merges)
 }

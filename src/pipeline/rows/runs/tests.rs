@@ -16,7 +16,7 @@ proptest! {
     ) {
         let merge = |(a, b, into, done): (u64, u64, u64, Option<(u8, [u8; 16])>)| {
             let done = done.map(|(table, id)| (table, Id(id)));
-            Merge { range: a.min(b)..=a.max(b), into, done, rows: None, ended: false }
+            Merge { range: a.min(b)..=a.max(b), into, known: false, done, rows: None, ended: false }
         };
         let merges: Vec<Merge> = merges.into_iter().map(merge).collect();
         let bytes = encode_merges(&merges);
