@@ -10,8 +10,8 @@ use crate::event::{EVENT_MAX_AHEAD_MS, TIMESTAMP_MS_RANGE};
 
 /// How far the clock of a producer, a broker or PostgreSQL may be ahead of the node's clock, or behind it.
 pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
-/// How far the log's time may be behind the time of an event in the log. If the log's time is further behind the time
-/// of an event than `LOG_MAX_BEHIND_MS`, nova considers the log's clock to be wrong.
+/// The maximum lag of the log's time behind the time of an event in the log. If the lag is larger, nova considers the
+/// log's clock to be wrong.
 pub const LOG_MAX_BEHIND_MS: i64 = 48 * 3_600_000;
 /// A record of a file agrees with the file's clock if the time of the record differs from the clock by at most this.
 const FILE_MAX_STEP_MS: i64 = 48 * 3_600_000;

@@ -36,8 +36,8 @@ pub struct BreakerSettings {
 
 /// A circuit breaker. A method gets the time as an argument, in milliseconds of any clock.
 ///
-/// After each pause one trial at a time may ask the server. The answer to a trial closes the breaker, and the failure
-/// of a trial begins the next pause. If the clock is set back to a time before the last failure, the pause ends. A
+/// After each pause one trial at a time may ask the server. If the server answers the trial, the breaker closes. If the
+/// trial fails, the next pause begins. If the clock is set back to a time before the last failure, the pause ends. A
 /// wrong clock never keeps the breaker from a trial for longer than one pause.
 #[derive(Clone, Debug)]
 pub struct Breaker {

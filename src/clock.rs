@@ -11,8 +11,8 @@ pub fn monotonic_now() -> Instant {
     Instant::now()
 }
 
-/// A source of wall time in epoch milliseconds: the system's clock, the system's clock moved by a constant (the clock
-/// of the demo continues where its data end), or a clock that a test sets.
+/// A source of wall time in epoch milliseconds. The source is the system's clock, the system's clock plus a constant
+/// (so that the demo's clock begins at the end of the demo's data), or a clock that a test sets.
 #[derive(Clone, Debug)]
 pub enum Clock {
     System,

@@ -51,8 +51,8 @@ impl Running {
         whole && !self.writer.is_finished() && !self.ingest.is_finished() && delivers
     }
 
-    /// Waits until the source has ended and the threads of the batch loop have ended. Calls `tick` with the positions
-    /// of the partitions every 100 ms.
+    /// Waits until the source has ended and the threads of the batch loop have ended. Every 100 ms, `finish` calls
+    /// `tick` with the positions of all partitions.
     pub fn finish(self, mut tick: impl FnMut(&[PartitionStatus])) -> Result<Vec<PartitionStatus>, AppError> {
         const TICK: Duration = Duration::from_millis(100);
         while self.ended.recv_timeout(TICK) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {

@@ -2,9 +2,9 @@
 //! captures. `log` brings the captures into the order of time, `side` runs one configuration, and `measures` counts.
 //!
 //! The clicks and likes of the log are divided into [`MOMENTS`] + 1 parts of equal size. Each part of the log except
-//! the first part begins with a moment. At a moment, both configurations know all earlier records, and make the feeds
-//! of the people who clicked or liked within the next [`LATER_MS`]. The result depends neither on the clock nor on the
-//! machine, so two runs with equal input give equal reports.
+//! the first part begins with a moment. At a moment, both configurations know all earlier records. Each
+//! configuration makes a feed for every user who clicked or liked something within the next [`LATER_MS`]. The result
+//! depends neither on the clock nor on the machine, so two runs with equal input give equal reports.
 
 mod log;
 mod measures;
