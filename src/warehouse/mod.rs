@@ -2,7 +2,8 @@
 //!
 //! `rows` writes rows as RowBinary. The `outbox` collects rows in the writer's own commits and seals batches. The bytes
 //! of a sealed batch never change, and its token contains a hash of its bytes (N8). The `sender` delivers sealed
-//! batches, with one `task` for each table. `clickhouse` is the client with its fixed settings, `verdict` decides what
+//! batches, with one `task` for each table and one `delivery` for each batch that is being sent. The `troubles` of a
+//! table are its batches whose last attempt failed. `clickhouse` is the client with its fixed settings, `verdict` decides what
 //! an answer means, and `bisect` finds the rows that a table refuses. All parts of the delivery, and the modules that
 //! report its state, share the `status`. The breaker in the `status` stops requests to a server that does not answer.
 //! `migrate` applies `clickhouse/*.sql` in the `layout` of one server or of a cluster, and `columns` has the columns
@@ -17,6 +18,7 @@ pub mod clickhouse;
 pub mod columns;
 pub mod current;
 pub mod delivered;
+mod delivery;
 mod finding;
 pub mod layout;
 pub mod lint;
@@ -32,6 +34,7 @@ mod shared;
 pub mod status;
 mod target;
 mod task;
+mod troubles;
 pub mod verdict;
 pub mod views;
 pub mod waited;

@@ -1,29 +1,26 @@
-//! Delivers the sealed batches of one table.
+//! Sends the sealed batches of one table.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use nova_storage::codec::OutboxBatch;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use xxhash_rust::xxh3::xxh3_128;
 
-use crate::mutant::{self, Mutant};
-
-use super::bisect::{Isolated, isolate};
-use super::columns::Columns;
-use super::outbox::{self, AHEAD_MAX_BATCHES, Body, DeadRow, OPEN_MAX, Report, Settled};
-use super::present::{Piece, Present, end_attempts, present};
+use super::delivery::{Delivery, Left};
+use super::outbox::{self, AHEAD_MAX_BATCHES, OPEN_MAX, OutboxError, Report, Settled};
 use super::shared::Shared;
 use super::target::Target;
-use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
-use super::{lint, rows};
+use super::troubles::Troubles;
 
-/// After this many attempts with an unknown error code, nova suspects the rows.
-const UNKNOWN_MAX_ATTEMPTS: u32 = 5;
+/// The maximum number of batches of one table that are sent at once. While ClickHouse stores one batch, nova sends the
+/// next one.
+const SENDING_MAX: usize = 2;
+/// The maximum number of sealed batches that an earlier process can have sent: the reported batches, the batches that
+/// it was sending, and as many as were open before these batches and sealed after them.
+const INHERITED_MAX: usize = AHEAD_MAX_BATCHES + SENDING_MAX + OPEN_MAX;
 
 /// The delivery of one table's batches.
 pub(super) struct Task {
@@ -31,31 +28,24 @@ pub(super) struct Task {
     target: Target,
     /// The batches that the task has reported to the writer and that the writer has not removed yet.
     reported: BTreeSet<u64>,
+    /// The batches that are being sent; `deliveries` has a delivery for each of them.
+    sending: BTreeSet<u64>,
+    deliveries: JoinSet<Result<Settled, Left>>,
+    troubles: Rc<Troubles>,
     /// The batches that an earlier process may have sent, as a whole or in pieces.
     inherited: BTreeSet<u64>,
     began: Instant,
-    /// The time of the last attempt on the present batch that got no answer. The rows of an attempt without an answer
-    /// may still arrive.
-    silent: Cell<Option<Instant>>,
-}
-
-/// The maximum number of sealed batches that an earlier process can have sent: the reported batches, the batch that it
-/// was sending, and as many as were open before that batch and sealed after it.
-const INHERITED_MAX: usize = AHEAD_MAX_BATCHES + 1 + OPEN_MAX;
-
-/// The reason why a task leaves a batch for now.
-enum Left {
-    /// The process ends, because the writer has ended or the store cannot be read.
-    Ended,
 }
 
 impl Task {
     pub fn new(shared: Rc<Shared>, target: Target) -> Task {
-        let (reported, inherited) = Default::default();
-        Task { shared, target, reported, inherited, began: Instant::now(), silent: Cell::new(None) }
+        let (reported, sending, inherited) = Default::default();
+        let troubles = Rc::new(Troubles::new(Arc::clone(&shared.parts.status), target));
+        let (deliveries, began) = (JoinSet::new(), Instant::now());
+        Task { shared, target, reported, sending, deliveries, troubles, inherited, began }
     }
 
-    /// Runs until the writer has ended or the store cannot be read.
+    /// Runs within a [`tokio::task::LocalSet`] until the writer has ended or the store cannot be read.
     pub async fn run(mut self) {
         let status = Arc::clone(&self.shared.parts.status);
         match self.sealed(INHERITED_MAX) {
@@ -69,320 +59,70 @@ impl Task {
             match self.next() {
                 Ok(Some((batch, sealed))) => {
                     self.shared.prepare().await;
-                    let Ok(settled) = self.deliver(batch, &sealed).await else { return };
-                    if !(self.shared.parts.report)(Report::Settled(settled)) {
-                        return;
-                    }
-                    self.reported.insert(batch);
+                    self.send(batch, sealed);
                 }
-                Ok(None) => commit.await,
+                Ok(None) => tokio::select! {
+                    biased;
+                    Some(ended) = self.deliveries.join_next() => {
+                        if !self.report(ended) {
+                            return;
+                        }
+                    }
+                    () = commit => {}
+                },
                 Err(error) => return self.unreadable(&error),
             }
         }
     }
 
-    fn unreadable(&self, error: &outbox::OutboxError) {
-        self.stall(Some(format!("the outbox cannot be read: {error}")));
+    fn unreadable(&self, error: &OutboxError) {
+        let reason = format!("the outbox cannot be read: {error}");
+        self.shared.parts.status.stall(self.target, Some(reason.into()));
     }
 
-    fn sealed(&self, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, outbox::OutboxError> {
+    fn sealed(&self, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, OutboxError> {
         outbox::sealed(&self.shared.parts.store.read()?, self.target, limit)
     }
 
-    /// Returns the first batch that was not reported yet, or `None` if [`AHEAD_MAX_BATCHES`] batches are reported.
-    fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, outbox::OutboxError> {
-        let found = self.sealed(AHEAD_MAX_BATCHES + 1)?;
-        self.reported.retain(|batch| found.iter().any(|(known, _)| known == batch));
+    /// Returns the first batch that is neither reported nor sent, if one more batch may be sent now.
+    fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, OutboxError> {
+        let most = if self.troubles.none() { SENDING_MAX } else { 1 };
+        if self.sending.len() >= most {
+            return Ok(None);
+        }
+        let limit = AHEAD_MAX_BATCHES + SENDING_MAX;
+        let found = self.sealed(limit)?;
+        // If more batches are sealed than were read, a reported batch may be behind the last one that was read.
+        let read_to = found.last().filter(|_| found.len() == limit).map(|(batch, _)| *batch);
+        self.reported
+            .retain(|batch| read_to.is_some_and(|last| *batch > last) || found.iter().any(|(known, _)| known == batch));
         if self.reported.len() >= AHEAD_MAX_BATCHES {
             return Ok(None);
         }
-        Ok(found.into_iter().find(|(batch, _)| !self.reported.contains(batch)))
+        Ok(found.into_iter().find(|(batch, _)| !self.reported.contains(batch) && !self.sending.contains(batch)))
     }
 
-    async fn deliver(&self, batch: u64, sealed: &OutboxBatch) -> Result<Settled, Left> {
-        let read = self.shared.parts.store.read().map_err(|_| Left::Ended)?;
-        let Body { columns, rows: body } = outbox::body(&read, self.target, batch).map_err(|_| Left::Ended)?;
-        let in_pieces = self.target == Target::Events && self.in_pieces(batch)?;
-        drop(read);
-        if xxh3_128(&body) != sealed.hash {
-            self.stall(Some(format!("the bytes of batch {batch} are damaged; restore a backup")));
-            return std::future::pending().await;
-        }
-        let (mut whole, mut taken) = (Piece { batch, columns, rows: body }, false);
-        let delivered = |dead| Settled { target: self.target, batch, dead };
+    fn send(&mut self, batch: u64, sealed: OutboxBatch) {
         let inherited = self.target == Target::Events && self.inherited.contains(&batch);
-        self.silent.set(inherited.then_some(self.began));
-        if in_pieces {
-            self.outlast().await;
-        }
-        if inherited && !mutant::is(Mutant::SkipLook) {
-            match self.look(&whole).await {
-                Present::None => {}
-                Present::Some(rest) => {
-                    self.uncertain(batch);
-                    (whole.rows, taken) = (rest, true);
-                }
-                Present::All => {
-                    self.uncertain(batch);
-                    return Ok(delivered(Vec::new()));
-                }
-            }
-        }
-        match self.store(&whole).await? {
-            None => Ok(delivered(Vec::new())),
-            Some(words) => Ok(delivered(self.find_dead(whole, taken, words).await?)),
-        }
+        let inherited = inherited.then_some(self.began);
+        let (shared, troubles) = (Rc::clone(&self.shared), Rc::clone(&self.troubles));
+        let silent = Cell::new(inherited);
+        let delivery = Delivery { shared, target: self.target, batch, inherited, silent, troubles };
+        self.deliveries.spawn_local(delivery.run(sealed));
+        self.sending.insert(batch);
     }
 
-    /// Finds the bad rows of a refused batch. When `find_dead` returns, the table has all good rows of the batch.
-    /// `taken` says that the table already had some rows of the batch.
-    async fn find_dead(&self, mut whole: Piece, mut taken: bool, refused: String) -> Result<Vec<DeadRow>, Left> {
-        let mut hint = row_hint(&refused);
-        // Rows that were sent under an earlier token have arrived by now, or will never arrive.
-        if self.silent.get().is_some() {
-            match self.look(&whole).await {
-                Present::None => {}
-                Present::Some(rest) => (whole.rows, taken, hint) = (rest, true, None),
-                Present::All => return Ok(Vec::new()),
-            }
-        }
-        if self.target == Target::Events {
-            self.mark_pieces(whole.batch).await?;
-        }
-        loop {
-            let Ok(ranges) = rows::split(&whole.columns, &whole.rows) else {
-                self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
-                return std::future::pending().await;
-            };
-            let isolated = isolate(ranges.len(), hint, taken, async |numbers: &[usize]| {
-                let mut bytes = Vec::new();
-                numbers.iter().for_each(|row| bytes.extend_from_slice(&whole.rows[ranges[*row].clone()]));
-                let columns = whole.columns.clone();
-                self.store(&Piece { rows: bytes.into(), columns, batch: whole.batch }).await
-            });
-            match isolated.await? {
-                Isolated::Dead(dead) => {
-                    let dead = dead.into_iter().map(|(row, detail)| {
-                        let row = whole.rows.slice(ranges[row].clone());
-                        tracing::warn!(table = self.target.name(), id = %rows::id(&row), "ClickHouse refuses a row: {detail}");
-                        DeadRow { row, detail }
-                    });
-                    return Ok(dead.collect());
-                }
-                Isolated::Hopeless(words) => {
-                    self.stall(Some(format!("it refuses every row: {words}")));
-                    hint = None;
-                    self.rest().await;
-                    // The rows that a search stored have the tokens of its pieces, and the next search may cut the
-                    // batch into different pieces.
-                    if self.target == Target::Events {
-                        match self.look(&whole).await {
-                            Present::All => return Ok(Vec::new()),
-                            Present::Some(rest) => (whole.rows, taken) = (rest, true),
-                            Present::None => {}
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn in_pieces(&self, batch: u64) -> Result<bool, Left> {
-        let read = self.shared.parts.store.read().map_err(|_| Left::Ended)?;
-        Ok(outbox::pieces(&read).map_err(|_| Left::Ended)?.contains(&batch))
-    }
-
-    /// Returns when a commit contains the note that the batch is sent in pieces.
-    async fn mark_pieces(&self, batch: u64) -> Result<(), Left> {
-        let parts = &self.shared.parts;
-        if self.in_pieces(batch)? {
-            return Ok(());
-        }
-        if !(parts.report)(Report::InPieces { batch }) {
-            return Err(Left::Ended);
-        }
-        loop {
-            let mut commit = std::pin::pin!(parts.status.next_commit());
-            commit.as_mut().enable();
-            if self.in_pieces(batch)? {
-                return Ok(());
-            }
-            commit.await;
-        }
-    }
-
-    /// Sends a piece until the table has stored it or has refused it because of its rows. Returns `None` if the piece
-    /// is stored, or the text of the error.
-    async fn store(&self, piece: &Piece) -> Result<Option<String>, Left> {
-        let parts = &self.shared.parts;
-        let token =
-            format!("nova:{:016x}:{}:{}:{:032x}", parts.store_id, self.target, piece.batch, xxh3_128(&piece.rows));
-        let (mut attempt, mut unknown) = (0u32, 0u32);
-        // `doubt` is the time since which it has been unknown how an attempt ended; `running` says whether the attempt
-        // may still run.
-        let (mut doubt, mut running) = (None::<Instant>, false);
-        loop {
-            if doubt.is_some_and(|since| since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms) {
-                match self.settle(piece).await {
-                    Some(settled) => return settled,
-                    None => (doubt, running) = (None, false),
-                }
-            }
-            self.wait_for_leave().await;
-            if running {
-                if let Err(failure) = end_attempts(parts, self.target, piece.batch).await {
-                    self.failed(&failure, piece.batch, attempt).await;
-                    attempt = attempt.saturating_add(1);
-                    continue;
-                }
-                running = false;
-            }
-            let (started, now_ms) = (Instant::now(), self.shared.now_ms());
-            let id = format!("nova-{:016x}-{}-{}-{attempt}-{now_ms}", parts.store_id, self.target, piece.batch);
-            let token = if mutant::is(Mutant::SkipToken) { &id } else { &token };
-            let result = parts.clickhouse.insert(self.target, &piece.columns, piece.rows.clone(), token, &id).await;
-            parts.status.asked(started.elapsed(), result.is_err());
-            let Err(failure) = result else {
-                parts.status.answered();
-                self.stall(None);
-                return Ok(None);
-            };
-            let judged = verdict(&failure);
-            if mutant::is(Mutant::BelieveSilence) && judged == Verdict::Ambiguous {
-                return Ok(None);
-            }
-            unknown += u32::from(judged == Verdict::Unknown);
-            let unknown_still = judged == Verdict::Unknown && unknown >= UNKNOWN_MAX_ATTEMPTS;
-            if judged == Verdict::Suspect || unknown_still {
-                if let Some(words) = self.suspect(&piece.columns, &failure).await {
-                    self.outlast().await;
-                    // The table may have stored the rows before it began to refuse them.
-                    let settled = if doubt.is_some() { self.settle(piece).await } else { None };
-                    return settled.unwrap_or(Ok(Some(words)));
-                }
-            } else {
-                if self.target == Target::Events && may_be_stored(&failure) {
-                    doubt = doubt.or(Some(started));
-                    if judged == Verdict::Ambiguous {
-                        running = true;
-                        self.silent.set(Some(Instant::now()));
-                    }
-                }
-                self.failed(&failure, piece.batch, attempt).await;
-            }
-            attempt = attempt.saturating_add(1);
-        }
-    }
-
-    /// Waits until every attempt without an answer is too old to arrive.
-    async fn outlast(&self) {
-        if let Some(last) = self.silent.get() {
-            tokio::time::sleep_until(last + Duration::from_millis(self.shared.parts.pace.held_max_ms)).await;
-        }
-    }
-
-    /// Asks which rows of a piece are stored, and stores the missing rows if only some are stored. Returns `None` if no
-    /// row of the piece is stored.
-    async fn settle(&self, piece: &Piece) -> Option<Result<Option<String>, Left>> {
-        let present = self.look(piece).await;
-        if !matches!(present, Present::None) {
-            self.uncertain(piece.batch);
-        }
-        match present {
-            Present::None => None,
-            Present::All => Some(Ok(None)),
-            Present::Some(rest) => {
-                let rest = Piece { rows: rest, columns: piece.columns.clone(), batch: piece.batch };
-                Some(Box::pin(self.store(&rest)).await)
-            }
-        }
-    }
-
-    /// Waits while a finding stops the table or the breaker is open. The caller must ask the server next, because its
-    /// request is the only trial of a half-open breaker.
-    async fn wait_for_leave(&self) {
-        loop {
-            if let Some(reason) = self.shared.refusal(self.target) {
-                self.stall(Some(reason));
-                self.rest().await;
-                self.shared.lint_tables().await;
-                continue;
-            }
-            let wait_ms = self.shared.parts.status.admit();
-            if wait_ms == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(wait_ms as u64)).await;
-        }
-    }
-
-    /// Returns the text of a refusal that rows may have caused. Returns `None` if the table, and not a row, is the
-    /// cause of the refusal.
-    async fn suspect(&self, columns: &Columns, failure: &Failure) -> Option<String> {
-        let parts = &self.shared.parts;
-        parts.status.answered();
-        match lint::schema_of(&parts.clickhouse, self.target, columns).await {
-            Ok(None) => Some(failure.to_string()),
-            Ok(Some(finding)) => {
-                self.stall(Some(finding.to_string()));
-                self.rest().await;
-                None
-            }
-            Err(failure) => {
-                self.failed(&failure, 0, 0).await;
-                None
-            }
-        }
-    }
-
-    /// Waits as long as the failure requires.
-    async fn failed(&self, failure: &Failure, seed: u64, attempt: u32) {
-        let parts = &self.shared.parts;
-        tracing::debug!(table = self.target.name(), attempt, "ClickHouse: {failure}");
-        match verdict(failure) {
-            Verdict::Stall => {
-                parts.status.answered();
-                self.stall(Some(failure.to_string()));
-                self.rest().await;
-            }
-            Verdict::Overload => {
-                parts.status.answered();
-                self.shared.back_off(seed, attempt.saturating_add(3)).await;
-            }
-            Verdict::Retry | Verdict::Ambiguous | Verdict::Suspect | Verdict::Unknown => {
-                parts.status.failed(failure);
-                self.shared.back_off(seed, attempt).await;
-            }
-        }
-    }
-
-    /// Returns which rows of the piece are in the table, after it has killed inserts of the batch that still run.
-    /// `look` repeats the question until the server answers. Even if the table has all rows, a repeated insert of these
-    /// rows may still be running. If an insert was killed after the table got its rows and before the views got them,
-    /// the batch counts as uncertain.
-    async fn look(&self, piece: &Piece) -> Present {
-        let mut attempt = 0u32;
-        loop {
-            self.wait_for_leave().await;
-            match present(&self.shared.parts, self.target, piece).await {
-                Ok(present) => return present,
-                Err(failure) => self.failed(&failure, piece.batch, attempt).await,
-            }
-            attempt = attempt.saturating_add(1);
-        }
-    }
-
-    /// Notes that the table has rows whose insert was never acknowledged, so it is unknown whether the views have them.
-    fn uncertain(&self, batch: u64) {
-        tracing::warn!(table = self.target.name(), batch, "found rows of a batch whose insert was never confirmed");
-        self.shared.parts.status.uncertain_batches.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn stall(&self, reason: Option<String>) {
-        self.shared.parts.status.stall(self.target, reason.map(Into::into));
-    }
-
-    async fn rest(&self) {
-        tokio::time::sleep(Duration::from_millis(self.shared.parts.pace.stall_ms)).await;
+    /// Reports the outcome of a delivery to the writer. Returns false if the delivery of the table ends.
+    fn report(&mut self, ended: Result<Result<Settled, Left>, JoinError>) -> bool {
+        let settled = match ended {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(Left::Ended)) => return false,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return false,
+        };
+        let batch = settled.batch;
+        self.sending.remove(&batch);
+        self.reported.insert(batch);
+        (self.shared.parts.report)(Report::Settled(settled))
     }
 }

@@ -3,6 +3,7 @@
 mod engine;
 mod faults;
 mod reconcile;
+mod sending;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
