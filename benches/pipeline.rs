@@ -1,6 +1,6 @@
-//! Measures the time from bytes to the durable commit, through the ingest thread and the writer's thread, and the time
-//! of a recovery. The records are made before the measurement starts. The store is a file in the temporary directory,
-//! and every commit is durable.
+//! Measures how long records take from bytes to their durable commit, through the ingest thread and the writer's
+//! thread. The bench also measures a recovery. The records are made before the measurement starts. The store is a file
+//! in the temporary directory, and every commit is durable.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 

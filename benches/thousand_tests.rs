@@ -1,5 +1,5 @@
 //! Runs a thousand tests of a sample service with one nova, which is reset before each test. `.ci/test-clients.sh
-//! --thousand` measures the run of the thousand tests.
+//! --thousand` measures how long the thousand tests take.
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
-//! Measures how rows are written as RowBinary, as the writer appends them to a batch, and how a batch is cut into rows,
-//! as the search for bad rows needs it. The benchmark `pipeline` measures the whole path of a row to the outbox's
-//! commit.
+//! Measures how the writer encodes rows as RowBinary for a batch, and how a batch is cut into rows for the search for
+//! bad rows. The benchmark `pipeline` measures the whole path of a row to the outbox's commit.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 

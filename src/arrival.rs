@@ -15,9 +15,8 @@ pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
 pub const LOG_MAX_BEHIND_MS: i64 = 48 * 3_600_000;
 /// A record of a file agrees with the file's clock if the time of the record differs from the clock by at most this.
 const FILE_MAX_STEP_MS: i64 = 48 * 3_600_000;
-/// The clock of a file follows a record at once if the record agrees with the clock. When records that do not agree
-/// with the file's clock outnumber those that agree by this many, the clock moves to the next record that does not
-/// agree.
+/// The clock of a file follows a record at once if the record agrees with the clock. When the records that disagree
+/// with the file's clock outnumber the agreeing records by this number, the clock moves to the next disagreeing record.
 const FILE_STRANGERS_MAX: u32 = 32;
 
 /// The time at which a record or an event arrived, in epoch milliseconds.
@@ -33,10 +32,10 @@ impl Arrival {
 /// The clock that nova believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum TimeOf {
-    /// nova believes the node's own clock, because it reads records as they come.
+    /// nova believes the node's own clock, because nova reads records as they come.
     #[default]
     Node,
-    /// nova believes the times of the records, because it reads a capture again.
+    /// nova believes the times of the records, because nova reads a capture again.
     File,
 }
 
@@ -47,7 +46,7 @@ pub struct Timekeeper {
     /// The node's clock as of the last [`Timekeeper::tick`], or the clock of the file. The clock is `None` before the
     /// first tick or record.
     now_ms: Option<i64>,
-    /// The number of a file's records that did not agree with the file's clock, less the number of those that agreed.
+    /// The number of a file's records that disagreed with the file's clock, minus the number of records that agreed.
     strangers: u32,
 }
 
@@ -105,9 +104,9 @@ impl Timekeeper {
         }
     }
 
-    /// Returns the time at which a row dated `dated_ms` counts, if this date is ahead of the arrival of the row's
-    /// record. If the record has no arrival, the date is compared with the clock. Returns `None` if the row counts at
-    /// its own date.
+    /// Returns the time that counts for a row with the date `dated_ms`, if the date is later than the arrival of the
+    /// row's record. If the record has no arrival, the date is compared with the clock. Returns `None` if the row's own
+    /// date counts.
     pub fn ahead(&self, record: Option<Arrival>, dated_ms: i64) -> Option<Arrival> {
         let latest_ms = record.map(Arrival::ms).or(self.now_ms)?;
         (dated_ms > latest_ms.saturating_add(CLOCK_MAX_SKEW_MS)).then_some(Arrival(latest_ms))
@@ -121,8 +120,8 @@ impl Timekeeper {
         }
     }
 
-    /// Returns the latest time up to which nova may assume that it has read everything. A producer whose clock is
-    /// behind the node's clock by no more than the allowed skew is not behind `mark_max_ms`.
+    /// Returns the latest time up to which nova may assume that it has read everything. If a producer's clock is behind
+    /// the node's clock by no more than the allowed skew, the producer's clock is not behind this time.
     pub fn mark_max_ms(&self) -> i64 {
         match (self.of, self.now_ms) {
             (TimeOf::Node, Some(now_ms)) => now_ms.saturating_sub(CLOCK_MAX_SKEW_MS),

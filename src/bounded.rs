@@ -75,7 +75,7 @@ where
 pub struct Answers<S> {
     stream: S,
     bound: Bound,
-    /// The bytes of the current answer that were read.
+    /// The number of bytes of the current answer that were read.
     read: usize,
     /// The part of the current answer's head that was read, as far as it is needed.
     head: Vec<u8>,

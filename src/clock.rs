@@ -11,8 +11,9 @@ pub fn monotonic_now() -> Instant {
     Instant::now()
 }
 
-/// A source of wall time in epoch milliseconds. The source is the system's clock, the system's clock plus a constant
-/// (so that the demo's clock begins at the end of the demo's data), or a clock that a test sets.
+/// A source of wall time in epoch milliseconds. The source is the system's clock, the system's clock plus a constant,
+/// or a clock that a test sets. The demo adds a constant, so that the demo's clock begins at the end of the demo's
+/// data.
 #[derive(Clone, Debug)]
 pub enum Clock {
     System,
@@ -60,9 +61,9 @@ impl Clock {
     }
 }
 
-/// Writes a time in epoch microseconds as every answer has it: RFC 3339 in UTC with six decimals for the years 0000 to
-/// 9999, ISO 8601's expanded year (a sign and at least four digits) for years outside of this range, and PostgreSQL's
-/// infinities by their names. `decode::time` can read every text that `rfc3339` writes.
+/// Writes a time in epoch microseconds as every answer has it. Times of the years 0000 to 9999 are RFC 3339 in UTC with
+/// six decimals. All other years have the expanded form of ISO 8601: a sign and at least four digits. PostgreSQL's
+/// infinities are written by their names. `decode::time` can read every text that `rfc3339` writes.
 pub fn rfc3339(micros: i64) -> String {
     match micros {
         i64::MAX => return "infinity".to_owned(),

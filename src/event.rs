@@ -30,8 +30,8 @@ pub struct Record {
     /// JSON). A record with a defect becomes a dead letter, and its `value` holds the original bytes (at most
     /// [`DEAD_VALUE_MAX_BYTES`]).
     pub defect: Option<Box<Dead>>,
-    /// The origin of a record that comes from PostgreSQL directly. A record with an origin has a `value` in the form
-    /// that `origin` says, no key and no headers.
+    /// The origin of a record that comes from PostgreSQL directly. A record with an origin has no key and no headers,
+    /// and `origin` says in which form the record's `value` is.
     pub origin: Option<Arc<Origin>>,
     /// The distance from the LSN in `origin` to the LSN of the record.
     pub lsn_delta: u32,
@@ -47,7 +47,7 @@ impl Record {
     }
 }
 
-/// Kafka's timestamp of a record that has no timestamp.
+/// The value that Kafka returns as the timestamp of a record without a timestamp.
 pub const NO_TIMESTAMP: i64 = -1;
 
 /// The range of plausible times in epoch milliseconds: 1970 to 2100.
@@ -139,8 +139,8 @@ pub struct Change {
     pub format: Format,
     /// PostgreSQL's log sequence number (LSN) of the change. A read (`Op::Read`) has the LSN at which the snapshot was
     /// taken; every change that is not a read has the LSN at which it was written. The LSN is `None` if the format does
-    /// not contain it, and for reads of incremental snapshots, because the LSN of such a read is missing or belongs to
-    /// a different record.
+    /// not contain an LSN. It is also `None` for a read of an incremental snapshot, because the LSN of such a read is
+    /// missing or belongs to a different record.
     pub lsn: Option<u64>,
     /// The time at which the source committed the change, in epoch microseconds.
     pub source_ts_us: Option<i64>,
@@ -329,7 +329,7 @@ impl Outcome {
     }
 }
 
-/// The columns of a stored row that memory needs, because ranking and visibility depend on them.
+/// The columns of a stored row that nova needs in memory, because ranking and visibility depend on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Facts {
     User {
@@ -391,7 +391,7 @@ pub enum Effect {
         at_ms: i64,
         dwell_ms: u32,
     },
-    /// The next like or comment under this key has a date ahead of the clock, and counts at `at_ms`.
+    /// The next like or comment under `key` has a time ahead of the clock, so it counts at the time `at_ms`.
     Dated {
         action: Action,
         key: Id,

@@ -42,8 +42,8 @@ pub fn close(path: &Path) {
     }
 }
 
-/// Returns the bytes that this user can still write on the disk of a path. Returns `None` if the system gives no answer
-/// about the disk.
+/// Returns the number of bytes that this user can still write on the disk of a path. Returns `None` if the system gives
+/// no answer about the disk.
 pub fn disk_free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))

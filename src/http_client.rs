@@ -40,7 +40,8 @@ pub struct Limits {
     /// The client refuses an answer with a longer body.
     pub answer_max_bytes: usize,
     /// The maximum number of idle connections that are kept for the next request. A client that asks its server only
-    /// every few minutes keeps no idle connections, because a kept connection would mostly be closed by then.
+    /// every few minutes keeps no idle connections, because the server would usually close a kept connection before the
+    /// next request.
     pub idle_connections: usize,
 }
 
@@ -58,8 +59,8 @@ impl Answer {
 }
 
 /// Parses the address of a server. Returns `None` unless the address begins with `http://` or `https://`, has a host,
-/// and has neither a user name nor a password. nova would not send a password of an address, and messages would show
-/// the password.
+/// and has neither a user name nor a password. nova would never send a password that an address contains, and messages
+/// would show the password.
 pub fn address(url: &str) -> Option<Uri> {
     let uri: Uri = url.parse().ok()?;
     let asked = matches!(uri.scheme_str(), Some("http" | "https"));

@@ -6,8 +6,8 @@
 //!
 //! The modules of the crate, in the order in which data pass them:
 //!
-//! `event` has the types that the modules share. A `source` delivers records, `decode` makes changes and events of
-//! them, and `arrival` decides when they arrived. The `pipeline` commits everything that a batch causes in one
+//! `event` has the types that the modules share. A `source` delivers records, `decode` turns records into changes and
+//! events, and `arrival` decides when records arrived. The `pipeline` commits everything that a batch causes in one
 //! transaction, and then applies the effects to `state`. `feed` and `discover` compute results from the state, and
 //! `jobs` keep the results fresh. `http` serves the results to programs and, together with `console`, to people. The
 //! `warehouse` delivers every row to ClickHouse. `cache` implements Redis commands, in the process or with a Redis

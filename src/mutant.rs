@@ -23,7 +23,7 @@ pub enum Mutant {
     CommitEarly,
     /// Readers see the effects of a commit before it is durable.
     ShowEarly,
-    /// nova takes the values of a deleted row from the record, which may not have them.
+    /// nova takes the values of a deleted row from the record, although the record may lack the values.
     TrustBefore,
     /// nova compares the LSN of a read like the LSN of a streamed change.
     ReadsAreChanges,

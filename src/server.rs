@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::event::Id;
 use crate::http::{self, Auth, Reserved};
 
-/// The reason why a server cannot start, or did not end in order, as a text for a person.
+/// The reason why a server cannot start, or did not end cleanly, as a text for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ServerError(String);
@@ -135,8 +135,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `stop` returns the error because of which the server had already ended, or because of which it could not end in
-    /// order.
+    /// `stop` returns the error that had already ended the server, or that kept the server from ending cleanly.
     pub fn stop(self) -> Result<(), ServerError> {
         let Server { running, runtime, serving, stop, .. } = self;
         let _ = stop.send(true);

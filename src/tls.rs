@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertSt
 
 use crate::bounded::{Bound, Bounded};
 
-/// The interval of TCP keepalives, which detect on an idle connection that the server is gone.
+/// The interval of TCP keepalives, by which nova notices that the server of an idle connection is gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A connector for `http://` and `https://` addresses that limits the length of answers.

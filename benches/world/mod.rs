@@ -1,5 +1,5 @@
-//! The world for the benchmarks of serving: 100 000 users with 50 follows each (most of them of few popular users), 140
-//! 000 posts of the last 72 hours, and views and likes on 20 000 of the posts.
+//! The world for the benchmarks of serving: 100 000 users, 140 000 posts from the last 72 hours, and views and likes on
+//! 20 000 of the posts. Each user follows 50 users, most of them from a small popular group.
 
 use std::time::Duration;
 

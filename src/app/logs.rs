@@ -1,4 +1,4 @@
-//! The jobs that wait until nova has read the logs of the tables' changes to their present ends.
+//! The jobs that wait until nova has read all changes that the tables' logs contain now.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl UntilRead for Rebuild {
     }
 }
 
-/// Waits until a first snapshot that the connector took a second time has been read.
+/// Waits until nova has read a first snapshot that the connector took a second time.
 pub(super) struct FirstSnapshot {
     pub logs: Arc<Logs>,
     /// Whether nova has already logged that it cannot know whether a snapshot repeats the first snapshot.

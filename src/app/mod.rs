@@ -1,7 +1,7 @@
 //! The composition root of a node: it opens the store, recovers the state, connects the modules, starts the threads,
-//! and ends them in order. `setup` has the parts that make a node, `opened` the recovered store, `running` the batch
-//! loop and its end, `node` the server, and `store_check` the check of a large store while the node serves. SQL, files
-//! and sockets are used only in the modules that own them.
+//! and ends them in order. `setup` has the parts that make a node, and `opened` has the recovered store. `running` has
+//! the batch loop and its end, and `node` has the server. `store_check` checks a large store while the node serves.
+//! SQL, files and sockets are used only in the modules that own them.
 
 mod commanded;
 pub mod compare;

@@ -1,4 +1,4 @@
-//! A store that is opened and recovered and that no thread uses yet, and the start of its threads.
+//! A recovered store that no thread uses yet, and the start of the threads that use the store.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ use super::store_check::StoreCheck;
 
 /// How long a backup waits for a check of the store's pages.
 const CHECK_WAIT: Duration = Duration::from_secs(10);
-/// The number of dead letters whose reasons one answer counts at most.
+/// The maximum number of dead letters whose reasons one answer counts.
 const REASONS_MAX_LETTERS: usize = 10_000;
 /// A copy's file name has this ending until the copy is complete. The start of nova removes every file with this
 /// ending, because a killed process has left the file.
@@ -51,8 +51,8 @@ pub(super) struct StoreReads {
     check: Arc<StoreCheck>,
     /// The status of the delivery, if rows go to ClickHouse.
     warehouse: Option<Arc<WarehouseStatus>>,
-    /// A backup holds the lock `copying` while it is made, because a second backup under the name of the first would
-    /// replace the file of the first.
+    /// A thread that makes a backup holds the lock `copying`, because a second backup with the same name would replace
+    /// the first backup's file.
     copying: Mutex<()>,
 }
 

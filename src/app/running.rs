@@ -1,4 +1,4 @@
-//! The running batch loop, and its end in order.
+//! The running batch loop, and how the loop ends.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -33,7 +33,7 @@ pub struct Running {
     pub(super) delivery: Option<Delivery>,
     pub(super) check: Arc<StoreCheck>,
     pub(super) drain: Drain,
-    /// The session with PostgreSQL, which acknowledges the last commit before it ends.
+    /// The session with PostgreSQL. At its end, the session acknowledges the last commit.
     pub(super) session: Option<Session>,
 }
 

@@ -39,18 +39,19 @@ pub struct Setup {
     pub placeholder: Option<String>,
     /// The columns that nova does not know and nevertheless keeps.
     pub keep_unknown: KeepUnknown,
-    /// The settings of the Kafka from which records come. If `kafka` is `None`, client events come from nova's local
-    /// log.
+    /// The settings of the Kafka cluster from which records come. If `kafka` is `None`, client events come from nova's
+    /// local log.
     pub kafka: Option<KafkaSettings>,
-    /// The settings of the connector that writes the topics of the tables, if nova can ask Kafka Connect about it.
+    /// The settings of the connector that writes the topics of the tables, if nova can ask Kafka Connect about the
+    /// connector.
     pub connect: Option<ConnectorSettings>,
-    /// The settings of the PostgreSQL from which changes come directly. If changes come from PostgreSQL directly, Kafka
-    /// has only client events.
+    /// The settings of the PostgreSQL server from which changes come directly. If changes come from PostgreSQL
+    /// directly, Kafka has only client events.
     pub postgres: Option<PostgresSettings>,
     /// Whether this node is a replica. A replica reads the records that a primary node reads, and leaves to the primary
     /// what must be done only once.
     pub replica: bool,
-    /// The settings of the ClickHouse that gets the rows. If `clickhouse` is `None`, analytics are off.
+    /// The settings of the ClickHouse server that gets the rows. If `clickhouse` is `None`, analytics are off.
     pub clickhouse: Option<ClickHouseSettings>,
     pub pace: Pace,
     pub drain: Drain,
@@ -172,8 +173,8 @@ impl Setup {
         self.clickhouse.is_some() || self.stand_in().is_some()
     }
 
-    /// Returns the client of the ClickHouse that gets this node's rows. Returns `None` if this node sends no rows to
-    /// ClickHouse.
+    /// Returns the client of the ClickHouse server that gets this node's rows. Returns `None` if this node sends no
+    /// rows to ClickHouse.
     pub(super) fn delivers_to(&self) -> Result<Option<ClickHouse>, TlsError> {
         match self.stand_in() {
             Some(clickhouse) => Ok(Some(clickhouse.clone())),
@@ -199,7 +200,7 @@ const BREAKER_DEAD_IN_A_ROW: u32 = 100;
 const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(30);
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns the settings of ClickHouse in a configuration.
+/// Returns the settings of ClickHouse from a configuration.
 pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
     let file = config.clickhouse_password_file.as_ref().map(|path| Password::File(path.into()));
     Some(ClickHouseSettings {
@@ -213,12 +214,12 @@ pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
     })
 }
 
-/// Returns the layout of ClickHouse's databases and tables in a configuration.
+/// Returns the layout of ClickHouse's databases and tables from a configuration.
 pub fn layout(config: &Config) -> Layout {
     Layout { replicated: config.clickhouse_replicated, cluster: config.clickhouse_cluster.clone() }
 }
 
-/// Returns the settings of Kafka in a configuration.
+/// Returns the settings of Kafka from a configuration.
 pub fn kafka(config: &Config) -> Option<KafkaSettings> {
     let security = [
         ("security.protocol", &config.kafka_security_protocol),
@@ -237,14 +238,14 @@ pub fn kafka(config: &Config) -> Option<KafkaSettings> {
     })
 }
 
-/// Returns the connector's settings in a configuration, if nova reads the connector's topics.
+/// Returns the connector's settings from a configuration, if nova reads the connector's topics.
 fn connect(config: &Config) -> Option<ConnectorSettings> {
     let reads = config.kafka_brokers.is_some() && config.postgres_url.is_none();
     let url = config.connect_url.as_ref().filter(|_| reads)?;
     Some(ConnectorSettings::new(url, &config.connector))
 }
 
-/// Returns the settings of PostgreSQL in a configuration.
+/// Returns the settings of PostgreSQL from a configuration.
 pub fn postgres(config: &Config) -> Option<PostgresSettings> {
     let (slot, publication) = (config.postgres_slot.clone(), config.postgres_publication.clone());
     let (url, ssl_mode) = split_ssl_mode(config.postgres_url.as_deref()?)?;
@@ -267,7 +268,7 @@ pub fn postgres(config: &Config) -> Option<PostgresSettings> {
     })
 }
 
-/// Makes the client of the Schema Registry in a configuration.
+/// Makes the client of the Schema Registry from a configuration.
 pub fn registry(config: &Config) -> Result<Arc<dyn Schemas>, AppError> {
     let Some(url) = config.registry_url.clone() else { return Ok(Arc::new(NoSchemas)) };
     let password = config.registry_password.clone().unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::http::CheckState;
 use super::error::AppError;
 use super::thread::spawn;
 
-/// The number of attempts of a check that too many writes interrupt.
+/// How many times nova attempts a check that too many writes interrupt.
 const ATTEMPTS: u32 = 3;
 /// How often a check that waits for a backup looks whether the check must stop.
 const STOP_LOOK: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub struct StoreCheck {
     store: Arc<Store>,
     state: watch::Sender<CheckState>,
     stop: AtomicBool,
-    /// Bytes of pages that the current attempt has read.
+    /// The number of bytes of pages that the current attempt has read.
     read_bytes: AtomicU64,
     damage: Mutex<Option<OpenError>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -62,7 +62,7 @@ impl StoreCheck {
         self.state.subscribe()
     }
 
-    /// Bytes of pages that the current check has read.
+    /// Returns the number of bytes of pages that the current check has read.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
@@ -141,8 +141,8 @@ impl StoreCheck {
                 Ok(Checked::Stopped) if self.stop.load(Ordering::Relaxed) => return,
                 Ok(Checked::Stopped) => {}
                 Err(error @ OpenError::Damaged { .. }) => return self.damaged(error),
-                // If the disk cannot be read, the store is not proved to be damaged. The writer will fail with this
-                // error of the disk, too.
+                // If the disk cannot be read, the store is not proved to be damaged. The writer will fail with the same
+                // disk error.
                 Err(error) => tracing::error!("the store cannot be checked: {error}"),
             }
         }

@@ -8,7 +8,7 @@ use super::error::{CacheError, Outcome};
 /// Counts of what a cache has done since its start, and its present size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// The bytes that values, names and their bookkeeping take in this process.
+    /// The number of bytes that values, names and their bookkeeping take in this process.
     pub bytes: u64,
     /// The limit of the cache's size, `bytes`.
     pub limit_bytes: u64,

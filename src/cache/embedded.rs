@@ -53,9 +53,9 @@ impl Embedded {
         }
     }
 
-    /// Removes entries that have expired or whose namespace was invalidated, looks at no more than `slots` slots of
-    /// each shard, and returns how many entries it removed. Each write also removes some expired entries; a job that
-    /// calls `sweep` removes expired entries sooner than the writes do.
+    /// Removes entries that have expired or whose namespace was invalidated, and returns the number of removed entries.
+    /// One call looks at no more than `slots` slots of each shard. Each write also removes some expired entries; a job
+    /// that calls `sweep` removes expired entries sooner than the writes do.
     pub fn sweep(&self, slots: usize) -> usize {
         let now_ms = self.clock.now_ms();
         self.shards.iter().map(|shard| shard.lock().sweep(slots, now_ms)).sum()

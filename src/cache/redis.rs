@@ -58,8 +58,8 @@ pub struct Redis {
     idle: Mutex<Vec<Connection>>,
     /// The last known generation of each namespace. The round trip that uses a generation also checks it.
     generations: RwLock<HashMap<String, String>>,
-    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest invalidation. nova
-    /// sends waiting invalidations before it sends any command.
+    /// The invalidations that the server has not confirmed: for each namespace, the number of the newest invalidation.
+    /// nova sends waiting invalidations before it sends any command.
     pending: Mutex<BTreeMap<String, u64>>,
     invalidations: AtomicU64,
     breaker: Mutex<Breaker>,
@@ -381,9 +381,9 @@ impl Cache for Redis {
         asked.unwrap_or_else(|| self.stand_in(1).scan(namespace, cursor, pattern, count))
     }
 
-    /// Invalidates a namespace. The invalidation holds for this process when the call returns, and for all further
-    /// processes once the server has the invalidation. While the server is out of reach, the invalidation waits, and it
-    /// is sent before the next command.
+    /// Invalidates a namespace. The invalidation holds for this process when the call returns, and for all other
+    /// processes as soon as the server has the invalidation. While the server is out of reach, the invalidation waits,
+    /// and it is sent before the next command.
     fn invalidate(&self, namespace: &str) -> Outcome<()> {
         if namespace.is_empty() || namespace.len() > MAX_NAME_BYTES {
             return Err(CacheError::InvalidKey);

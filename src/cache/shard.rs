@@ -13,9 +13,9 @@ use hashbrown::HashTable;
 use super::error::{CacheError, Outcome};
 use super::value::Value;
 
-/// An upper bound of the bytes that an entry takes in addition to its name and value: its slot in a vector that grows
-/// by doubling, its place in the hash table and in the heap of free slots, and its tickets in a queue. A queue may hold
-/// as many tickets of removed entries as of live entries.
+/// An upper bound of the bytes that an entry takes in addition to its name and value. The bound includes the slot in a
+/// vector that grows by doubling, the places in the hash table and in the heap of free slots, and the tickets in a
+/// queue. A queue may hold as many tickets of removed entries as of live entries.
 pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Slot>>() + 24 + 8 + 4 * size_of::<Ticket>();
 /// The deadline of an entry that never expires.
 pub(super) const NEVER_MS: i64 = i64::MAX;
@@ -59,7 +59,7 @@ pub(super) struct Slot {
     born: u64,
     name: Box<[u8]>,
     pub value: Value,
-    /// Bytes of the entry's value, without the name.
+    /// The number of bytes of the entry's value, without the name.
     pub value_bytes: usize,
     pub deadline_ms: i64,
     stamp: u64,
@@ -88,7 +88,7 @@ struct Ticket {
 #[derive(Default)]
 pub(super) struct Shard {
     budget_bytes: usize,
-    /// Bytes of all names and values in the shard; `small_bytes` is the part in the small queue.
+    /// The number of bytes of all names and values in the shard; `small_bytes` is the part in the small queue.
     bytes: usize,
     small_bytes: usize,
     table: HashTable<u32>,
@@ -113,7 +113,7 @@ impl Shard {
         Shard { budget_bytes, ghosts: vec![0; ghosts].into(), ..Shard::default() }
     }
 
-    /// Bytes that the shard takes now, including its fingerprints of evicted entries.
+    /// Returns the number of bytes that the shard takes now, including its fingerprints of evicted entries.
     pub(super) fn total_bytes(&self) -> usize {
         self.used_bytes() + self.ghosts.len() * size_of::<u32>()
     }

@@ -23,7 +23,7 @@ use super::runtime::runtime;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// The most bytes of an answer that a command takes piece by piece, which is more than any disk has.
+/// The maximum number of bytes of an answer that a command takes piece by piece; no disk has room for so many bytes.
 const FETCH_MAX_BYTES: usize = 1 << 50;
 /// The time without a byte after which a command stops waiting for an answer. A node that still prepares an answer
 /// sends a line feed every few seconds.

@@ -34,10 +34,12 @@ pub(super) struct BackupArgs {
 pub(super) struct RestoreArgs {
     /// The backup.
     file: PathBuf,
-    /// Also replace an existing store. It is kept beside as nova.redb.before-restore, which must not exist yet.
+    /// Also replace an existing store. The existing store is kept beside the new one as nova.redb.before-restore, a
+    /// file that must not exist yet.
     #[arg(long)]
     replace: bool,
-    /// Ask ClickHouse which events it has since the backup: their rows are not sent again.
+    /// Ask ClickHouse which events it has got since the backup, so that nova does not send the rows of these events
+    /// again.
     #[arg(long)]
     reconcile: bool,
 }
@@ -140,8 +142,8 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result
     if path.exists() {
         may_replace(args, &path, &before)?;
     }
-    // The backup file may be the store that nova is about to move, or may be on a failing disk, so nova first makes a
-    // whole copy of the backup.
+    // The backup file may be the store that nova is about to move, or may be on a failing disk. nova therefore makes a
+    // whole copy of the backup first.
     let aside = copy(&args.file, &path, ".restoring")?;
     // nova opens the copy to prove that the copy is a store in a format that this build reads.
     let store =
@@ -166,8 +168,8 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result
     Ok(out::done(json, &words, &value)?)
 }
 
-/// Checks that nova may move the present store away. nova may also move a damaged store, because a backup is for
-/// replacing a damaged store.
+/// Checks that nova may move the present store away. nova may also move a damaged store, because a restore replaces a
+/// damaged store by a backup.
 fn may_replace(args: &RestoreArgs, path: &Path, before: &Path) -> Result<(), CliError> {
     if !args.replace {
         let text = "there is a store already; with --replace it is kept beside as nova.redb.before-restore";

@@ -26,7 +26,7 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show each source table: its epoch, and why it halted if it did.
+    /// Show the epoch of each source table, and the reason if the table halted.
     State,
     /// Let a halted table continue. The source delivers the held records again.
     Resume {
@@ -36,18 +36,19 @@ enum Action {
         #[arg(long, value_enum)]
         truncate: Option<Decision>,
     },
-    /// Let a partition continue exactly at this offset. The records between are given up, also after a rebuild, or read
-    /// again.
+    /// Let a partition continue exactly at this offset. nova skips the records before this offset that it has not read,
+    /// also after a rebuild. nova reads the records from this offset on, even if it has read them before.
     #[command(allow_negative_numbers = true)]
     Seek {
         topic: String,
-        /// The partition from 0 on; the local log is -1.
+        /// The number of the partition, from 0; the local log is -1.
         partition: i32,
         /// The first offset to read.
         offset: i64,
     },
-    /// Read tables again from PostgreSQL itself (postgres.url), whatever became of the slot. Without names all tables
-    /// are read, with a new slot. Existing rows are served until then. Rows that were not read are deleted at the end.
+    /// Read tables again from PostgreSQL itself (postgres.url), whatever state the slot is in. If no table is named,
+    /// nova reads all tables, with a new slot. Until the tables are read, nova serves the existing rows. At the end,
+    /// nova deletes the rows that the new read did not find.
     Resnapshot {
         #[arg(value_parser = table)]
         tables: Vec<Table>,
@@ -61,7 +62,7 @@ enum Action {
 
 #[derive(Subcommand)]
 enum Epoch {
-    /// Take every later change as newer than all before it, and continue.
+    /// Treat every later change as newer than all earlier changes, and continue.
     Bump {
         #[arg(value_parser = table)]
         table: Table,

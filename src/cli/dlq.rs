@@ -26,7 +26,7 @@ pub(super) struct Args {
 enum Action {
     /// List the letters, oldest first.
     List {
-        /// The most letters to list.
+        /// The maximum number of letters to list.
         #[arg(long, default_value_t = 1_000)]
         limit: usize,
     },

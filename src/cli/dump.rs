@@ -19,7 +19,7 @@ use crate::pipeline::row_json::{self, RowsError};
 use super::error::CliError;
 use super::remote::{Node, Place, Remote};
 
-/// The options of `nova dump` of which a call must have at least one.
+/// The options of `nova dump`; each call needs at least one of them.
 const WHAT: [&str; 4] = ["table", "trending", "feed", "suggestions"];
 /// The default number of posts or users in a list.
 const LIMIT_DEFAULT: u64 = 20;
@@ -39,10 +39,10 @@ pub(super) struct Args {
     /// Print whom a user could follow, and why.
     #[arg(long, value_parser = user, value_name = "USER")]
     suggestions: Option<Id>,
-    /// The time of the list. The default is now.
+    /// The time at which the list is made. The default is now.
     #[arg(long, value_name = "RFC3339")]
     now: Option<jiff::Timestamp>,
-    /// The most rows (the default is all), posts or users (the default is 20, the most 200).
+    /// The maximum number of rows (the default is all), or of posts or users (the default is 20, the maximum 200).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(super) fn user(text: &str) -> Result<Id, String> {
 }
 
 impl Args {
-    /// The most posts or users in the list.
+    /// The maximum number of posts or users in the list.
     fn limit(&self) -> Result<usize, CliError> {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
         let lists = self.trending.is_some() || self.feed.is_some() || self.suggestions.is_some();

@@ -29,7 +29,8 @@ pub enum CliError {
     /// An error with an exit code that only one command has.
     #[error("{words}")]
     Coded { code: u8, words: String },
-    /// A node refused the request. A command that works on a stopped store refuses in the words of a node.
+    /// A node refused the request. A command that works on a stopped store refuses with the words with which a node
+    /// refuses.
     #[error("{detail}")]
     Refused { status: u16, detail: String },
     #[error("cannot write the output: {0}")]

@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// of the feed's first posts.
     #[arg(long, value_parser = user, value_name = "POST")]
     post: Option<Id>,
-    /// The most places to explain.
+    /// The maximum number of places to explain.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     limit: u16,
     #[command(flatten)]

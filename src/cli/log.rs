@@ -17,7 +17,8 @@ use super::out;
 
 /// The time after a line of the log in which nova holds back its repetitions.
 const REPEATS: Duration = Duration::from_secs(60);
-/// The most different lines of the log that nova remembers. A new line replaces the oldest line.
+/// The maximum number of lines of the log that nova remembers to recognise repetitions. A new line replaces the oldest
+/// line.
 const REMEMBERED_MAX: usize = 64;
 /// The longest line of the log, in bytes, that nova may hold back.
 const REMEMBERED_MAX_BYTES: usize = 4 << 10;

@@ -17,7 +17,7 @@ pub(super) struct CompletionsArgs {
 
 #[derive(clap::Args)]
 pub(super) struct ManArgs {
-    /// Write a page for each command into this directory, and not nova's own page to standard output.
+    /// Write a page for each command into this directory, instead of writing nova's own page to standard output.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

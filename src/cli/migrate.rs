@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Print all statements that would be run, and ask no server.
     #[arg(long)]
     dry_run: bool,
-    /// How many seconds a server that cannot be reached is tried again.
+    /// The number of seconds for which the command tries again to reach a server.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_600))]
     wait: u32,
 }

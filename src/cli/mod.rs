@@ -91,7 +91,7 @@ enum Command {
     Audit(audit::Args),
     /// Make ClickHouse's tables and views, or those that are missing.
     Migrate(migrate::Args),
-    /// Show what stands between this configuration and a pipeline that loses nothing.
+    /// Show what must change in this configuration so that the pipeline works and loses nothing.
     Check(check::Args),
     /// Say whether a running node is ready.
     Health(health::Args),
@@ -109,11 +109,11 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Check the pages of the store, or compact the store.
     Store(store::StoreArgs),
-    /// Empty what is derived from the source, so that the next start reads the source from the beginning.
+    /// Remove everything that is derived from the source, so that the next start reads the source from the beginning.
     Rebuild(store::RebuildArgs),
     /// Run the pipeline on a bundled real social data set and show the result.
     Demo(demo::Args),
-    /// Make a small social world on one's own running node, and keep it active.
+    /// Make a small social world on a running node of your own, and keep it active.
     Seed(seed::Args),
     /// Run a server for tests: all in memory, with a clock that tests move, fixtures and snapshots.
     Test(test::Args),

@@ -25,14 +25,15 @@ enum Action {
     /// Prepare the role, the rights and the publication that nova needs, and prove that the application's own UPDATE
     /// and DELETE still work. The default is to print the statements.
     Setup(setup::Args),
-    /// Show the slot, the publication, settings of the server, and their problems. Exit code 1: nova cannot read on.
+    /// Show the slot, the publication, settings of the server, and their problems. Exit code 1 means that nova cannot
+    /// continue to read.
     Status {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Drop nova's replication slot, before nova is given up.
+    /// Drop nova's replication slot, before you stop using nova.
     DropSlot {
-        /// Also drop the slot if the store still follows it. The store must then read all tables again.
+        /// Also drop the slot if the store still follows it. After the drop, the store must read all tables again.
         #[arg(long)]
         force: bool,
         #[command(flatten)]

@@ -26,7 +26,7 @@ use super::stopped;
 const TOKEN_TTL_S: u64 = 300;
 /// The first bytes of an answer that the node could not finish; see `http/pumped.rs`.
 const FAILED: &[u8] = b"{\"failed\":";
-/// The most bytes that a command keeps of an answer that the node could not finish.
+/// The maximum number of bytes that a command keeps of an answer that the node could not finish.
 const FAILED_MAX_BYTES: usize = 16 << 10;
 
 /// Options that name the node to ask.
@@ -35,7 +35,7 @@ pub(super) struct Remote {
     /// Ask this running node, and not the store in --data. Without it nova finds the node that has the store.
     #[arg(long, global = true, value_name = "URL", value_parser = base)]
     url: Option<String>,
-    /// A token of a user with the role admin. If the development key is in --data, nova makes such a token.
+    /// A token of a user with the role admin. If the development key is in --data, nova makes the token itself.
     #[arg(long, global = true, value_name = "TOKEN", env = "NOVA_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }

@@ -25,11 +25,11 @@ pub(super) struct Args {
     /// How topics are matched: by the last part of their name, or as prefix and table.
     #[arg(long, value_enum, default_value = "last-part")]
     topics: Matching,
-    /// The effect of a truncate of a source table. It overrides the configuration.
+    /// The effect of a truncate of a source table. This option overrides the configuration.
     #[arg(long, value_enum)]
     truncate: Option<Truncate>,
-    /// Print what the second configuration's numbers of ranking would have changed against the first one's: what both
-    /// show, and how many later clicks and likes each would have shown. No store is changed.
+    /// Print how the lists differ between the ranking settings of A.toml and of B.toml, and how many later clicks and
+    /// likes went to the posts that each configuration shows. No store is changed.
     #[arg(long, num_args = 2, value_names = ["A.toml", "B.toml"])]
     compare: Vec<PathBuf>,
 }

@@ -20,7 +20,8 @@ pub(super) struct Args {
     /// The number of users of the world.
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     users: u32,
-    /// The number of things that happen a second once the world exists. With 0 the command ends then.
+    /// The number of things that happen a second once the world exists. With 0, the command ends as soon as the world
+    /// exists.
     #[arg(long, default_value_t = 20, value_name = "R", value_parser = clap::value_parser!(u32).range(0..=2_000))]
     rate: u32,
     /// How many seconds the command runs. The default is until a signal (Ctrl-C).
@@ -33,10 +34,10 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// The most rows in one request, and the most events in one request.
+/// The maximum number of rows in one request, which is also the maximum number of events in one request.
 const ROWS: usize = 400;
 const EVENTS: usize = 100;
-/// The number of ticks a second. After each 240 ticks, nova looks up the node again, so that the token for the node
+/// The number of ticks a second. After every 240 ticks, nova looks up the node again, so that the token for the node
 /// never expires.
 const TICKS_A_SECOND: u32 = 4;
 const LOOK_EVERY_TICKS: u64 = 240;

@@ -22,13 +22,14 @@ use super::signals::{Signals, Waiting};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The address on which nova listens. It overrides the configuration.
+    /// The address on which nova listens. This option overrides the configuration.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Take over a consumer group whose store is lost: every topic is read from the beginning.
     #[arg(long)]
     new_store: bool,
-    /// Follow this PostgreSQL directly: postgres://user:password@host:port/database. It overrides postgres.url.
+    /// Follow this PostgreSQL directly: postgres://user:password@host:port/database. This option overrides
+    /// postgres.url.
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
 }
@@ -220,7 +221,7 @@ async fn verify_topics(
     }
 }
 
-/// Writes a note with the node's address beside the store, so that commands find the node. The node also serves if nova
+/// Writes a note with the node's address beside the store, so that commands find the node. The node serves even if nova
 /// cannot write the note.
 fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
     let noted = app::listening(&setup.edge, addr).note(&setup.data_dir);

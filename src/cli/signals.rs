@@ -1,5 +1,5 @@
-//! Handles SIGTERM, SIGINT, SIGHUP and SIGXFSZ. A thread waits for SIGTERM, SIGINT and SIGHUP from the start, because
-//! the kernel delivers to a process with PID 1, as in a container, only signals for which the process has a handler.
+//! Handles SIGTERM, SIGINT, SIGHUP and SIGXFSZ. A thread waits for SIGTERM, SIGINT and SIGHUP from the start: in a
+//! container, nova often has the PID 1, and the kernel delivers to this process only signals that have a handler.
 //! SIGXFSZ does not end nova: a write beyond the limit of a file's size (`ulimit -f`, `LimitFSIZE=`) fails like a write
 //! on a full disk, and the writer reports the error.
 
@@ -12,8 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The time after a counted signal in which nova counts no further signal, because shells and supervisors send a signal
-/// to both the process group and the process.
+/// The time after a counted signal in which nova counts no further signal. Shells and supervisors send a signal to both
+/// the process group and the process.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
 /// The base of the exit code of a process that a signal ended. The exit code is the base plus the signal's number, as
 /// in shells.
@@ -23,8 +23,8 @@ const EXIT_BASE: i32 = 128;
 pub(super) struct Signals {
     /// The number of signals that have come.
     count: watch::Receiver<u32>,
-    /// Whether the command waits for signals and ends in order after a signal. If the command does not wait for
-    /// signals, the process ends at once.
+    /// Whether the command waits for signals and ends cleanly after a signal. If the command does not wait for signals,
+    /// the process ends at once.
     handled: Arc<AtomicBool>,
 }
 
@@ -48,7 +48,7 @@ impl Signals {
     }
 
     /// Returns a waiter for signals. A signal after this call no longer ends the process at once, because the command
-    /// ends in order.
+    /// ends cleanly.
     pub fn handled(&self) -> Waiting {
         self.handled.store(true, Ordering::SeqCst);
         let mut count = self.count.clone();

@@ -42,7 +42,7 @@ enum Action {
 
 #[derive(clap::Args)]
 pub(super) struct RebuildArgs {
-    /// Ask ClickHouse which events it has. Of the events that are read again, only the others are sent.
+    /// Ask ClickHouse which events it has. nova sends again only the events that ClickHouse lacks.
     #[arg(long)]
     reconcile: bool,
 }

@@ -28,8 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Rows (one JSON object, as for POST /_test/rows) or a capture (JSON lines), plain or .gz. The option may be
-    /// repeated. A reset restores
-    /// these rows.
+    /// repeated. A reset restores these rows.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     seed: Vec<PathBuf>,
     /// The time at the beginning: RFC 3339, or epoch milliseconds. The default is the present.
@@ -48,8 +47,8 @@ pub(super) struct Args {
     /// End when the process that started this one has ended.
     #[arg(long)]
     die_with_parent: bool,
-    /// Whether tokens are needed. With off, a user's UUID in the place of a token stands for that user, and no token
-    /// for an admin.
+    /// Whether tokens are needed. With off, a user's UUID in place of a token stands for that user, and a request
+    /// without a token stands for an admin.
     #[arg(long, value_enum, default_value = "dev")]
     auth: Tokens,
     /// Add a stand-in for ClickHouse, which gets the rows, so that POST /_test/fault can set faults of it.

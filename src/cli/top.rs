@@ -34,8 +34,8 @@ const WIDTH: usize = 80;
 /// The number of memory structures that a frame shows, largest first.
 const MEMORY_SHOWN: usize = 6;
 const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
-/// Control sequences of ECMA-48: move the cursor to the top, clear the screen below the cursor, and clear the rest of a
-/// line.
+/// Control sequences of ECMA-48: they move the cursor to the top, clear the screen below the cursor, and clear the rest
+/// of a line.
 const HOME: &str = "\x1b[H";
 const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR_LINE: &str = "\x1b[K";
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
 /// first key or signal.
 const ENDS_MAX: usize = 1;
 
-/// Lets a signal end the command in order, so that the terminal is restored.
+/// Lets a signal end the command cleanly, so that the terminal is restored.
 fn signalled(signals: &Signals, sender: SyncSender<()>, ends: Receiver<()>) -> Result<Receiver<()>, CliError> {
     let mut waiting = signals.handled();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;

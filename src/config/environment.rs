@@ -38,8 +38,7 @@ pub(super) fn meaning(
 
 /// Whether a variable's name ends like a service link: `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`, `…_PORT=tcp://…`,
 /// `…_PORT_8080_TCP[_ADDR|_PORT|_PROTO]` (Kubernetes, "Discovering services: Environment variables"), `…_NAME=/a/b` and
-/// `…_ENV_…` (Docker, "Legacy container links"). The name of the service may have parts before the ending of a service
-/// link.
+/// `…_ENV_…` (Docker, "Legacy container links"). The name of the service, before the ending, may contain underscores.
 fn is_service_link(key: &str, value: &str) -> bool {
     let parts: Vec<_> = key.split('_').collect();
     let port = |at: usize| {

@@ -1,8 +1,8 @@
 //! The address of a running node, in a note beside the node's store, for commands on the same machine.
 //!
 //! The note is valid as long as the process that wrote it holds a lock on the file (flock(2)). The lock ends with the
-//! process that holds it, however that process ends. Because of the lock, no command trusts the note of a killed node
-//! and sends a token to a foreign process, even if a foreign process now has the node's port or process id.
+//! process that holds it, however that process ends. Because of the lock, a command ignores the note of a killed node.
+//! So no command sends a token to a foreign process that now has the node's port or process id.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};

@@ -24,13 +24,13 @@ pub fn make(data_dir: &Path) -> io::Result<()> {
     files::private_dir(data_dir)
 }
 
-/// Names of the files in the data directory that only nova makes begin with these texts. The file of the development
-/// key, whose name the caller gives, also belongs to nova.
+/// If only nova makes a file in the data directory, the file's name begins with one of these texts. The file of the
+/// development key, whose name the caller gives, also belongs to nova.
 const OWN_FILES: [&str; 4] = [STORE_FILE, NOTE_FILE, BACKUPS_DIR, LISTENING_FILE];
 
-/// Removes the access of users other than the owner to nova's files, except to the development key `key_file`. If the
-/// data directory also holds files that are not nova's, nova does not change the mode of the directory, and logs that
-/// the mode stays as it is.
+/// Removes all access to nova's files from users other than the owner, but does not change the development key
+/// `key_file`. If the data directory also holds foreign files, nova keeps the directory's mode, and logs that the mode
+/// stays unchanged.
 pub fn close_files(data_dir: &Path, key_file: &str) {
     let entries = |dir: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()

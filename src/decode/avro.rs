@@ -1,5 +1,5 @@
-//! Reads Avro values with the schema with which they were written. nova finds fields by their names, so that a schema
-//! may gain or lose fields.
+//! Reads Avro values, each with the schema of its writer. nova finds fields by their names, so that a schema may gain
+//! or lose fields.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -59,7 +59,7 @@ fn value(what: &str, schema: &Schema, datum: &[u8]) -> Result<Value, Fault> {
     }
 }
 
-/// Reads the primary key from a Kafka key, which is a record with `id`, or only the string.
+/// Reads the primary key from a Kafka key. The Kafka key is a record with `id`, or only the string.
 pub(super) fn key(schema: &Schema, datum: &[u8]) -> Result<Id, Fault> {
     let value = plain(value("key", schema, datum)?);
     let id = match value {

@@ -50,8 +50,8 @@ pub(super) fn id_of_record(record: &Record) -> Id {
     Id(id)
 }
 
-/// Returns the dedup key of an event. The key is a hash over the user's id and the event's id, each with its length
-/// before it.
+/// Returns the dedup key of an event. The key is a hash over the user's id and the event's id. The length of each id
+/// comes before the id.
 pub fn dedup_key(user: Id, event_id: Id) -> u128 {
     let mut bytes = [0; 40];
     bytes[..4].copy_from_slice(&16u32.to_le_bytes());
@@ -168,8 +168,8 @@ impl Members {
         Ok(())
     }
 
-    /// Reads the numbers that have a fraction or an exponent from their digits. Numbers with a fraction or an exponent
-    /// are rare.
+    /// Reads each number that is written with a fraction or an exponent. nova computes the value of the number from its
+    /// digits. Most events have no number of this form.
     fn read_fractions(&mut self, text: &str) -> Result<(), Fault> {
         #[derive(serde::Deserialize)]
         struct Numbers<'a> {

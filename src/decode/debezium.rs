@@ -18,7 +18,7 @@ pub(super) enum Image {
     Absent,
     Null,
     Row(ImageBuilder),
-    /// The value is not an object, but of the kind that the text names.
+    /// The value is not an object. The text names the kind of the value.
     Not(&'static str),
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Message {
     pub image: Image,
     /// The value of `__deleted`.
     pub deleted: Option<bool>,
-    /// For an Avro value: the id of its schema, and, if rows of this schema do not fit the table, the reason.
+    /// The id of the schema of an Avro value, and, if rows of this schema do not fit the table, the reason.
     pub schema: Option<(u32, Option<Box<SchemaMismatch>>)>,
     lsn: Option<u64>,
     ts_us: Option<i64>,
@@ -306,8 +306,8 @@ impl Message {
             Image::Not(kind) => Err(Fault::new("wrong-type", format!("`after`: expected an object, got {kind}"))),
         };
         match (read, mismatch, schema) {
-            // A record whose value is not a row stays a dead letter, because every row of the schema would be refused
-            // in the same way.
+            // A record whose value is not a row becomes a dead letter and does not wait, because a correct schema would
+            // not make it a row.
             (Err(fault), Some(_), _) if fault.reason == "unrecognised-shape" => Err(fault.into()),
             (_, Some(mismatch), _) => Err(waits(&mismatch)),
             (Err(fault), None, _) => Err(fault.into()),

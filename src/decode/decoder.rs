@@ -23,7 +23,7 @@ use crate::event::{Change, ChangeBody, Dead, Decoded, Format, Id, Op, Record, Re
 /// topic, and finds it again for each record.
 pub const TOPICS_MAX: usize = 4_096;
 
-/// The reason of a record whose schema the registry does not know.
+/// The reason code for a record whose schema the registry does not know.
 const UNKNOWN_SCHEMA: &str = "unknown-schema-id";
 
 /// The facts that the decoder knows about a topic.
@@ -214,8 +214,8 @@ impl Decoder {
         Ok(message)
     }
 
-    /// Reads the headers of a record. Most records have no headers, or only headers whose first byte shows that they
-    /// are not lists.
+    /// Reads the headers of a record. Most records have no headers, or only headers that are not lists, as their first
+    /// byte shows.
     fn headers(&self, record: &Record) -> Headers {
         let mut headers = Headers::default();
         for (name, value) in &record.headers {

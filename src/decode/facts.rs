@@ -2,10 +2,10 @@
 
 use crate::event::{Cell, Facts, Id, Row, Table};
 
-/// Reads the facts from the columns of a row. Returns `None` if a needed column is missing, unavailable or null
-/// although the table's definition does not allow null. A column that the row lacks counts as null if the column is
-/// nullable, and a creation time that is null counts as 0. A user whose name is unknown still counts as a user, because
-/// the activity of the account decides what nova shows.
+/// Reads the facts from the columns of a row. Returns `None` if a needed column has no value: the column is missing or
+/// unavailable, or it is null although the table does not allow null. A column that the row lacks counts as null if the
+/// column is nullable, and a creation time that is null counts as 0. A user whose name is unknown still counts as a
+/// user, because the activity of the account decides what nova shows.
 pub fn facts(table: Table, row: &Row) -> Option<Facts> {
     let columns = Columns { table, row };
     match table {

@@ -26,8 +26,8 @@ impl Fault {
         Fault::new("invalid-value", format!("`{}`: {what}", shown(field)))
     }
 
-    /// Makes the fault of a record that belongs to another table than its topic. `what` is the verb phrase that names
-    /// the evidence, such as "has all columns".
+    /// Makes the fault of a record whose table is not the table of its topic. `what` is the verb phrase that names the
+    /// evidence, such as "has all columns".
     pub fn other_table(other: Table, table: Table, what: &str) -> Fault {
         let detail = format!(
             "the record {what} of table `{other}`, and its topic holds `{table}`: correct the routing of the connector \

@@ -20,7 +20,8 @@ const COLUMNS_MAX: usize = 1_600;
 pub(super) struct Headers {
     pub old_key: Option<Id>,
     pub new_key: Option<Id>,
-    /// The columns that the header lists name (the option `header.unchanged.name` of `ExtractChangedRecordState`).
+    /// The columns whose names are in the lists of the headers (the option `header.unchanged.name` of
+    /// `ExtractChangedRecordState`).
     pub named: Vec<Box<str>>,
 }
 
@@ -31,7 +32,7 @@ impl Headers {
         self.named.extend(names.into_iter().take(room).map(String::into_boxed_str));
     }
 
-    /// Adds the names of a list in the text form of one of Kafka Connect's header converters.
+    /// Adds the names of a list that one of Kafka Connect's header converters wrote as text.
     pub fn list_text(&mut self, value: &[u8]) {
         if let Some(names) = std::str::from_utf8(value).ok().and_then(names) {
             self.list(names);

@@ -37,7 +37,7 @@ pub(super) fn message(text: &str, context: &mut Context<'_>) -> Result<Option<Me
     message_within(text, context, None)
 }
 
-/// Reads a message, with the time units that the schema around the message states, if there is a schema.
+/// Reads a message. If the message is within a wrapper, `stated` has the time units that the wrapper's schema states.
 fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) -> Result<Option<Message>, Fault> {
     if is_null(text) {
         return Ok(None);

@@ -1,5 +1,6 @@
-//! An allow-list says which columns nova keeps although it does not know them. By default the list has for `users` only
-//! what every profile shows, because a new column of `users` may be private, and no record says whether it is.
+//! An allow-list says which columns nova keeps although it does not know them. For `users`, the default list has only
+//! columns that every profile shows. A new column of `users` may be private, and no record says whether a column is
+//! private.
 
 use std::sync::LazyLock;
 
@@ -18,7 +19,7 @@ const USERS_BY_DEFAULT: [&str; 1] = ["bio"];
 pub struct KeepUnknown {
     /// For each table, whether all its unknown columns are kept.
     tables: [bool; Table::ALL.len()],
-    /// Single columns that are kept, of tables whose unknown columns are not all kept.
+    /// The kept columns of the tables whose unknown columns are not all kept.
     columns: Vec<(Table, Box<str>)>,
 }
 

@@ -132,7 +132,7 @@ fn is_id(bytes: &[u8]) -> bool {
     Id::parse(text.trim_ascii().as_bytes()).is_ok() || text.starts_with('"') && key::read(text).is_ok()
 }
 
-/// Overwrites each piece between two separators for which `shows` returns false.
+/// Splits the bytes at the separators, and overwrites each piece for which `shows` returns false.
 fn pieces<'b>(bytes: &'b [u8], separators: &[u8], shows: impl Fn(&str) -> bool) -> Cow<'b, [u8]> {
     let mut out = bytes.to_vec();
     for piece in out.split_mut(|byte| separators.contains(byte)) {

@@ -112,7 +112,8 @@ fn time(since_2000_us: u64) -> i64 {
     since_2000_us.cast_signed().saturating_add(EPOCH_OFFSET_US)
 }
 
-/// Returns whether a tuple of the old row has every column, or `None` if the letter does not announce an old row.
+/// Returns whether the tuple after the letter `K` or `O` has every column of the old row. Returns `None` for any other
+/// letter.
 fn old_kind(letter: u8) -> Option<bool> {
     match letter {
         b'K' => Some(false),

@@ -1,6 +1,5 @@
-//! Converts a value that PostgreSQL prints (with the session settings `datestyle=ISO`, `timezone=UTC`,
-//! `bytea_output=hex`) to the typed cell of a column, or to the JSON that Debezium writes for a column of the value's
-//! type.
+//! Converts a value that PostgreSQL prints to the typed cell of a column, or to the JSON that Debezium writes for a
+//! value of this type. The session has the settings `datestyle=ISO`, `timezone=UTC` and `bytea_output=hex`.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;

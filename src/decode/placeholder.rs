@@ -1,7 +1,7 @@
 //! Recognises the text that Debezium writes for an unchanged value that is stored out of line. The text has many forms,
-//! because Debezium's PostgreSQL connector and the converters change the setting `unavailable.value.placeholder`
-//! (`UnchangedToastedPlaceholder` and `PostgresValueConverter` of Debezium 3.6; debezium/debezium#7815 for arrays of
-//! numbers).
+//! because Debezium's PostgreSQL connector and the converters transform the text of the setting
+//! `unavailable.value.placeholder` (`UnchangedToastedPlaceholder` and `PostgresValueConverter` of Debezium 3.6;
+//! debezium/debezium#7815 for arrays of numbers).
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};

@@ -1,5 +1,5 @@
-//! Finds the schemas with which Avro records were written, by their ids. A node has a registry, or the file beside a
-//! capture, or no schemas.
+//! Finds the schemas with which Avro records were written, by their ids. A node gets schemas from a registry or from
+//! the file beside a capture, or it has no schemas.
 
 mod file;
 mod http;

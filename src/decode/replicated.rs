@@ -171,8 +171,8 @@ fn other_columns(relation: &Relation, how: &str) -> Fault {
     Fault::new("malformed-message", detail)
 }
 
-/// Returns the fault of a row whose key is unknown: a message has neither the value of a key that is stored out of line
-/// nor the old row.
+/// Returns the fault of a row whose key is unknown: the key is stored out of line, and the message has neither its
+/// value nor the old row.
 fn unidentified(relation: &Relation) -> Fault {
     let detail = format!(
         "`{KEY}` of {}.{} is not in the message, so that the row is not known: it must be the primary key and a uuid",
@@ -296,7 +296,8 @@ pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> 
 
 const MASK: u8 = b'*';
 
-/// A change of a row: its key, its operation, its key before or after the change, and its body.
+/// A change of a row: the row's key, the operation, the row's key before or after the change, and the body of the
+/// change.
 type Told = (Id, Op, Option<Renamed>, ChangeBody);
 
 fn told(plan: &Plan, kind: &OriginKind, bytes: &[u8]) -> Result<Told, Fault> {

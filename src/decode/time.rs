@@ -6,8 +6,9 @@
 const FRACTION_MAX_DIGITS: usize = 64;
 
 /// Returns the epoch microseconds of a text such as `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity`
-/// (`i64::MAX`) or `-infinity` (`i64::MIN`). Returns `None` for a time without an offset, with a day that does not
-/// exist, with a fraction finer than microseconds, or beyond 64 bits, and for a text that is not a time.
+/// (`i64::MAX`) or `-infinity` (`i64::MIN`). Returns `None` for a text that is not a time, and for a time that does not
+/// fit into 64 bits. Returns `None` also for a time without an offset, with a day that does not exist, or with a
+/// fraction finer than microseconds.
 pub fn parse_micros(text: &str) -> Option<i64> {
     micros_of(text).filter(|(_, finer)| !finer).map(|(micros, _)| micros)
 }
@@ -29,10 +30,10 @@ fn micros_of(text: &str) -> Option<(i64, bool)> {
     parse(text).filter(|(micros, _)| *micros != i64::MAX && *micros != i64::MIN)
 }
 
-/// Returns the epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC:
-/// `2026-11-20 09:00:00.5+00` for a `timestamptz` (`zoned`), the same without the offset for a `timestamp`,
-/// `12345-01-01 …`, `0044-03-15 … BC`, and the infinities as in [`parse_micros`]. Returns `None` for a text that
-/// PostgreSQL does not print for a time.
+/// Returns the epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC. A
+/// `timestamptz` (`zoned`) has the form `2026-11-20 09:00:00.5+00`, and a `timestamp` has the same form without the
+/// offset. The forms `12345-01-01 …` and `0044-03-15 … BC`, and the infinities of [`parse_micros`], are also possible.
+/// Returns `None` for a text that PostgreSQL does not print for a time.
 pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
     match text {
         "infinity" => return Some(i64::MAX),

@@ -5,12 +5,12 @@ use crate::event::{Ignored, Table};
 /// The names of the topics that nova follows.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    /// The prefix of the topics of tables, which are named `{prefix}.{table}`.
+    /// The prefix of the name of each table's topic: `{prefix}.{table}`.
     pub prefix: String,
     /// The name of the topic of client events.
     pub events: String,
-    /// Whether nova finds tables and events by the part of a topic's name after the last dot, whatever the prefix is
-    /// (for captures).
+    /// Whether nova ignores the prefix of a topic's name, and finds tables and events by the part after the last dot,
+    /// for example in captures.
     pub last_part: bool,
 }
 

@@ -1,5 +1,5 @@
 //! Finds the unit of a time, if the record itself states the unit. Kafka Connect's JSON converter writes the schema
-//! beside the payload, and the name of a field's schema is a type of Debezium or of Kafka Connect (Debezium's
+//! beside the payload. The name of a field's schema is a type of Debezium or of Kafka Connect (Debezium's
 //! documentation, "temporal types").
 
 use serde_json::Value;
@@ -10,8 +10,8 @@ use crate::event::Table;
 const COLUMNS_MAX: usize = 16;
 /// The number of schemas of one table that nova remembers. A topic has records of one or two schemas at a time.
 const SCHEMAS_MAX: usize = 8;
-/// The maximum length of a schema that nova remembers, bytes. A schema that is longer than this limit is read again for
-/// each record.
+/// The maximum length of a schema that nova remembers, in bytes. A schema that is longer than this limit is read again
+/// for each record.
 const SCHEMA_MAX_BYTES: usize = 256 << 10;
 
 /// The unit that a record states for the value of a time column.

@@ -1,5 +1,5 @@
-//! Reads integers in JSON Schema's sense (2020-12 §6.1.1): the value of a number decides whether it is an integer, and
-//! not the notation. nova reads the value from the digits, because floating point rounds `0.99999999999999999` to 1.
+//! Reads integers in JSON Schema's sense (2020-12 §6.1.1): a number is an integer if its value is an integer, whatever
+//! its notation is. nova reads the value from the digits, because floating point rounds `0.99999999999999999` to 1.
 
 /// Returns the integer value of a JSON number such as `5400`, `5400.0` or `5.4e3`. Returns `None` if the number is not
 /// an integer, or if it does not fit into 64 bits.

@@ -1,5 +1,5 @@
-//! Keeps the dismissals: which suggested users a user does not want to see. The dismissals are durable in the table of
-//! the edge, and they are in memory for every read.
+//! Keeps the dismissals: which suggested users a user does not want to see. The store keeps the dismissals in the table
+//! of decisions and answers, and nova reads them only from memory.
 
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -7,8 +7,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::event::Id;
 use crate::state::{State, UserNo};
 
-/// The kind that dismissals have in the table of the edge. The name of a dismissal's entry is the user's id and then
-/// the dismissed user's id.
+/// The kind that dismissals have in the table of decisions and answers. The name of a dismissal's entry is the user's
+/// id and then the dismissed user's id.
 pub const KIND: &str = "dismissal";
 /// The maximum number of people whom one user may dismiss.
 pub const PER_USER_MAX: usize = 10_000;
@@ -18,7 +18,7 @@ pub const PER_USER_MAX: usize = 10_000;
 pub struct Dismissals(RwLock<FxHashMap<Id, FxHashSet<Id>>>);
 
 impl Dismissals {
-    /// Loads dismissals from the names of stored entries. Names that are not those of dismissals are skipped.
+    /// Loads dismissals from the names of stored entries. A name that is not the name of a dismissal is skipped.
     pub fn load<'a>(names: impl Iterator<Item = &'a [u8]>) -> Dismissals {
         let dismissals = Dismissals::default();
         for name in names {

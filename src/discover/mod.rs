@@ -65,8 +65,8 @@ pub fn suggest(
     suggest_with(state, user, now_ms, limit, dismissed, || Arc::new(rising::count(state, now_ms)))
 }
 
-/// Does the same as `suggest`, but the caller gives the list of people who gained followers. The list of people who
-/// gained followers is the same for every user and has everybody who gained some.
+/// Does the same as `suggest`, but the caller gives the list of people who gained followers. The list of the caller is
+/// the same for every user, and has everybody who gained at least one follower.
 pub fn suggest_with(
     state: &State,
     user: UserNo,
@@ -110,7 +110,7 @@ pub fn suggest_with(
     out.into_iter().map(finish).collect()
 }
 
-/// A suggestion with the numbers that the state gives to users.
+/// A suggestion that names users by their numbers in the state.
 struct Found {
     other: UserNo,
     reason: Reason,

@@ -1,4 +1,4 @@
-//! Finds the users who gained the most followers lately. The count reads all follows, so a job counts for all users,
+//! Finds the users who gained the most followers lately. The count reads all follows, so a job counts in advance, for
 //! some users at a time.
 
 use std::cmp::Reverse;

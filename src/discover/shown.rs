@@ -18,7 +18,8 @@ pub const WATCHED_MS: i64 = DAY_MS;
 /// The number of pairs that nova looks up under one lock of the state.
 const SLICE: usize = 1_024;
 
-/// The figures of one day (UTC). A suggestion and its follow count on the day of the suggestion.
+/// The figures of one day (UTC). nova counts a follow on the day of its suggestion, even if the follow comes on a later
+/// day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversion {
     pub suggested: u64,

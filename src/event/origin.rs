@@ -10,7 +10,7 @@ use super::table::Table;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub kind: OriginKind,
-    /// The time of the commit or of the snapshot, epoch microseconds.
+    /// The time of the commit or of the snapshot, in epoch microseconds.
     pub commit_us: i64,
     /// The LSN of a record is this LSN plus the record's [`super::Record::lsn_delta`].
     pub base_lsn: u64,

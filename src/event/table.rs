@@ -16,7 +16,7 @@ pub enum Table {
     Likes,
 }
 
-/// The type of a column in the source, which decides the kind of its [`super::Cell`].
+/// The type of a column in the source. The type decides the kind of the column's [`super::Cell`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     Uuid,

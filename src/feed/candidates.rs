@@ -96,7 +96,7 @@ pub enum Missed {
     Author,
     /// The post's date is later than the clock of the node.
     Ahead,
-    /// The post is older than each source of its author allows, and does not trend.
+    /// The post is too old for every source that has posts of its author, and the post does not trend.
     Age,
     /// The limit of a source is reached: by newer posts of followees, or by posts of authors with higher affinity.
     Cap { followed: bool },
@@ -144,7 +144,7 @@ fn dated(created_at_us: i64, now_ms: i64, max_age_h: u32) -> Dated {
     }
 }
 
-/// Returns the posts of an author that are not too old, newest first.
+/// Returns an author's posts without the posts that are too old, newest first.
 fn recent(state: &State, author: UserNo, now_ms: i64, max_age_h: u32) -> impl Iterator<Item = (i64, PostNo)> + '_ {
     let posts = state.posts.of_author(author).iter();
     let posts = posts.filter_map(|post| Some((state.posts.row(*post)?.created_at_us, *post)));
@@ -153,8 +153,8 @@ fn recent(state: &State, author: UserNo, now_ms: i64, max_age_h: u32) -> impl It
         .take_while(move |(created_us, _)| dated(*created_us, now_ms, max_age_h) == Dated::Good)
 }
 
-/// Returns the newest posts of all followees, which it merges from one list of each followee. Each of the merged lists
-/// has the newest post first.
+/// Merges one list of each followee, and returns the newest posts of all followees. Each of the merged lists has the
+/// newest post first.
 fn followed(state: &State, user: UserNo, now_ms: i64) -> Vec<PostNo> {
     let (max_age_h, most) = (state.ranking().feed.followed_max_age_h, state.ranking().feed.followed_max as usize);
     let followees = state.graph.followees(user);

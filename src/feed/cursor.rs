@@ -26,8 +26,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Encodes a cursor. `shown` contains the posts before the cursor's place, in its snapshot and in the snapshots
-    /// that this snapshot continues.
+    /// Encodes a cursor. `shown` contains all posts that come before the cursor's place: posts of the cursor's
+    /// snapshot, and posts of the older snapshots that the cursor's snapshot continues.
     pub fn encode(&self, shown: &Shown, user: Id, key: &[u8; 32]) -> String {
         let mut bytes = vec![VERSION, self.algorithm];
         bytes.extend_from_slice(&self.snapshot.to_be_bytes());
@@ -45,7 +45,8 @@ impl Cursor {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (body, given) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
-        // The comparison of the MAC looks at every byte, because its time must not show how many bytes were right.
+        // The comparison looks at every byte of the MAC, so that the time of the comparison does not show how many
+        // bytes were right.
         let differs = mac(body, user, key).iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
         if differs != 0 {
             return None;

@@ -1,4 +1,5 @@
-//! What readers get from the state: functions of the state, a user and `now`, and results that nova keeps.
+//! What readers get from the state. Each result is computed from the state, a user and `now`, and nova keeps some of
+//! the results.
 
 pub mod candidates;
 pub mod cursor;

@@ -19,7 +19,7 @@ pub struct Shape {
     pub latency_us: u32,
 }
 
-/// The bytes of an answer that has no posts and no cursor.
+/// The number of bytes of an answer without posts and without a cursor.
 const REST_BYTES: usize = 240;
 
 /// Returns the JSON of a page. `key` makes the cursor's MAC. A process uses one `key` for all pages, so nova keeps the
@@ -80,7 +80,7 @@ fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
 /// Writes microseconds as milliseconds.
 pub(crate) fn push_ms(us: u64, out: &mut String) {
     let (mut whole, mut part) = (itoa::Buffer::new(), itoa::Buffer::new());
-    // The addition of a thousand gives the fraction its leading zeros.
+    // A thousand is added so that the leading zeros of the fraction are printed; the first digit is cut off.
     out.extend([whole.format(us / 1_000), ".", &part.format(1_000 + us % 1_000)[1..]]);
 }
 

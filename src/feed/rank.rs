@@ -178,7 +178,7 @@ pub enum Explained {
     Missed(Missed),
     /// The reader was already shown the post.
     Shown,
-    /// The time limit was reached, so the feed has only posts of followees, and not this post.
+    /// The time limit was reached, so the feed has only posts of followees, and this post is not among them.
     Cut,
     /// The post is at this place of the feed, counted from 1.
     Placed {
@@ -231,8 +231,8 @@ pub fn explain(state: &State, user: UserNo, number: PostNo, making: &Making<'_>)
     }
 }
 
-/// Makes the feed for `algo=time`: the posts of followees that are not too old, newest first, and smallest id first
-/// among posts of one time.
+/// Makes the feed for `algo=time` from posts of followees, and leaves out posts that are too old. The newest post comes
+/// first; among posts of the same time, the smallest id comes first.
 pub fn by_time(state: &State, user: UserNo, now_ms: i64, shown: &Shown) -> Feed {
     let mut candidates = collect(state, user, now_ms, &[], &|| false);
     leave_out(state, &mut candidates, shown);
@@ -273,7 +273,7 @@ fn newest(state: &State, now_ms: i64, candidates: &[(PostNo, Sources)]) -> Vec<R
 /// The rule of spacing that a post would break at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
-    /// A post of the post's author is nearer than [`FeedNumbers::author_distance`].
+    /// Another post of the same author is nearer than [`FeedNumbers::author_distance`].
     Near,
     /// The author already has a post in the first [`FeedNumbers::top_places`] places.
     Top,
@@ -281,8 +281,8 @@ pub enum Clash {
     Head,
 }
 
-/// The places of a feed while they are filled. `authors` has the author of each scored post, and a post is known by its
-/// index.
+/// The places of a feed while they are filled. `authors` has the author of each scored post, and the index of the
+/// author identifies the post.
 struct Spaced<'a> {
     authors: &'a [UserNo],
     numbers: &'a FeedNumbers,

@@ -8,12 +8,12 @@
 
 use crate::event::Id;
 
-/// The maximum number of posts that one reader is shown before the list ends, even if a feed is longer. By default this
-/// limit is as long as two whole feeds, the second of which continues the first.
+/// The maximum number of posts that one reader is shown before the list ends, even if a feed is longer. By default, the
+/// limit is the length of two whole feeds, because a second feed may continue the first.
 pub const SHOWN_MAX: usize = 600;
 const PRINT_BITS: u32 = 24;
-/// The number of bytes that [`Shown::encode`] writes for [`SHOWN_MAX`] posts. Each shown post takes the low bits of its
-/// difference, one bit as an end, and on average two more bits.
+/// The number of bytes that [`Shown::encode`] writes for [`SHOWN_MAX`] posts. For each shown post, Rice's code has the
+/// low bits of the difference, one end bit, and two more bits on average.
 pub const SHOWN_MAX_BYTES: usize = 2 + (SHOWN_MAX * (15 + 3)).div_ceil(8);
 
 /// The set of posts that a reader was shown.
@@ -100,7 +100,7 @@ fn print(post: Id) -> u32 {
     (folded.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> (64 - PRINT_BITS)) as u32
 }
 
-/// Writes bits. The first bit that is written to a byte is its highest bit.
+/// Writes bits. The bits of a byte are written from the highest to the lowest.
 struct Bits<'a> {
     out: &'a mut Vec<u8>,
     /// The number of free bits in the last byte.

@@ -96,8 +96,8 @@ impl Snapshots {
             return page;
         }
         let part = self.part(ask.user);
-        // This thread holds no lock of the state while it waits, because the thread that makes the snapshot may need a
-        // lock of the state, and a writer may be waiting for such a lock.
+        // While this thread waits, it holds no lock of the state. The thread that makes the snapshot may need a lock of
+        // the state, and a writer may already wait for a lock of the state.
         let _flight = part.flight.lock();
         let state = state.read();
         // The previous holder of the `flight` lock may have made the snapshot.

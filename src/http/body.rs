@@ -25,13 +25,13 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The body of a request: no body, or the body that hyper reads.
 pub(super) type Asked = Either<Empty<Bytes>, Incoming>;
 
-/// Reads the content of a body and undoes its content coding. nova refuses a body whose `Content-Length` is too large
-/// before it reads the body.
+/// Reads the content of a body and undoes its content coding. If `Content-Length` is too large, nova refuses the body
+/// without reading it.
 pub(super) async fn content(headers: &HeaderMap, body: Asked) -> Result<Bytes, Problem> {
     content_within(headers, body, BODY_MAX_BYTES).await
 }
 
-/// Reads the content of a body like `content`, but with the limit `most` for the bytes before and after inflation.
+/// Does the same as `content`, but with the limit `most` for the bytes before and after inflation.
 pub(super) async fn content_within(headers: &HeaderMap, body: Asked, most: usize) -> Result<Bytes, Problem> {
     inflated(headers, whole(body, most).await?, most)
 }
@@ -81,8 +81,8 @@ pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Reads a JSON object. Without the check for an object, serde would also read a struct from an array of its members,
-/// which is not documented.
+/// Reads a JSON object. Without the check for an object, serde would also read a struct from an array of its members.
+/// The API does not document such arrays.
 pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::MalformedJson("expected an object, found an array".to_owned()));
@@ -105,12 +105,12 @@ pub(super) fn integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Re
     Whole::deserialize(json).map(|whole| whole.0)
 }
 
-/// Reads an integer like `integer`, from a member that may be null.
+/// Reads an integer as `integer` does, from a member that may be null.
 pub(super) fn maybe_integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Whole<T>>::deserialize(json)?.map(|whole| whole.0))
 }
 
-/// Reads a list of integers like `integer`. Null counts as an empty list.
+/// Reads a list of integers, each as `integer` does. Null counts as an empty list.
 pub(super) fn integers<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Vec<T>, D::Error> {
     let all = Option::<Vec<Whole<T>>>::deserialize(json)?.unwrap_or_default();
     Ok(all.into_iter().map(|whole| whole.0).collect())

@@ -22,7 +22,7 @@ pub(super) type Waits<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 /// The future of an answer that nova sends piece by piece.
 pub(super) type Opens<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
 
-/// A request that is within its quota and whose caller is allowed.
+/// A request whose caller is within the quota and may use the operation.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub edge: &'a Arc<Edge>,

@@ -8,8 +8,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// The canonical form of a JSON text, or `None` if the text is no JSON, is nested deeper than serde_json reads, or has
-/// an object with a repeated member, because such an object has no single meaning.
+/// The canonical form of a JSON text. The result is `None` if the text is no JSON, is nested deeper than serde_json
+/// reads, or repeats a member of an object. An object with a repeated member has no single meaning.
 pub(super) fn canonical(text: &[u8]) -> Option<Vec<u8>> {
     let (mut out, mut json) = (Vec::with_capacity(text.len()), serde_json::Deserializer::from_slice(text));
     Form(&mut out).deserialize(&mut json).ok()?;

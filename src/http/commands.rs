@@ -4,11 +4,11 @@
 /// The names of nova's commands that work while a node is running.
 const BESIDE_A_NODE: [&str; 9] = ["audit", "backup", "cdc", "check", "dlq", "dump", "explain", "postgres", "store"];
 
-/// The beginning of a request in a reason that tells a person to send the request.
+/// The text of a reason may tell a person to send a request. Such a request begins with this text.
 const CURL: &str = "curl -X ";
 
-/// Finds the commands in a text that work while a node is running. A command extends from `nova` to the first word that
-/// ends with a punctuation mark, or to a bracket.
+/// Finds those commands of a text that a person can use while a node is running. A command extends from `nova` to the
+/// first word that ends with a punctuation mark, or to a bracket.
 pub fn of(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (at, before) in text.match_indices("nova ") {
@@ -30,7 +30,7 @@ pub fn of(text: &str) -> Vec<String> {
             found.push(command);
         }
     }
-    // A request to Kafka Connect is the last part of the reason, so the rest of its line is the command.
+    // A request to Kafka Connect is the last part of a reason, so the command is the rest of that line.
     let request = text.rfind(CURL).and_then(|at| text[at..].lines().next());
     found.extend(request.map(|request| request.trim_end().to_owned()));
     found

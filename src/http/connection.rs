@@ -1,4 +1,5 @@
-//! Serves one connection: with TLS if it is configured, and by the read lane, hyper's HTTP/1.1 or hyper's HTTP/2.
+//! Serves one connection, with TLS if TLS is configured. The read lane, hyper's HTTP/1.1 or hyper's HTTP/2 handles the
+//! requests.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -28,7 +29,7 @@ use super::{request, tls};
 
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most open requests of one HTTP/2 connection.
+/// The maximum number of open requests of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
 /// The most requests that a client may reset before nova has looked at the requests. nova ends a connection with more
 /// resets than this (CVE-2023-44487).
@@ -39,12 +40,12 @@ const OWN_RESETS_MAX: usize = 100;
 /// The most bytes of answers that may wait on one HTTP/2 stream.
 const SEND_MAX_BYTES: usize = 64 << 10;
 /// The most bytes of answers that the kernel holds for a client. By default Linux holds up to 4 MiB of answers for each
-/// client. When 300 clients read nothing, the copies of 4 MiB for each client delayed a page for a 301st user by two
-/// seconds.
+/// client. In a test with 300 clients that read nothing, copying 4 MiB for each client delayed a page for another user
+/// by two seconds.
 #[cfg(target_os = "linux")]
 const SEND_BUFFER_BYTES: usize = 512 << 10;
-/// The bytes of bodies that a client may send ahead, on one HTTP/2 stream and on one connection. The body of a request
-/// has at most 256 KiB.
+/// The number of bytes of request bodies that a client may send ahead: on one HTTP/2 stream, and on one connection. The
+/// body of a request has at most 256 KiB.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 
@@ -86,8 +87,8 @@ impl Connection {
         }
     }
 
-    /// Serves the connection in the short lane as long as possible, and after that by hyper. hyper's parts are in
-    /// boxes, so that an idle connection in the lane does not take memory for them.
+    /// Serves the connection in the short lane as long as possible, and after that by hyper. The parts for hyper are in
+    /// boxes, so that an idle connection in the lane takes no memory for these parts.
     pub async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let Connection { peer, pace, sites, idle, stop, watcher, .. } = self;
         let stream = Patient::new(stream, pace.clone(), idle);
@@ -102,8 +103,8 @@ impl Connection {
     }
 }
 
-/// Sets the kernel's options of a client's connection: the kernel sends small answers at once, at most
-/// [`SEND_BUFFER_BYTES`] of answers wait for the client, and the connection ends if the client takes nothing for
+/// Sets the kernel's options for a client's connection. The kernel sends small answers at once, and holds at most
+/// [`SEND_BUFFER_BYTES`] of answers for the client. The connection ends if the client takes nothing for
 /// [`STALL_TIMEOUT`]. The kernel ends a stalled connection even if all sent bytes fit into buffers and no write waits.
 pub(crate) fn bounded_by_kernel(stream: &std::net::TcpStream) {
     let _ = stream.set_nodelay(true);

@@ -16,8 +16,8 @@ use super::answers;
 /// The headers that a page may send if the browser names no headers.
 const HEADERS: &str = "authorization, content-type, content-encoding, idempotency-key, if-none-match, last-event-id, \
                        traceparent, tracestate, baggage, sentry-trace, x-request-id";
-/// The most bytes of a list of requested headers that nova grants. nova answers a list that is longer than this with
-/// the default list.
+/// The maximum length, in bytes, of a requested list of headers that nova grants. nova answers a list that is longer
+/// than this with the default list.
 const ASKED_MAX_BYTES: usize = 2 << 10;
 const EXPOSED: &str = "etag, idempotent-replayed, ratelimit, ratelimit-policy, retry-after, server-timing, \
                        traceparent, x-request-id";

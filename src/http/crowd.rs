@@ -1,7 +1,7 @@
-//! Decides which connections nova ends when a listener comes close to its limit of connections: connections without an
-//! open request, from the addresses with the most connections. If nova ended no connection, a client that opens
-//! connections without sending requests could keep out all clients that come after it. nova ends connections before the
-//! listener reaches its limit, so that no new connection has to wait.
+//! Decides which connections nova ends when a listener comes close to its limit of connections. nova ends connections
+//! without an open request, from the addresses with the most connections. If nova ended no connection, a client that
+//! opens connections without sending requests could keep out all clients that come after it. nova ends connections
+//! before the listener reaches its limit, so that no new connection has to wait.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use tokio::sync::Notify;
 use super::limit::client;
 use super::patience::{Pace, Phase};
 
-/// The number of connections that nova ends at a time. The search for connections to end looks at all connections, so
-/// nova makes one search for many new connections.
+/// The number of connections that nova ends at a time. To choose connections, nova looks at all connections, so it
+/// chooses many at once instead of one for each new connection.
 const GIVE_WAY: usize = 64;
-/// nova ends some connections if the listener may open fewer new connections than this before it reaches its limit.
+/// If a listener has room for fewer new connections than this, nova ends some connections.
 pub(super) const FREE_MIN: usize = 2 * GIVE_WAY;
 
 /// Every open connection that may have to end, in the order of arrival.
@@ -48,7 +48,7 @@ pub(super) struct Guest {
     leave: Arc<Notify>,
 }
 
-/// Whether the connection can end without loss, because nova has no complete request of the connection.
+/// Whether the connection can end without loss, because it has no open request.
 fn only_waited_for(pace: &Pace) -> bool {
     matches!(pace.phase(), Phase::New | Phase::Idle | Phase::Head)
 }
@@ -134,8 +134,8 @@ mod tests {
     const PHASES: [Phase; 5] = [Phase::New, Phase::Idle, Phase::Head, Phase::Busy, Phase::Quiet];
 
     proptest! {
-        /// No connection ends during a request. A connection of an address ends only if no connection of an address
-        /// with more connections can end.
+        /// No connection ends during a request. nova ends a connection of one address only if it can end no connection
+        /// of an address with more connections.
         #[test]
         fn who_gives_way_is_waited_for_and_of_a_crowded_address(
             guests in proptest::collection::vec((0..8u32, 0..5usize), 0..300),

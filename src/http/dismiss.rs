@@ -15,7 +15,7 @@ use super::call::UserCall;
 use super::edge::Serving;
 use super::error::Problem;
 
-/// The value of a dismissal's entry in the edge's table, which is only the version of the value.
+/// The value of a dismissal's entry in the edge's table. The value has only a version byte.
 const ENTRY: [u8; 1] = [1];
 
 pub(super) async fn dismiss(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {

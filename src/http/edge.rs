@@ -73,7 +73,7 @@ pub struct Serving {
     /// The runner of jobs. A read that finds missing data wakes the runner.
     pub runner: Arc<Runner>,
     pub durable: Durable,
-    /// The control of a server for tests, which gets a copy of every page, or `None` in a normal node.
+    /// The control of a server for tests, or `None` in a normal node. The control gets a copy of every page.
     pub testing: Option<Arc<dyn Testing>>,
 }
 
@@ -84,8 +84,8 @@ impl Serving {
         self.end_copies(Kind::Feed, users);
     }
 
-    /// Reports to the control of a server for tests which page nova served to which user. nova calls `answer` only in a
-    /// server for tests.
+    /// Reports a served page and its user to the control of a server for tests. nova calls `answer` only in a server
+    /// for tests.
     pub(super) fn told_page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: impl FnOnce() -> String) {
         if let Some(testing) = &self.testing {
             testing.page(at_ms, what, user, answer());
@@ -111,11 +111,11 @@ pub enum Log {
 pub struct Intake {
     pub clock: Clock,
     pub log: Log,
-    /// The source of a server for tests that takes records with their own offsets, or `None` in a normal node.
+    /// The source of a server for tests, or `None` in a normal node. This source takes records with their own offsets.
     pub captures: Option<CaptureHandle>,
     /// The prefix of the tables' topics.
     pub prefix: String,
-    /// The state in memory, which the intake asks whether nova knows a post.
+    /// The state in memory, from which the intake learns whether nova knows a post.
     pub state: Arc<RwLock<State>>,
     /// The shared figures of the pipeline, which say whether the outbox takes more rows.
     pub shared: Arc<Shared>,
@@ -143,7 +143,7 @@ pub struct Control {
     pub(super) refusals: Mutex<Refusals>,
     /// The configuration by section and key, without secrets.
     pub config: serde_json::Value,
-    /// When the node began to serve, epoch milliseconds.
+    /// When the node began to serve, in epoch milliseconds.
     pub started_ms: i64,
     /// The long answers that nova is sending.
     pub(super) pumps: Pumps,
@@ -199,7 +199,8 @@ pub struct Watch {
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// The differences between the counts of ClickHouse and nova, if nova sends rows to ClickHouse.
     pub drift: Option<Arc<Mutex<Found>>>,
-    /// The control of a server for tests, which may pretend that the source is behind, or `None` in a normal node.
+    /// The control of a server for tests, or `None` in a normal node. The control may pretend that the source is
+    /// behind.
     pub testing: Option<Arc<dyn Testing>>,
     /// The state of the Redis port, if nova serves Redis clients.
     pub port: Option<Arc<PortWatch>>,

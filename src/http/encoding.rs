@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use parking_lot::Mutex;
 
-/// The fewest bytes of a body that nova compresses.
+/// The minimum length, in bytes, of a body that nova compresses.
 const COMPRESS_FROM_BYTES: usize = 1_024;
-/// The most compressed bodies that nova keeps. A compressed body has up to some 10 KiB.
+/// The maximum number of compressed bodies that nova keeps. A compressed body has at most about 10 KiB.
 const COMPRESSED_MAX: usize = 64;
 
 /// Whether `Accept-Encoding` allows gzip (RFC 9110 §12.5.3).
@@ -52,7 +52,7 @@ fn gzip(bytes: &[u8], level: Compression) -> Option<Bytes> {
     gzip.write_all(bytes).and_then(|()| gzip.finish()).ok().map(Bytes::from)
 }
 
-/// The most recent compressed bodies with an ETag, which identifies their bytes.
+/// The most recently compressed bodies, each with the ETag that identifies the body.
 #[derive(Default)]
 pub(super) struct Compressed(Mutex<VecDeque<(HeaderValue, Bytes)>>);
 
@@ -71,9 +71,9 @@ impl Compressed {
     }
 }
 
-/// Compresses a long text body for a client that accepts gzip, and answers 304 to a client that already has the body
-/// (RFC 9110 §13.1.2), with the `Vary` and `ETag` of the 200. The ETag of a compressed body becomes weak, because its
-/// bytes differ from the uncompressed body and its content does not.
+/// Compresses a long text body for a client that accepts gzip. Answers 304 to a client that already has the body (RFC
+/// 9110 §13.1.2), with the `Vary` and `ETag` that a 200 would have. A compressed body gets a weak ETag, because the
+/// compressed and the uncompressed body have the same content but different bytes.
 pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept: &Compressed) -> Response<Full<Bytes>> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let text = ["application/", "text/", "image/svg+xml"].iter().any(|prefix| kind.starts_with(prefix));
@@ -199,7 +199,8 @@ mod tests {
         let kept = Compressed::default();
         let tag = |number: usize| HeaderValue::from_str(&format!("\"{number}\"")).unwrap();
         let first = kept.of(&tag(0), b"first").unwrap();
-        // nova finds a compressed body only by its ETag, so nova ignores the second of two bodies with one ETag.
+        // nova finds a compressed body only by its ETag. If two bodies have the same ETag, nova ignores the second
+        // body.
         assert_eq!(kept.of(&tag(0), b"other").unwrap(), first);
         assert_ne!(kept.of(&tag(1), b"other").unwrap(), first);
         (2..COMPRESSED_MAX + 2).for_each(|number| drop(kept.of(&tag(number), b"more")));

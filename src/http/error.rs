@@ -1,4 +1,5 @@
-//! All errors of the edge in the form `application/problem+json` (RFC 9457), with the members of nova's older errors.
+//! All errors of the edge have the form `application/problem+json` (RFC 9457). Each error also has the members `error`
+//! and `message` of an older format.
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -54,7 +55,8 @@ pub(super) enum Problem {
     QuotaExceeded {
         retry_after_s: u64,
     },
-    /// The number of open streams is already at the limit `most` of the address or the node that `of` names.
+    /// The address or the node already has `most` open streams, which is the maximum. `of` says whether the limit is
+    /// that of the address or that of the node.
     TooManyStreams {
         most: usize,
         of: &'static str,
@@ -66,7 +68,7 @@ pub(super) enum Problem {
         detail: String,
         retry_after_s: u64,
     },
-    /// The node sheds load and refuses the request, whatever its kind.
+    /// The node sheds load and refuses the request, whatever the kind of the request is.
     Shed {
         retry_after_s: u64,
     },
@@ -201,7 +203,7 @@ impl Problem {
         }
     }
 
-    /// Whether nova refuses the caller, because the request has no valid token or the token's role is not enough.
+    /// Whether nova refuses the caller because the request has no valid token or the token's role is not enough.
     pub(super) fn refuses_caller(&self) -> bool {
         matches!(self, Problem::MissingToken | Problem::InvalidToken | Problem::InsufficientScope(_))
     }

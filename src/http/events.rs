@@ -31,7 +31,7 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// The code of a refused event, and the detail for a person.
 type Refusal = (&'static str, String);
 
-/// The code of the note that nova has no row of an accepted event's post yet. nova counts the event when the row
+/// The code of the note to an accepted event whose post has no row in nova yet. nova counts the event when the row
 /// arrives.
 const UNKNOWN_POST: &str = "unknown-post";
 const UNKNOWN_POST_DETAIL: &str =
@@ -79,7 +79,7 @@ async fn publish(
         let begun = monotonic_now();
         let settled = append(intake, events, now_ms).await?;
         told(intake, trace, begun, settled.len());
-        // nova reads the state after the commit, so it already knows a post that came before the events.
+        // nova reads the state after the commit, so the state already has a post that came before the events.
         let state = intake.state.read();
         for ((settled, index), post) in settled.into_iter().zip(places).zip(posts) {
             match settled.outcome {
@@ -111,11 +111,11 @@ async fn publish(
         latency_ms: started.elapsed().as_secs_f64() * 1e3,
         results,
     };
-    // A duplicate event also counts as taken, because an earlier attempt of the request may have sent it.
+    // A duplicate event also counts as taken, because an earlier attempt of the request may have sent the event.
     Ok(Worked { response: answers::object(StatusCode::ACCEPTED, &taken), taken: rejected < received })
 }
 
-/// Reports the wait for a commit to the collector of traces, if the trace is sampled.
+/// If the trace is sampled, reports to the collector of traces how long the request waited for a commit.
 pub(super) fn told(intake: &Intake, trace: &Trace, begun: Instant, records: usize) {
     if let Some(tracer) = intake.tracer.as_ref().filter(|_| trace.sampled()) {
         let waited_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -151,9 +151,9 @@ async fn append(intake: &Intake, events: Vec<(Id, Bytes)>, now_ms: i64) -> Resul
     }
 }
 
-/// The text of each event. nova parses an event only once, as the pipeline does, so that two parsers cannot disagree.
-/// If an item is not an object, or cannot be read for a different reason, nova refuses only this item and takes the
-/// remaining items.
+/// The text of each event. Only the pipeline's parser parses an event, so that two parsers cannot disagree. If an item
+/// is not an object, or cannot be read for a different reason, nova refuses only this item and takes the remaining
+/// items.
 fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     #[derive(Deserialize)]
     #[serde(expecting = "an object with events")]

@@ -119,8 +119,8 @@ impl Told<'_> {
                 let why = format!("a feed has {length} posts, and as many come before it");
                 self.told(Some(Rule::Cap), why, Some(self.item(&post, length + 1)))
             }
-            // nova makes an explained feed without a time limit, and without the posts that the reader has already
-            // seen.
+            // The feed that nova makes for an explanation has no time limit, and has no posts that the reader has
+            // already seen.
             Explained::Shown | Explained::Cut => self.out(Rule::Snapshot, "it stands in another feed".to_owned()),
         })
     }

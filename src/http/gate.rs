@@ -79,7 +79,7 @@ pub trait Reads: Send + Sync {
     fn newest_audit(&self, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
     /// Whether the store is a file. The store of a server for tests is in memory.
     fn on_disk(&self) -> bool;
-    /// Copies the last commit into a new file with this plain name, beside the store.
+    /// Copies the store, as of its last commit, into a new file with this plain name beside the store.
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed>;
     /// The times of the latest backup, or `None` before the first backup.
     fn backup_times(&self) -> Option<BackupTimes>;

@@ -8,8 +8,9 @@ use http::{HeaderMap, Version};
 
 use super::error::Problem;
 
-/// Refuses a request with a missing, repeated or malformed `Host`, and a body in a transfer coding other than chunked,
-/// because nova decodes only chunked. HTTP/2 has `:authority` in place of `Host`, and no transfer codings.
+/// Refuses a request with a missing, repeated or malformed `Host`. The function also refuses a body in a transfer
+/// coding other than chunked, because nova decodes only chunked. HTTP/2 has `:authority` in place of `Host`, and no
+/// transfer codings.
 pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());

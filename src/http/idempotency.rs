@@ -1,4 +1,4 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): requests with the same key and content have one
+//! Requests with the same `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) and the same content have one
 //! effect, and get the same answer.
 //!
 //! nova keeps the answer in the edge's table for a day. If nova crashes between the commit of a request's events and
@@ -25,18 +25,18 @@ use super::durable::Durable;
 use super::error::Problem;
 use super::{answers, encoding};
 
-/// The kind of the entries with answers in the edge's table. The name of an entry consists of the user's id and a hash
-/// of the idempotency key.
+/// The kind of those entries of the edge's table that contain answers. The name of an entry consists of the user's id
+/// and a hash of the idempotency key.
 pub const KIND: &str = "idempotency";
 /// The time for which nova keeps the answer to an idempotency key.
 pub const KEEP_MS: i64 = 86_400_000;
-/// The most answers that nova keeps for one user. A new answer of a user at this limit removes the user's oldest
+/// The most answers that nova keeps for one user. If a user is at this limit, a new answer removes the user's oldest
 /// answer.
 pub const PER_USER_MAX: usize = 1_000;
-/// The most answers that nova keeps for all users. A new answer at this limit removes the oldest answer.
+/// The most answers that nova keeps for all users. At this limit, a new answer removes the oldest answer.
 pub const ALL_MAX: usize = 50_000;
-/// The most bytes of an answer that nova keeps. nova still recognises the repeated events of a longer answer by their
-/// ids.
+/// The most bytes of an answer that nova keeps. nova does not keep a longer answer, but still recognises repeated
+/// events by their ids.
 const ANSWER_MAX_BYTES: usize = 32 << 10;
 const KEY_MAX_BYTES: usize = 128;
 const HEADER: &str = "idempotency-key";

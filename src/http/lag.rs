@@ -12,7 +12,7 @@ pub(super) struct Lag {
     /// The number of records that nova has not read yet. A replication slot has no number of records (`None`), because
     /// its log is counted in bytes.
     pub records: Option<i64>,
-    /// The possible age of the oldest record that nova has not read yet.
+    /// The highest possible age of the oldest record that nova has not read yet.
     pub age_ms: i64,
     /// The number of records between the next record that Kafka's retention deletes and the next record that nova
     /// reads.
@@ -43,9 +43,9 @@ pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
     partitions.collect()
 }
 
-/// The possible age of the oldest unread record in the partitions that nova reads, in milliseconds. The function
-/// ignores a partition that waits for a person, a registry or the end of an error, because such a partition says
-/// nothing about the node's load. Readiness names the waiting partitions.
+/// The highest possible age, in milliseconds, of the oldest unread record in the partitions that nova reads. The
+/// function ignores a partition that waits for a person, a registry or the end of an error, because such a partition
+/// says nothing about the node's load. Readiness names the waiting partitions.
 pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     let held = watch.shared.partitions().into_iter().filter(|status| status.hold.is_some()).map(|status| status.name);
     let mut stands: BTreeSet<_> = held.chain(watch.shared.waits().into_iter().map(|(name, _)| name)).collect();
@@ -55,11 +55,11 @@ pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     if let Some(postgres) = watch.postgres.as_ref().filter(|postgres| postgres.view().state != State::Streaming) {
         stands.insert(postgres.partition().clone());
     }
-    // nova uses the lag that a test pretends even before nova knows any partition.
+    // A pretended lag applies even before nova knows any partition.
     oldest_of(of(watch), &stands).max(of_test(watch))
 }
 
-/// The delay of the source that a test pretends, in milliseconds.
+/// The pretended delay of the source in a server for tests, in milliseconds.
 fn of_test(watch: &Watch) -> i64 {
     watch.testing.as_ref().map_or(0, |testing| testing.behind_ms())
 }

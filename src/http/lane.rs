@@ -1,7 +1,7 @@
 //! The short lane answers reads: requests that have no body and whose answer is ready at once. The lane parses and
-//! answers a read without hyper, and sends the answers to several waiting requests with one write. hyper would need as
-//! much time for a request as nova needs for a page from a snapshot (`docs/performance.md`). The first request that is
-//! not such a read moves the connection to hyper for the rest of the connection's life, so only hyper handles bodies,
+//! answers a read without hyper, and sends the answers to several waiting requests with one write. For each request,
+//! hyper would need as much time as nova needs for a page from a snapshot (`docs/performance.md`). The first request of
+//! any other kind moves the connection to hyper for the rest of the connection's life. So only hyper handles bodies,
 //! streams, upgrades and malformed requests.
 
 #![warn(clippy::indexing_slicing)]
@@ -36,16 +36,18 @@ const READ_BYTES: usize = 4 << 10;
 /// keeps no buffer that is larger than this.
 const WRITE_MAX_BYTES: usize = 32 << 10;
 
-/// The number of requests of one connection that the lane answers before the thread serves its remaining connections.
+/// The lane answers this number of requests of one connection, and then lets the thread serve its other connections.
 const TURN_REQUESTS: usize = 8;
 
-/// Headers that clients send and no route reads, so the lane does not copy them. Only one route reads [`ACCEPT`].
+/// The lane does not copy these headers, because no route of the lane reads them. One route is an exception: it reads
+/// [`ACCEPT`].
 const UNREAD: [HeaderName; 6] = [HOST, USER_AGENT, ACCEPT, ACCEPT_LANGUAGE, CONNECTION, COOKIE];
 
 /// The first bytes from a client of HTTP/2 (RFC 9113 §3.4). A client with prior knowledge sends the preface without an
 /// upgrade.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The length of a frame's head (RFC 9113 §4.1), which has the frame's length, type, flags and stream.
+/// The length of a frame's head (RFC 9113 §4.1). The head has the length, the type, the flags and the stream of the
+/// frame.
 const FRAME_HEAD_BYTES: usize = 9;
 /// The type of the frame that must follow the preface, on stream 0.
 const SETTINGS: u8 = 4;
@@ -199,7 +201,7 @@ fn parse(read: &[u8]) -> Result<Option<(Request<()>, usize)>, Other> {
     }
 }
 
-/// The request of a head, or `None` if the request is not for the lane.
+/// The request that a head describes, or `None` if the request is not for the lane.
 fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     let method = match head.method? {
         "GET" => Method::GET,

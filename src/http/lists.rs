@@ -1,5 +1,5 @@
-//! Trending, feeds and suggestions for any time, as `nova dump` and the admin routes show the lists. nova makes the
-//! lists only from the state in memory, and ignores which posts a reader has already seen.
+//! Makes trending lists, feeds and suggestions for any time, for `nova dump` and the admin routes. nova makes the lists
+//! only from the state in memory, and ignores which posts a reader has already seen.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;

@@ -1,5 +1,5 @@
-//! The edge answers HTTP clients with hyper, one route table, bearer tokens, limits and problem details. The edge reads
-//! memory and appends to a log. The edge never opens a transaction of the store.
+//! The edge answers HTTP clients. The edge uses hyper, one route table, bearer tokens, limits and problem details. The
+//! edge reads memory and appends to a log. The edge never opens a transaction of the store.
 //!
 //! `server` accepts connections, and `workers` serve them (`connection`), in the short `lane` or by hyper. `request`
 //! finds the handler of a request, calls it, and returns the answer. `site` has the data for answers. `route` has the

@@ -1,5 +1,5 @@
 //! The routes of `/api/v1/admin/trending/overrides/{post}`. A change of an override is durable before the answer, and
-//! every later list obeys it.
+//! applies to every later list.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A byte stream with timeouts. A client that sends its request byte by byte, stops reading its answer, or has vanished
-//! does not keep a connection open for ever.
+//! A byte stream with timeouts. No client can keep a connection open for ever by sending a request byte by byte, by not
+//! reading the answer, or by vanishing.
 //!
 //! The timeout depends on the phase of the connection ([`Pace`]), which the code that serves the connection sets. The
 //! read lane, hyper's HTTP/1.1 and hyper's HTTP/2 have the same timeouts.
@@ -74,8 +74,8 @@ impl Pace {
 /// The rules for how long nova keeps an idle connection.
 pub(crate) struct Idle {
     pub time: Duration,
-    /// Whether the number of connections was, at any moment since the given time, so high that idle connections end
-    /// after [`HEAD_TIMEOUT`].
+    /// Whether at any moment since the given time so many connections were open that idle connections end after
+    /// [`HEAD_TIMEOUT`].
     pub crowd: Box<dyn Fn(Instant) -> bool + Send + Sync>,
 }
 
@@ -87,8 +87,8 @@ pub(crate) struct Patient<S> {
     /// The beginning of the present wait for the client.
     waits: Option<Instant>,
     /// Whether too many connections were open at any time since the wait began. The flag stays true when the number of
-    /// connections falls, because otherwise the first connections that end would lower the number so far that the
-    /// remaining idle connections stay.
+    /// connections falls. If the flag became false, nova would keep the remaining idle connections after the first idle
+    /// connections have ended.
     crowded: bool,
     timer: Pin<Box<Sleep>>,
 }
@@ -125,9 +125,9 @@ impl<S> Patient<S> {
         }
     }
 
-    /// Becomes ready when no byte has moved for as long as `phase` allows. The timer ends early, and the function sets
-    /// the timer again, because the number of connections may have become too high since the last look. To save time,
-    /// nova does not set the timer again whenever bytes move.
+    /// Becomes ready when no byte has moved for as long as `phase` allows. The timer ends early, so that the function
+    /// can look whether too many connections are open now, and set the timer again. To save time, nova does not set the
+    /// timer again whenever bytes move.
     fn expired(&mut self, phase: Phase, context: &mut Context<'_>) -> Poll<()> {
         let since = *self.waits.get_or_insert_with(Instant::now);
         let soonest = since + self.patience(phase, since).min(HEAD_TIMEOUT);
@@ -175,8 +175,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         }
         ready!(self.expired(phase, context));
         if phase == Phase::Quiet {
-            // The code that serves the connection sends GOAWAY. A client that ignores GOAWAY gets the timeout of an
-            // answer.
+            // The code that serves the connection sends GOAWAY. If the client ignores GOAWAY, the connection ends after
+            // the timeout of an answer.
             self.waits = None;
             self.pace.set(Phase::Busy);
             self.pace.0.quiet.notify_one();
@@ -281,8 +281,8 @@ mod tests {
         });
     }
 
-    /// In an earlier version of nova, a thousand idle connections fell to fifty as the first connections ended, and
-    /// nova kept the last fifty.
+    /// In an earlier version of nova, when all but fifty of a thousand idle connections had ended, nova kept the last
+    /// fifty.
     #[test]
     fn a_crowd_that_ends_first_keeps_nobody() {
         paused(async {

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use super::error::Problem;
 
 /// Decodes every percent-encoded byte. The result is `None` if an encoding is incomplete or not hexadecimal, or if the
-/// bytes are not UTF-8. A `+` stays a `+`, because RFC 3986 does not have the `+` for a space of HTML forms
-/// (`application/x-www-form-urlencoded`).
+/// bytes are not UTF-8. A `+` stays a `+`: HTML forms (`application/x-www-form-urlencoded`) write a space as `+`, but
+/// RFC 3986 does not.
 pub(super) fn decode(text: &str) -> Option<Cow<'_, str>> {
     decode_if(text, |_| true)
 }

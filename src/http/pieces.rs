@@ -19,7 +19,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 /// The body of an answer: either whole, or in pieces.
 pub type Body = Either<Full<Bytes>, Events>;
 
-/// The error that nova could not complete an answer, so the connection breaks off.
+/// This error says that nova could not complete an answer. The connection then breaks off.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer could not be made to its end")]
 pub struct Broken;

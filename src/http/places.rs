@@ -13,7 +13,7 @@ use super::limit::client;
 /// The counts by address. An address with a count of 0 has no entry.
 #[derive(Clone)]
 pub(crate) struct Places {
-    /// An address with a higher count than this counts as crowded.
+    /// An address is crowded if its count is higher than this.
     crowd: usize,
     addresses: Arc<Mutex<HashMap<IpAddr, Held>>>,
 }

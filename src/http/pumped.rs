@@ -21,7 +21,8 @@ use super::error::Problem;
 use super::gate::ReadFailed;
 use super::pieces::{Body, Broken, Events};
 
-/// The most long answers at the same time. Each long answer holds a transaction, which pins pages of the store's file.
+/// The maximum number of long answers at the same time. A long answer holds a transaction, which pins pages of the
+/// store's file.
 pub const PUMPED_MAX: usize = 2;
 /// The size of one piece of a long answer in bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -43,7 +44,7 @@ impl Default for Pumps {
     }
 }
 
-/// The writer into which the thread writes the answer.
+/// The output into which the thread writes the answer.
 struct Pieces {
     sender: mpsc::Sender<Result<Bytes, Broken>>,
     runtime: Handle,
@@ -86,8 +87,8 @@ impl Write for Pieces {
     }
 }
 
-/// Answers with the output of `make`. `closed` ends the answer when the node ends. nova refuses the request while it is
-/// making too many long answers.
+/// Answers with the output of `make`. `closed` ends the answer when the node ends. If nova is already making
+/// [`PUMPED_MAX`] long answers, it refuses the request.
 pub(super) fn answer(
     pumps: &Pumps,
     closed: watch::Receiver<bool>,

@@ -15,10 +15,10 @@ use super::lag;
 use super::metrics::breaker_states;
 use super::shapes::{CheckState, Liveness, Readiness};
 
-/// The age of the latest backup from which nova warns and the alert `NovaBackupOld` fires.
+/// If the latest backup is older than this, nova warns and the alert `NovaBackupOld` fires.
 const BACKUP_OLD_MS: i64 = 36 * 3_600_000;
-/// The free space on the store's disk below which nova warns, even if the node is still ready, and the alert
-/// `NovaDiskLow` fires.
+/// If the store's disk has less free space than this, nova warns and the alert `NovaDiskLow` fires, even if the node is
+/// still ready.
 const DISK_LOW_MIB: u64 = 1_024;
 
 /// Every reason why the node is not ready, or an empty list if the node is ready.
@@ -66,8 +66,9 @@ pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     reasons
 }
 
-/// Says that the store's disk has little free space. If `stops` is set, the space is too little for a ready node. If
-/// `stops` is not set, the space is still enough for a ready node.
+/// Says that the store's disk has little free space. If `stops` is true, the function reports only space that is too
+/// little for a ready node. If `stops` is false, the function reports only low space that is still enough for a ready
+/// node.
 fn of_disk(edge: &Edge, stops: bool) -> Option<String> {
     let free_mib = edge.control.reads.disk_free_bytes()? >> 20;
     let least_mib = edge.gate.limiter.settings().disk_min_mib;
@@ -97,7 +98,7 @@ fn dead_letters(edge: &Edge) -> Vec<String> {
     std::iter::once(format!("dead letters that wait: {waiting}; nova dlq list")).chain(last).collect()
 }
 
-/// The problem of the connector, either a lasting or a temporary problem.
+/// The problem of the connector: only a lasting problem if `lasting` is true, otherwise only a temporary problem.
 fn of_connector(edge: &Edge, lasting: bool) -> Option<String> {
     let wrong = edge.watch.connector.as_ref()?.wrong(edge.watch.clock.now_ms());
     wrong.filter(|(_, lasts)| *lasts == lasting).map(|(words, _)| format!("connector: {words}"))

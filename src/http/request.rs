@@ -39,7 +39,7 @@ struct Arrival {
     day_ms: i64,
 }
 
-/// The headers that an answer has because of its request. hyper needs the headers in a map, and the lane does not.
+/// The headers that an answer has because of its request. Only hyper needs the headers in a map, and not the lane.
 pub(super) struct Own {
     /// The time of the request's arrival by the system's clock, in epoch milliseconds.
     pub day_ms: i64,
@@ -212,7 +212,7 @@ async fn handle(
     noted.route = Some(operation.path);
     let access = operation.access();
     let asker = match operation.class {
-        // An operation without a limit class that anyone may use does not need to know the caller.
+        // If anyone may use an operation, and the operation has no limit class, nova need not know the caller.
         None if access == Access::Anyone => Err(Reason::Missing.into()),
         _ => asker(edge, access, token(site, head)?, arrival.day_ms).await,
     };
@@ -247,7 +247,7 @@ async fn handle(
     Ok(whole?.map(Body::Left))
 }
 
-/// The caller from whose quota a request takes.
+/// The caller whose quota a request uses.
 fn caller(edge: &Edge, arrival: &Arrival, headers: &HeaderMap, asker: Option<&Subject>) -> Caller {
     match asker {
         Some(subject) => Caller::User { id: subject.user, service: subject.has_role(ADMIN_OR_SERVICE) },

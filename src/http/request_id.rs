@@ -1,4 +1,4 @@
-//! The id of a request, which its answer and every line of the log about the request have.
+//! The id of a request. The answer to the request and every line of the log about the request contain the id.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -41,8 +41,8 @@ impl RequestId {
     }
 }
 
-/// The span with the fields that each log line of a request has. Making the span takes 15 % of the time of a page, so
-/// the span of a read has the level `debug`, above which a read logs nothing.
+/// The span with the fields that each log line of a request has. The creation of the span takes 15 % of the time that
+/// nova needs for a page. A read logs nothing above the level `debug`, so the span of a read has this level.
 pub(super) fn span(head: &Parts, request_id: &RequestId, trace: &Trace) -> tracing::Span {
     macro_rules! of_level {
         ($level:ident) => {

@@ -40,13 +40,12 @@ const SEED_ROWS: usize = 5_000;
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 type Given = Vec<Map<String, Value>>;
-/// Two columns that together identify a row, as its id does, and the values of the columns.
+/// Two columns that together identify a row as well as its id does, and the values of these columns.
 type Pair = ([&'static str; 2], [Id; 2]);
 
 /// The rows of a request, with the names of the source's columns. `"op": "delete"` deletes a row. A missing column has
-/// a default: a new id, the present time, `published`, or the usual value for a user who has signed up. nova derives
-/// the id of a follow or a like without an id from the pair of ids in the row, so the same pair of ids always names the
-/// same row.
+/// a default: a new id, the present time, `published`, or the usual value for a user who has signed up. If a follow or
+/// a like has no id, nova derives the id from the row's pair of ids, so the same pair always names the same row.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RowsRequest", example = example(r#"{
@@ -205,7 +204,7 @@ fn find(edge: &Edge, table: Table, (names, pair): Pair) -> Result<Option<Id>, Re
     Ok(looking.found)
 }
 
-/// A writer that reads rows as JSON lines, and keeps the id of the row with the wanted pair.
+/// A `Write` that takes rows as JSON lines and keeps the id of the row with the wanted pair.
 struct Looking {
     names: [&'static str; 2],
     pair: [String; 2],
@@ -249,7 +248,7 @@ struct Plain {
 }
 
 impl Plain {
-    /// The key and the value of the record, flattened as Debezium's `ExtractNewRecordState` writes a record in rewrite
+    /// The key and the value of the record, in the flat form that Debezium's `ExtractNewRecordState` writes in rewrite
     /// mode. `find` returns the id of a pair's live row.
     fn record(mut self, find: impl FnOnce(Pair) -> Result<Option<Id>, ReadFailed>) -> Result<(Id, Value), Wrong> {
         let deleted = match self.row.remove("op") {
@@ -288,7 +287,7 @@ impl Plain {
         Ok((id, value.into()))
     }
 
-    /// The pair of ids that identifies a follow or a like, as its own id does.
+    /// The pair of ids that identifies a follow or a like as well as its own id does.
     fn pair(&self) -> Result<Option<Pair>, Wrong> {
         let names = match self.table {
             Table::Follows => ["follower_id", "following_id"],
@@ -341,8 +340,9 @@ fn cell(column: &Column, given: Value) -> Result<Value, Wrong> {
     }
 }
 
-/// The epoch microseconds of a time in a request's row. The time is in RFC 3339, from which nova removes digits that
-/// are finer than a microsecond, or in whole epoch milliseconds in any JSON notation.
+/// The epoch microseconds of a time in a request's row. If the time is a text, it is in RFC 3339, and nova removes
+/// digits that are finer than a microsecond. If the time is a number, it is in whole epoch milliseconds, in any JSON
+/// notation.
 fn time_us(given: &Value) -> Option<i64> {
     match given {
         Value::String(text) => cut_micros(text),

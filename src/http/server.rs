@@ -46,13 +46,12 @@ const FILES_KEPT: usize = 128;
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// The fewest connections that the API's listener allows, however few files the process may open.
 const CONNECTIONS_MIN: usize = 16;
-/// The number of connections that the kernel holds until nova accepts them. The backlog is as long as the default of
-/// tokio and of the standard library.
+/// The number of connections that the kernel holds until nova accepts them.
 pub(crate) const BACKLOG: u32 = 1_024;
 /// The shortest time between two lines of the log about connections that nova cannot accept.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// The number of threads that serve the connections of a replaceable edge. A replaceable edge has few threads, because
-/// many servers for tests share a machine.
+/// The number of threads that serve the connections of a server for tests, whose edge can be replaced. The number is
+/// low, because many servers for tests share a machine.
 const REPLACEABLE_THREADS: usize = 1;
 /// The longest time for which the process waits for running requests when it stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
@@ -72,7 +71,7 @@ struct Room {
     per_address: usize,
     /// If the listener has more connections than this, idle connections end soon.
     kept: usize,
-    /// If the listener may open fewer new connections than this, nova ends some connections.
+    /// If the listener has room for fewer new connections than this, nova ends some connections.
     free_min: usize,
 }
 
@@ -249,7 +248,7 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
-            // The stream becomes a stream of the standard library, because the runtime of a worker takes it.
+            // nova makes the stream a stream of the standard library, so that the runtime of a worker can take it over.
             let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip())));
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -302,7 +301,7 @@ impl Server {
     }
 }
 
-/// Serves the connection until it ends, or until nova ends it while it has no open request.
+/// Serves the connection until it ends. nova may end a connection that has no open request.
 async fn serve(connection: Connection, stream: std::net::TcpStream, guest: Option<&Guest>) {
     let leaves = async {
         match guest {

@@ -29,7 +29,7 @@ pub struct EdgeSettings {
     pub limits: LimitSettings,
 }
 
-/// The abilities of the console.
+/// What people can do with the console.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConsoleMode {
     /// The node has no console.
@@ -57,8 +57,8 @@ impl ConsoleMode {
 pub const ANY: &str = "*";
 
 /// The default time for which nova keeps an idle connection, in seconds. The default is longer than the time for which
-/// load balancers keep an idle connection (AWS, Azure and nginx: 60 s). If nova closed a connection before the load
-/// balancer does, a request could meet a closed connection.
+/// load balancers keep an idle connection (AWS, Azure and nginx: 60 s). If nova closed an idle connection earlier than
+/// the load balancer, the load balancer could send a request on a closed connection.
 pub const IDLE_TIMEOUT_DEFAULT_S: u32 = 75;
 
 impl Default for EdgeSettings {

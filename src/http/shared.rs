@@ -58,8 +58,9 @@ impl Shared {
     }
 }
 
-/// The last body of an answer, with the mark for which nova made the body. nova uses the body again as long as the
-/// requested mark is equal. A mark is for example the time in whole seconds, or the text of the body.
+/// The last body of an answer, with a mark that identifies the data from which nova made the body. nova uses the body
+/// again as long as the requested mark is the same. A mark is for example the time in whole seconds, or the text of the
+/// body.
 pub(super) struct Kept<M>(Mutex<Option<(M, Shared)>>);
 
 impl<M> Default for Kept<M> {

@@ -1,6 +1,6 @@
-//! The site from which nova answers the connections of a listener. The site stays the same for the life of the process,
-//! or a replacer exchanges the site while connections stay open, for example when a server for tests restores a
-//! snapshot.
+//! The site from which nova answers the connections of a listener. In a normal node, the site stays the same for the
+//! life of the process. In a server for tests, a replacer can exchange the site while connections stay open, for
+//! example to restore a snapshot.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -49,8 +49,8 @@ impl Sites {
 pub struct Replacer(watch::Sender<Arc<Site>>);
 
 impl Replacer {
-    /// Makes a replacer, and sites that begin with the edge of `site`. A listener with the returned sites answers from
-    /// the newest edge of the replacer.
+    /// Makes a replacer and the [`Sites`] of a listener. The listener first answers from `site`, and later from the
+    /// newest edge of the replacer.
     pub(super) fn new(site: Site) -> (Replacer, Sites) {
         let (sender, sites) = watch::channel(Arc::new(site));
         (Replacer(sender), Sites::Replaced(sites))

@@ -1,6 +1,7 @@
-//! `GET /api/v1/feed/trending/stream` sends server-sent events (WHATWG HTML, 9.2): first a `snapshot`, then a `diff` at
-//! most once a second, and a comment as a ping after 15 s of silence. A diff is relative to the last list that the
-//! client received. A client that reads slowly skips lists, and a client that reads nothing is disconnected.
+//! `GET /api/v1/feed/trending/stream` sends server-sent events (WHATWG HTML, 9.2). The first event is a `snapshot`.
+//! After that nova sends a `diff` at most once a second, and a comment as a ping after 15 s of silence. A diff is
+//! relative to the last list that the client received. A client that reads slowly skips lists, and a client that reads
+//! nothing is disconnected.
 
 pub(super) mod room;
 
@@ -26,7 +27,7 @@ use super::read;
 
 pub use self::room::{STREAMS_MAX, STREAMS_PER_ADDRESS_MAX, Streams};
 
-/// The most server-sent events that wait for a client of the stream.
+/// The maximum number of server-sent events that wait for a client of the stream.
 const QUEUE_MAX_EVENTS: usize = 1;
 const GAP: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(15);

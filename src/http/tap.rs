@@ -28,7 +28,7 @@ const PING_TEXT: Bytes = Bytes::from_static(b": ping\n\n");
 /// nova disconnects a caller who takes no event for this time.
 const SLOW: Duration = Duration::from_secs(20);
 
-/// The names of outcomes in the parameter that selects records.
+/// The values of the parameter `outcome`, which selects records by their outcome.
 pub(super) const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
 
 pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {

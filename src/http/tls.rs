@@ -1,4 +1,4 @@
-//! TLS for clients by rustls, with the cryptography of aws-lc, which all TLS of nova uses.
+//! TLS connections of clients use rustls with the cryptography of aws-lc, like all TLS connections of nova.
 
 use std::io;
 use std::path::Path;

@@ -17,7 +17,7 @@ use super::sites::Sites;
 const TICK: Duration = Duration::from_secs(1);
 /// The number of ticks between two sweeps.
 const SWEEP_TICKS: u32 = 60;
-/// The most expired entries that one sweep removes from the store.
+/// The maximum number of expired entries that one sweep removes from the store.
 const SWEEP_MAX: usize = 1_000;
 
 /// Does the periodic work of the edge until the future is dropped.
@@ -26,7 +26,7 @@ pub(super) async fn run(sites: Sites) {
         Sites::One(site) => {
             tokio::join!(site.edge.auth.keep_keys(), beat(&sites), sample::run(&sites));
         }
-        // A replaceable edge has only the development key, which never changes.
+        // The edge of a server for tests has only the development key, which never changes.
         Sites::Replaced(_) => {
             tokio::join!(beat(&sites), sample::run(&sites));
         }

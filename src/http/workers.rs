@@ -1,6 +1,6 @@
 //! The threads that serve connections, one for each core, each with its own runtime. A connection stays on one thread.
 //! In a runtime that shares its tasks between threads, the threads would wake each other at every request, and a
-//! wake-up takes longer than a page.
+//! wake-up takes longer than making a page.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// The longest time that the end of a worker waits for blocking work of ended requests.
+/// The longest time for which an ending worker waits for blocking work of ended requests.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The worker threads that serve connections.

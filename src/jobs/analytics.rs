@@ -31,8 +31,8 @@ pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T, JobError>> + Send>>;
 pub trait Analytics: Send + Sync {
     /// Returns the number of events in a range of epoch hours, by [`crate::event::Action`].
     fn events(&self, hours: Range<i64>) -> Asked<[i64; 5]>;
-    /// Returns the counts of posts in a range of epoch minutes that begins and ends where the views' time buckets do.
-    /// The post with the highest score by views and shares is first, and the answer has at most `limit` posts.
+    /// Returns the counts of posts in a range of epoch minutes, which begins and ends at the limits of the views' time
+    /// buckets. The post with the highest score by views and shares is first, and the answer has at most `limit` posts.
     fn posts(&self, window: Window, minutes: Range<i64>, limit: usize) -> Asked<Vec<Counted>>;
     /// Returns the number of events that nova has counted and that still wait to be sent to ClickHouse.
     fn waiting(&self) -> i64;
@@ -119,8 +119,8 @@ async fn events(served: &Served, analytics: &dyn Analytics, now_ms: i64) -> Resu
     let (before, waited) = (counted(), analytics.waiting());
     let theirs = analytics.events((today - 1) * 24..(today + 1) * 24).await?;
     let (waiting, after) = (waited.max(analytics.waiting()), counted());
-    // The views were read at some moment between nova's two readings of its own counts. A count that nova had at any
-    // moment between its two readings is no difference.
+    // The views were read at some moment between nova's two readings of its own counts. If the views' count equals a
+    // count that nova had at any moment between its two readings, there is no difference.
     Ok(std::array::from_fn(|action| {
         let (least, most) = (before[action] - waiting, after[action]);
         (least - theirs[action]).max(0) + (most - theirs[action]).min(0)

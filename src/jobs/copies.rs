@@ -28,17 +28,17 @@ pub const CACHE_PUBLISH: &str = "cache_publish";
 const TICK: Duration = Duration::from_secs(1);
 /// The lifetime of every copy in the cache, so that a node that has ended leaves no outdated copies.
 pub const TTL_MS: i64 = 60_000;
-/// How much longer than its lifetime nova checks a copy for changes, because the cache server counts the lifetime from
-/// its receipt.
+/// For this time after the end of a copy's lifetime, nova still checks the copy for changes, because the cache server
+/// counts the lifetime from the receipt of the copy.
 const WATCH_MORE_MS: i64 = 5_000;
 /// The maximum number of copies, for all users, that wait to be made, are checked for changes, or wait to be deleted.
-/// nova makes no more copies above the limit until some have expired.
+/// At the limit, nova makes no new copy until some copies have expired.
 pub const COPIES_MAX: usize = 20_000;
 /// The maximum number of copies that one refresh makes or deletes.
 const REFRESH_MAX: usize = 2_000;
 /// The maximum number of commands to the cache in one round trip. `PIPELINE_MAX` feeds have about 400 kB.
 const PIPELINE_MAX: usize = 64;
-/// The number of copies that are checked while the lock of the state is held once.
+/// The number of copies that are checked under one lock of the state.
 const SLICE: usize = 64;
 
 /// The kinds of lists that are copied.
@@ -157,7 +157,7 @@ impl Copies {
     }
 
     /// Requests the deletion of a copy that nobody may read any more, whichever node made the copy. A copy that still
-    /// waits to be made is not deleted, because it will have the content of a later time.
+    /// waits to be made is not deleted, because the job will make the copy from newer data.
     pub fn end(&self, kind: Kind, user: Id) {
         let mut inner = self.inner.lock();
         let waits = inner.entries.get(&(kind, user)).is_some_and(|entry| entry.next == Next::Put);
@@ -199,7 +199,7 @@ impl Copies {
     }
 
     /// Takes the next actions from the queue of copies. As soon as the actions are taken, the cache server may have the
-    /// copies that will be made, and may lack those that will be deleted.
+    /// copies that will be made, and may lack the copies that will be deleted.
     fn take(&self, limit: usize, now_ms: i64) -> Vec<(Name, Next)> {
         let inner = &mut *self.inner.lock();
         let mut taken = Vec::new();

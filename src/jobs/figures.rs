@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_secs(60);
 const VERSION: u8 = 1;
 const WHAT: &str = "figures of a day";
 
-/// The name of an entry in the edge's table, and its new value, or `None` to remove the entry.
+/// The name of an entry in the edge's table, and the entry's new value. `None` removes the entry.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// An interface that makes entries of the edge's table durable.
@@ -45,7 +45,7 @@ struct Inner {
 }
 
 impl Figures {
-    /// Loads the days that stored entries have into memory. Malformed entries are skipped.
+    /// Loads the days of the stored entries into memory. Malformed entries are skipped.
     pub fn load(
         served: Served,
         durable: Arc<dyn Durable>,

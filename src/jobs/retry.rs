@@ -1,5 +1,5 @@
-//! Retries dead letters whose cause may disappear with time: the schema registry may have a schema now that it did not
-//! know before. All dead letters with a lasting cause wait for a person.
+//! Retries dead letters whose cause may disappear with time: the schema registry may now have a schema that was unknown
+//! before. All dead letters with a lasting cause wait for a person.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,8 @@ const HEALING: [&str; 1] = ["unknown-schema-id"];
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), last: Duration::from_secs(1_024 * 60) };
 /// The maximum number of retries of one dead letter. The last retry is 17 hours after the first.
 pub const ATTEMPTS_MAX: u32 = 12;
-/// The age of a letter above which no retry is made, because the dedup horizon would have passed for an event.
+/// The maximum age of a letter that is retried. If an older letter is an event, the dedup horizon may have passed the
+/// event.
 const TRY_FOR_MS: i64 = DAY_MS;
 /// The maximum number of dead letters that one refresh checks (`LOOK_MAX`), and the maximum number of dead letters that
 /// one refresh retries (`RETRY_MAX`).
@@ -53,7 +54,7 @@ impl Letter {
 pub struct Retried {
     /// The number of letters that were applied and have left the queue.
     pub healed: u64,
-    /// The number of letters that failed again. The attempt of each letter that failed again was counted.
+    /// The number of letters that failed again and whose attempt was counted.
     pub kept: u64,
     /// The number of letters that were not tried because the schema registry is out of reach.
     pub waiting: u64,

@@ -54,7 +54,7 @@ pub struct OtlpSettings {
     pub encoding: Encoding,
     /// The timeout of one request to the collector.
     pub timeout: Duration,
-    /// How long a span waits at most for more spans in its batch.
+    /// The maximum time that a span waits for more spans in its batch.
     pub delay: Duration,
     /// The maximum number of spans in one request.
     pub batch_spans: usize,

@@ -1,7 +1,7 @@
-//! Decides what one change does to the row that is stored under its key. The module is pure: the writer passes the
-//! stored bytes in and gets the judgement back. The rules are in `docs/cdc.md`. `order` says which of two records is
-//! newer. `fill` finds the values that a record does not repeat. When the key of a row changes, `renamed` gives the
-//! values of the row under the old key to the row under the new key.
+//! Decides what a change does to the stored row of the same key. The module is pure: the writer passes the stored bytes
+//! in and gets the judgement back. The rules are in `docs/cdc.md`. `order` says which of two records is newer. `fill`
+//! finds the values that a record does not repeat. When the key of a row changes, `renamed` gives the values of the row
+//! under the old key to the row under the new key.
 
 mod filled;
 mod history;
@@ -35,7 +35,7 @@ pub enum Judgement {
     Write(Box<Written>),
     /// The change is a duplicate, stale or ignored, and has no effect.
     Skip(Outcome),
-    /// The change is late: nova has already applied a later change of the row's key. The row under the new key may need
+    /// The change is late, because nova has already moved the row to a new key. The row under the new key may need
     /// values of the late change.
     Late(Box<Late>),
     /// The table takes no more changes until a person decides.
@@ -54,8 +54,7 @@ pub fn judge(
     judge_of(change, (place, false), table, stored, renamed)
 }
 
-/// Judges a record that may be a replayed dead letter. The flag beside the record's place says whether the record is a
-/// replayed dead letter.
+/// Judges a record. The flag `replayed` says whether the record is a replayed dead letter.
 pub fn judge_of(
     change: Change,
     (place, replayed): (Place, bool),
@@ -178,10 +177,9 @@ fn before_truncate(change: &Change, (place, replayed): (Place, bool), table: &Ta
         return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     let lsn = change.lsn?;
-    // nova compares commit times instead of LSNs in three cases: the table's epoch is higher than the epoch of the
-    // truncate, or the log may have begun again and the change is in a different partition than the truncate, or the
-    // change is a replayed dead letter of the previous log. Changes with the same commit time are from one log, and
-    // mostly from one transaction.
+    // nova compares commit times instead of LSNs if the table's epoch is higher than the epoch of the truncate. If the
+    // log may have begun again, nova also compares times for a change in a different partition than the truncate, and
+    // for a replayed dead letter. Changes with the same commit time are from one log, and mostly from one transaction.
     let mixed = table.epoch > truncate.epoch || (table.mixed() && (replayed || truncate.elsewhere(place)));
     if mixed {
         let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;

@@ -24,7 +24,7 @@ use super::stored::StoredRow;
 const DELIVERY_MAX: Duration = Duration::from_secs(60);
 const DELIVERY_TICK: Duration = Duration::from_millis(100);
 
-/// The reason for which the rows could not be compared with ClickHouse.
+/// The reason for which the stored rows could not be compared with the rows in ClickHouse.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     #[error(transparent)]
@@ -46,12 +46,12 @@ pub struct Difference {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
     pub findings: Vec<Difference>,
-    /// The number of hours of creation, over all tables, that were not compared because their rows changed during the
-    /// comparison.
+    /// The number of hours, over all tables, that were not compared, because rows that were created in these hours
+    /// changed during the comparison.
     pub changing_hours: usize,
 }
 
-/// Compares the store with ClickHouse. `delivers` says that a node runs on this store. If a node runs on the store, the
+/// Compares the store with ClickHouse. `delivers` says whether a node runs on this store. If a node runs, the
 /// comparison waits until the node has delivered its rows.
 pub async fn compare(
     store: &Store,
@@ -106,7 +106,7 @@ async fn delivered(status: &Status) {
             tokio::time::sleep(DELIVERY_TICK).await;
         }
     };
-    // If ClickHouse lacks rows when the time limit has passed, the comparison reports them as a difference.
+    // If ClickHouse still lacks rows after the time limit, the comparison reports these rows as a difference.
     let _ = tokio::time::timeout(DELIVERY_MAX, waits).await;
 }
 
@@ -152,7 +152,7 @@ fn differs(table: Table, ours: &Hours, theirs: &Hours) -> Option<Difference> {
     })
 }
 
-/// The hours of creation of each table, in the order of [`Table::ALL`].
+/// For each table, the hours in which rows were created. The tables are in the order of [`Table::ALL`].
 fn hours(seen: &Seen) -> Result<Vec<Hours>, CompareError> {
     Table::ALL.iter().map(|table| stored(seen, *table)).collect()
 }

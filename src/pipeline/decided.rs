@@ -86,8 +86,8 @@ pub struct Truncates(Vec<(Option<Truncation>, Decision)>);
 
 impl Truncates {
     /// Notes a decision about a truncate. The decision replaces an earlier decision about the same truncate. If `at` is
-    /// `None`, the decision is about the next truncate: an earlier version of nova stored a halt without the place of
-    /// its truncate.
+    /// `None`, the decision is about the next truncate, because an earlier version of nova stored the halt without the
+    /// truncate's place.
     pub fn decide(&mut self, at: Option<Truncation>, decision: Decision) {
         self.0.retain(|(known, _)| match (known, &at) {
             (Some(known), Some(at)) => !known.same_as(at),
@@ -142,7 +142,7 @@ impl Truncates {
     }
 }
 
-/// The changes at which a person decided that the source's log began again. Each change is known by the key of its row
+/// The changes for which a person decided that the source's log began again. Each change is known by the key of its row
 /// and by its LSN, and the changes are in the order of the decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restarts(Vec<(Id, u64)>);
@@ -200,8 +200,8 @@ pub struct Seeks(Vec<Seek>);
 
 impl Seeks {
     /// Notes that a person moved a partition to a new offset. nova continues exactly at the new offset, so earlier
-    /// decisions no longer skip ranges that include or begin at the new offset. A skipped range that begins where
-    /// another skipped range ends extends that range.
+    /// decisions no longer skip ranges that include or begin at the new offset. If the new range begins where a known
+    /// range ends, nova extends the known range.
     pub fn decide(&mut self, seek: Seek) {
         let (low, high) = (seek.from.min(seek.to), seek.from.max(seek.to));
         let apart = |known: &Seek| known.to <= low || known.from > high;

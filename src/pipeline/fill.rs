@@ -1,9 +1,9 @@
 //! Finds values that a record does not repeat. Values that a record does not repeat are in the stored row, or in the
 //! row that had the key before.
 //!
-//! An older version may come late (from another partition, or in the order of a rebuild) and be the true source of a
-//! value. So a row remembers which of its values come from older versions, and from which versions. The values of a row
-//! that come from older versions are called the row's holes.
+//! An older version may come late, from another partition or during a rebuild, and may be the true source of a value.
+//! So a row remembers which of its values come from older versions, and from which versions. The values of a row that
+//! come from older versions are called the row's holes.
 
 use std::collections::btree_map::Entry;
 
@@ -20,8 +20,9 @@ pub struct Known<'a> {
     pub lsn: u64,
     /// Whether the values of this row are newer than values that another row has from an earlier epoch.
     pub after_epoch: bool,
-    /// Whether the row under the old key of the same row has already given values once, and nova may know more of its
-    /// values now. If `again` is set, the values of this row replace earlier values with the same LSN.
+    /// Whether this row is the image of the other row, kept under the old key of that row. The other row may already
+    /// have values of the image, and nova may know more of the image's values now. If `again` is set, the values of
+    /// this row replace earlier values with the same LSN.
     pub again: bool,
     /// Whether the values of this row are from a read that comes after the stored row in the stored row's partition. A
     /// read that comes after the row in the row's partition fills only holes for which no version has a value. A read's
@@ -40,7 +41,7 @@ impl Known<'_> {
         self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn).max(EARLIER)
     }
 
-    /// The LSN of this row's value for a hole, or `None` if the value is not better than the present value of the hole.
+    /// The LSN of this row's value for a hole, or `None` if the hole's present value is at least as good.
     fn better(&self, hole: &Hole) -> Option<u64> {
         let lsn = self.lsn_of(hole.column);
         let newer = match self.read_here {
@@ -192,8 +193,8 @@ pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     (1u8..).take(columns.saturating_sub(1)).chain([EXTRA]).map(|column| Hole { column, lsn: lsn_of(column) }).collect()
 }
 
-/// Fills holes of a row with the values of a late, older version. Returns a row that has only the values which the
-/// function used. Returns `None` if the version has no better value.
+/// Fills holes of a row with the values of a late, older version. Returns a row that has only the values that were
+/// taken from the older version. Returns `None` if the version has no better value.
 pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<Row> {
     let mut told = blank(image.cells.len());
     let mut any = false;

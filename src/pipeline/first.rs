@@ -2,14 +2,15 @@
 //!
 //! A connector that is killed during its first snapshot reads all rows again, and streams from the position of the new
 //! snapshot (seen with Debezium 3.6). If a row was deleted between the two snapshots, the topics have a read of the row
-//! and no delete. nova recognises a row that was deleted between two snapshots by its reads: the row's only read has
-//! the LSN of the earlier snapshot. The order of the records within each partition shows, without any clock, that a
-//! snapshot was taken again: the partition has reads of two LSNs without a streamed change between them.
+//! and no delete. If a row was deleted between two snapshots, the row's only read has the LSN of the earlier snapshot.
+//! The order of the records within each partition shows, without any clock, that a snapshot was taken again: the
+//! partition has reads of two LSNs without a streamed change between them.
 //!
-//! A snapshot that somebody requests with a signal looks the same as a second first snapshot if nothing was streamed
-//! before it. A requested snapshot may read only some tables, or some rows of each table (`additional-conditions`).
-//! nova deletes rows only if the later snapshot has reads of every table of which the earlier snapshot has reads, and
-//! if no earlier snapshot was read to its last row. A connector does not take a complete snapshot again.
+//! Somebody may request a snapshot with a signal. If nothing was streamed before the requested snapshot, it looks like
+//! a repeated first snapshot. A requested snapshot may read only some tables, or some rows of each table
+//! (`additional-conditions`). nova deletes rows only under two conditions. The later snapshot must have reads of every
+//! table that the earlier snapshot has read. No earlier snapshot may have been read to its last row, because a
+//! connector does not repeat a complete first snapshot.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
@@ -53,8 +54,8 @@ pub enum Repeated {
     No,
     /// The snapshot with this LSN was read to its end, and an earlier first snapshot was not.
     By(u64),
-    /// The first snapshot seems to have been taken twice, but nova must not delete rows: the later attempt has no read
-    /// of some table that the earlier attempt has read, or the earlier attempt was read to its last row.
+    /// The first snapshot seems to have been taken twice, but nova must not delete rows. Either the later attempt did
+    /// not read some table that the earlier attempt had read, or the earlier attempt was read to its last row.
     InPart,
 }
 

@@ -1,6 +1,6 @@
 //! Says why nova does not apply records. A [`Halt`] of a table is stored and waits for a person. A [`Hold`] of a
-//! partition lasts as long as its cause. Code compares the values of `Halt` and `Hold`. This file makes the sentences
-//! for people from the values of `Halt` and `Hold`. Each sentence has the command to type.
+//! partition lasts as long as its cause. The code compares `Halt` and `Hold` as values, and only this file turns them
+//! into sentences for people. Each sentence contains the command for the repair.
 
 use std::fmt;
 
@@ -20,8 +20,8 @@ pub enum Halt {
     Truncate { table: Table, at: Option<Truncation> },
     /// The source's log began again.
     LsnRegression(Regression),
-    /// The topic of the table has another number of partitions than before. If the number of partitions of a topic
-    /// changes, the changes of one key may be in several partitions and come in any order.
+    /// The number of partitions of the table's topic has changed. So the changes of one key may be in several
+    /// partitions and come in any order.
     Partitions(Repartitioned),
     /// A person paused the table.
     Paused { table: Table, actor: Box<str> },
@@ -29,7 +29,7 @@ pub enum Halt {
     Other(Box<str>),
 }
 
-/// The numbers of partitions of a topic before and after they changed.
+/// The number of partitions of a topic before and after this number changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repartitioned {
     pub table: Table,
@@ -48,12 +48,12 @@ const PAUSED: u8 = 4;
 const OTHER: u8 = 5;
 
 impl Halt {
-    /// Whether a person must decide whether nova applies a truncate.
+    /// Whether the halt waits for a person's decision about a truncate.
     pub fn needs_decision(&self) -> bool {
         matches!(self, Halt::Truncate { .. })
     }
 
-    /// Whether the table may only continue in a new epoch.
+    /// Whether the table can continue only in a new epoch.
     pub fn needs_epoch(&self) -> bool {
         matches!(self, Halt::LsnRegression(_))
     }
@@ -109,8 +109,8 @@ impl Halt {
         })
     }
 
-    /// Makes a halt from the sentence that an earlier version of nova stored. The beginning of the sentence and the
-    /// values in it decide which halt it is.
+    /// Makes a halt from the sentence that an earlier version of nova stored. The beginning of the sentence decides the
+    /// kind of the halt.
     pub fn of_words(table: Table, words: &str, read: u32, found: u32, ordered: bool) -> Halt {
         if words.starts_with("truncate:") {
             return Halt::Truncate { table, at: None };
@@ -195,8 +195,8 @@ pub enum Hold {
     OtherRecord { partition: TopicPartition, offset: i64 },
     /// The number of dead letters has reached its limit.
     DeadLetterQuota { waiting: u64 },
-    /// The last `in_a_row` records of the partition's topic could not be decoded, the newest of them for the given
-    /// reason. The next record of the partition that nova will read has the offset `next`.
+    /// The last `in_a_row` records of the partition's topic could not be decoded. `reason` belongs to the newest of
+    /// these records. `next` is the offset of the partition's next unread record.
     TopicBreaker { partition: TopicPartition, next: i64, in_a_row: u32, reason: &'static str, detail: Box<str> },
 }
 
@@ -241,7 +241,7 @@ impl fmt::Display for Hold {
 mod tests {
     use super::*;
 
-    /// The sentences of this test are those that version 0.1.0 stored.
+    /// Version 0.1.0 stored the sentences of this test.
     #[test]
     fn words_of_the_first_version_become_values_and_unknown_ones_stay_words() {
         let table = Table::Likes;

@@ -22,14 +22,14 @@ use super::progress::{Order, PartitionStatus, Shared, Slot};
 use super::writer::Message;
 use super::{Batch, Body, Item};
 
-/// How long a record that must wait (for example because the schema registry is unreachable) holds its partition before
-/// nova tries the record again.
+/// The time after which nova tries a waiting record again. A record waits, for example, while the schema registry is
+/// unreachable, and holds its partition.
 const WAIT_RETRY: Duration = Duration::from_secs(1);
-/// How often a blocked hand-over to the writer checks whether the process stops.
+/// How often ingest checks whether the process must stop, while it waits for room in the writer's queue.
 const SEND_CHECK: Duration = Duration::from_millis(100);
 
-/// The last words of the text about a wait, if a person may skip the record that waits. nova appends the topic, the
-/// partition and the offset of the record to this text.
+/// The end of the message about a waiting record that a person may skip. nova appends the topic, the partition and the
+/// offset of the record to the message.
 const SEEK: &str = "nova cdc seek";
 
 /// The reason for which ingest ended before its source did.
@@ -92,7 +92,7 @@ impl Reading {
     /// within a moment.
     fn wait(&mut self, wait: Wait, offset: i64, shared: &Shared) {
         let mut detail = wait.detail;
-        // The code that makes this text does not know the record's topic, partition and offset.
+        // The decoder makes the message, but does not know the record's topic, partition and offset.
         if detail.ends_with(SEEK) {
             let _ = write!(detail, " {} {} {}", self.name.topic, self.name.partition, offset.saturating_add(1));
         }
@@ -106,7 +106,7 @@ impl Reading {
         }
     }
 
-    /// Reports the reason for which the partition waits when its source has ended.
+    /// Reports why the partition still waits, after the partition's source has ended.
     fn tell(&self, shared: &Shared) {
         if let Some(detail) = self.waits.as_ref().filter(|_| self.retry_at.is_some()) {
             shared.wait(&self.name, Some(Arc::clone(detail)));
@@ -127,7 +127,7 @@ pub struct Ingest {
     shared: Arc<Shared>,
     out: Sender<Message>,
     limits: PollLimits,
-    /// The partitions, by their slots.
+    /// The partitions, in the order of [`Slot::index`].
     readings: Vec<Reading>,
     index: FxHashMap<TopicPartition, Slot>,
     /// The index in `readings` of the previous record's partition. Records of one partition mostly come one after
@@ -190,8 +190,8 @@ impl Ingest {
     fn batch(&mut self, records: &mut Vec<Record>) -> Result<Batch, IngestError> {
         let mut batch = Batch::default();
         batch.items.reserve(records.len());
-        // nova takes the cookies of the source before it handles the records. If the source gives the records new
-        // offsets afterwards, it has no position for the records that were already polled.
+        // nova takes the source's positions (cookies) before it handles the records. While nova handles the records,
+        // the source may give them new offsets. After that, the source has no position for the polled records.
         let cookies = self.source.take_cookies();
         for record in records.drain(..) {
             let slot = self.slot(&record);
@@ -378,8 +378,8 @@ fn digest(record: &Record) -> u64 {
     let mut bytes = Vec::with_capacity(32);
     bytes.put_fixed(&value.to_le_bytes());
     bytes.put_fixed(&key.to_le_bytes());
-    // The sources of earlier versions of nova delivered only times in [`TIMESTAMP_MS_RANGE`], and the stores of those
-    // versions have digests of records with times in that range.
+    // The sources of earlier versions of nova limited times to [`TIMESTAMP_MS_RANGE`]. The stores of those versions
+    // have digests that were made from the limited times.
     let (first, last) = (TIMESTAMP_MS_RANGE.start, TIMESTAMP_MS_RANGE.end - 1);
     bytes.put_fixed(&record.timestamp_ms.clamp(first, last).to_le_bytes());
     // The digest 0 means that the digest is unknown, so no record has it.

@@ -8,12 +8,12 @@ use nova_storage::schema::fits_page;
 
 use crate::event::{Action, Effect, Facts, Id, Table};
 
-/// The version of the journal's format. Version 1 of the journal's format did not have the tag of dates.
+/// The version of the journal's format. Version 1 of the journal's format did not have [`DATED_TAG`].
 const JOURNAL_VERSION: u8 = 2;
-/// The tag of a step that dates the next row.
+/// The tag of [`Step::Dated`].
 const DATED_TAG: u8 = 15;
-/// A tag below `ROW_TAG` is the action of an event. A tag from `ROW_TAG` on belongs to a row, and the difference is the
-/// number of the row's table.
+/// A tag below `ROW_TAG` is the action of an event. A tag from `ROW_TAG` on belongs to a row: the tag minus `ROW_TAG`
+/// is the number of the row's table.
 const ROW_TAG: u8 = 16;
 
 /// One step of a commit.
@@ -39,7 +39,7 @@ pub enum Step<'a> {
 }
 
 /// Calls `each` with the effects that a change of a row has on memory. `dated_ms` is the time at which the row counts,
-/// if this is not the row's own time.
+/// if that is not the row's own time.
 pub fn effects(
     (key, old, new): (Id, Option<Facts>, Option<Facts>),
     dated_ms: Option<i64>,
@@ -48,7 +48,7 @@ pub fn effects(
     let Some(((action, _), at_ms)) = new.as_ref().and_then(Facts::counted).zip(dated_ms) else {
         return each(Effect::Row { key, old, new });
     };
-    // The count of the old row is removed at the time at which it was counted.
+    // The old row's count is removed at the time at which nova had counted the row.
     if old.is_some() {
         each(Effect::Row { key, old, new: None });
     }
@@ -66,7 +66,7 @@ const STEP_MAX_BYTES: usize = 64;
 pub struct Writer {
     full: Vec<Vec<u8>>,
     bytes: Vec<u8>,
-    /// The last time that was written to the blob. Each time is written as the difference to the time before it.
+    /// The last time that was written to the blob. The blob stores a time as its difference from the previous time.
     last_ms: i64,
 }
 

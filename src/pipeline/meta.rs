@@ -13,9 +13,9 @@ use super::first::{FirstReads, Repeated};
 use super::halt::{Halt, Repartitioned};
 use super::stored::Place;
 
-/// The version of the blob's format. Version 1 had neither the numbers of partitions nor the settings of what counts.
-/// Versions 1 and 2 had one entry for each of their five tables, without the table's number. In versions 1 and 2, halts
-/// were sentences, and a decision was forgotten after it was used. Version 3 did not note the reads of first snapshots.
+/// The version of the blob's format. Version 1 had neither [`TableMeta::partitions`] nor [`Meta::counted`]. Versions 1
+/// and 2 had one entry for each of their five tables, without the table's number. In versions 1 and 2, halts were
+/// sentences, and a decision was forgotten after it was used. Version 3 did not note the reads of first snapshots.
 /// Version 4 did not note the generation of the last checkpoint. Version 5 did not note whether a first snapshot was
 /// read to its last row.
 const META_VERSION: u8 = 6;
@@ -49,11 +49,10 @@ pub struct TableMeta {
     /// The table's epoch. A person raises the epoch of a table after the source's LSNs began again (`lsn_regression`).
     pub epoch: u16,
     /// The epoch of the table at the last rebuild. If the present epoch is higher than the epoch of the last rebuild, a
-    /// partition may still have changes of the previous log. After a person has raised the epoch, the records of two
-    /// partitions may be of two logs.
+    /// partition may still have changes of the previous log.
     pub first_epoch: u16,
     /// The latest truncate that was applied to the table. nova deletes rows that are older than the truncate, even if
-    /// the rows come after it.
+    /// nova reads the rows after the truncate.
     pub truncated: Option<Truncated>,
     /// The reason for which the table takes no more changes.
     pub halt: Option<Halt>,
@@ -67,7 +66,7 @@ pub struct TableMeta {
     pub without_lsn: bool,
     /// The reads before the table's first streamed changes.
     pub first: FirstReads,
-    /// The places at which people decided that the source's log began again.
+    /// The changes for which people decided that the source's log began again.
     pub restarts: Restarts,
 }
 
@@ -152,7 +151,7 @@ impl TableMeta {
         })
     }
 
-    /// Decodes a table's entry of format version 1 or 2.
+    /// Decodes the entry of a table in format version 1 or 2.
     fn decode_v2(table: Table, reader: &mut Reader<'_>, version: u8) -> Result<TableMeta, CodecError> {
         let (epoch, truncated) = (small(reader)?, truncated(reader)?);
         let mut meta = TableMeta { epoch, truncated, first: FirstReads::unknown(), ..TableMeta::default() };
@@ -200,7 +199,7 @@ pub struct Meta {
     pub store_id: u64,
     /// The id of the next dead letter.
     pub dead_next: u64,
-    /// The last sequence number of the journal whose changes are in the checkpoint.
+    /// The sequence number of the last journal blob whose changes are in the checkpoint.
     pub covered: u64,
     /// The number of bytes of the state that the last checkpoint wrote.
     pub checkpoint_bytes: u64,

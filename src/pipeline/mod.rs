@@ -82,9 +82,9 @@ pub struct Batch {
     pub redelivered: Vec<(Slot, u64)>,
     /// The partitions whose log is not the log that nova read before.
     pub faults: Vec<(Slot, Hold)>,
-    /// The numbers of partitions that topics have.
+    /// For each topic, the number of its partitions.
     pub counts: Vec<PartitionCount>,
-    /// The positions that sources keep for themselves, each with the rewind number of its partition.
+    /// The positions that sources let nova store (cookies), each with the rewind number of its partition.
     pub cookies: Vec<(Slot, u32, Cookie)>,
 }
 
@@ -141,8 +141,8 @@ pub struct Settings {
 pub const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
 
 impl Settings {
-    /// Changes the settings for a load for which no client waits: nova writes fewer checkpoints, and longer runs of
-    /// rows, and merges runs less often.
+    /// Changes the settings for a bulk load, for which no client waits. nova then writes fewer checkpoints and longer
+    /// runs of rows, and merges runs less often.
     pub fn for_load(&mut self) {
         (self.checkpoint_min_bytes, self.checkpoint_max_bytes) = (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES);
     }

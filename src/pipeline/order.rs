@@ -38,7 +38,7 @@ pub enum Kind {
     Read,
     Upsert,
     Delete,
-    /// A truncate of the table. The LSN of a truncate is not in the order of the LSNs of the row's key.
+    /// A truncate of the table. The rule that the LSNs of one key rise does not hold for a truncate.
     Truncate,
 }
 
@@ -47,7 +47,8 @@ pub enum Kind {
 pub enum Order {
     Newer,
     Skip(Outcome),
-    /// The change belongs to a log that began again. The fields are the change's LSN and the LSN that nova saw before.
+    /// The change belongs to a log that began again. The fields are the change's LSN and the higher LSN that nova saw
+    /// before.
     Regression {
         lsn: u64,
         stored_lsn: u64,
@@ -68,8 +69,8 @@ impl Incoming {
         if raised {
             return self.against_earlier_epoch(row);
         }
-        // One epoch may have LSNs of two logs, if one partition was behind when the epoch was raised. Only the records
-        // of one partition are surely in the order of their log.
+        // One epoch may have LSNs of two logs, if one partition was behind the others when the epoch was raised. Only
+        // the records of one partition are surely in the order of their log.
         if self.mixed && self.elsewhere(row) && self.ts_us != row.ts_us() && self.ts_us.is_some() {
             return if earlier(self.ts_us, row.ts_us()) { STALE } else { self.newer() };
         }
@@ -87,10 +88,11 @@ impl Incoming {
         if self.elsewhere(row) { earlier(self.ts_us, row.ts_us()) } else { !self.behind(row) }
     }
 
-    /// LSNs of two epochs cannot be compared. The changes of one key come in the order of their commits. If a record is
-    /// from an earlier snapshot, or is a truncate in another partition, its time shows whether it is older. A truncate
-    /// and a change with the same commit time are of one log, and mostly of one transaction. If a read comes after the
-    /// row in the row's partition and has a higher LSN, it is of the same log or of a later log, whatever its time is.
+    /// LSNs of two epochs cannot be compared. The changes of one key come in the order of their commits. A read may be
+    /// from an earlier snapshot, and a truncate may be in another partition, so the times show which is older: the
+    /// record or the row. A truncate and a change with the same commit time are of one log, and mostly of one
+    /// transaction. If a read comes after the row in the row's partition and has a higher LSN than the row, the read is
+    /// of the same log or of a later log, whatever its time is.
     fn against_earlier_epoch(&self, row: &StoredRow<'_>) -> Order {
         let same_time = self.ts_us.is_some() && self.ts_us == row.ts_us();
         let before = match self.kind {
@@ -110,10 +112,10 @@ impl Incoming {
         !self.elsewhere(row) && self.behind(row) && self.lsn > known_lsn(row)
     }
 
-    /// Judges a truncate that is in another partition than the row, if the LSN of the row is lower. A truncate waits
-    /// for every transaction that has written to the table. So a change that the truncate deletes never has a later
-    /// time than the truncate. If the LSNs and the times of a change and a truncate disagree, the change is of a log
-    /// that began again. The LSN of a read proves nothing if the read has a later time (see [`Self::read`]).
+    /// Judges a truncate in another partition than the row. A truncate waits for every transaction that has written to
+    /// the table. So a change that the truncate deletes never has a later time than the truncate. If the LSNs and the
+    /// times of a change and a truncate disagree, the change is of a log that began again. The LSN of a read proves
+    /// nothing if the read has a later time than the truncate (see [`Self::read`]).
     fn truncate(&self, lsn: u64, row: &StoredRow<'_>) -> Order {
         let order = self.streamed(lsn, row);
         match (order, row.read, row.history.newest()) {
@@ -150,9 +152,10 @@ impl Incoming {
     }
 
     /// Judges a record whose LSN is lower than the LSN of the newest streamed version. A redelivery repeats versions
-    /// that nova has seen. A version that nova has not seen is of a different log than the row. If nova cannot tell
-    /// whether a record is a redelivery, it applies the record if the record comes after the row. nova may apply a
-    /// redelivered record, because a redelivery also repeats all records after the redelivered record.
+    /// that nova has seen. A version that nova has not seen is of a different log than the row. If a record's time
+    /// contradicts its LSN, nova cannot tell whether the record is a redelivery, and applies the record if it comes
+    /// after the row in the row's partition. A redelivered record does no harm, because the source also repeats all
+    /// later records.
     fn below(&self, lsn: u64, stored_lsn: u64, row: &StoredRow<'_>) -> Order {
         let known = row.history.contains(lsn, self.ts_us) && !mutant::is(Mutant::TellByClock);
         if known || (!self.elsewhere(row) && !self.behind(row)) {
@@ -202,7 +205,7 @@ impl Incoming {
         }
     }
 
-    /// Whether the read is from an older snapshot than the stored read, by its LSN and by its time.
+    /// Whether the read has a lower LSN and an earlier time than the stored read, so that it is from an older snapshot.
     fn older_read(&self, stored: Option<ReadMark>) -> bool {
         let Some(stored) = stored else { return false };
         self.lsn < stored.lsn && self.lsn.is_some() && earlier(self.ts_us, stored.ts_us)

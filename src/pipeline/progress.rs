@@ -1,5 +1,6 @@
-//! The state that the two threads of the batch loop share with the code that reports their progress: the numbers of the
-//! partitions, their positions and counts after the last commit, the orders for ingest, and the request to stop.
+//! Holds the state that the two threads of the batch loop share with the code that reports their progress. The state
+//! has the partitions with their positions and counts after the last commit, the orders for the ingest thread, and the
+//! request to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,10 +34,10 @@ impl Slot {
 pub struct PartitionStatus {
     pub name: TopicPartition,
     pub row: OffsetRow,
-    /// The partition's row in the store when this process opened the store. The difference between the present row and
-    /// `start` is the work of this process.
+    /// The partition's row in the store when this process opened the store. The difference between `row` and `start` is
+    /// the work of this process.
     pub start: OffsetRow,
-    /// The position that the source keeps for itself. The cookie is empty if the source keeps no position.
+    /// The position that the source lets nova store. The cookie is empty if the source stores no position.
     pub cookie: Arc<[u8]>,
     /// The number of records in this run whose offsets were below the next offset.
     pub redelivered: u64,
@@ -93,7 +94,7 @@ pub enum Order {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The partitions, by their slots.
+    /// The partitions, in the order of [`Slot::index`].
     partitions: Vec<PartitionStatus>,
     index: FxHashMap<TopicPartition, Slot>,
     orders: Vec<Order>,
@@ -102,8 +103,8 @@ struct Inner {
 }
 
 /// The state that the threads of the batch loop share. The writer sends the ingest thread an order only after the
-/// order's commit, so that the thread finds the state to which the order refers. At most two orders wait for each
-/// partition and commit: a release, and a hold for a new reason.
+/// order's commit, so that the thread finds the state to which the order refers. A commit adds at most two orders for a
+/// partition: a release, and a hold for a new reason.
 #[derive(Debug, Default)]
 pub struct Shared {
     inner: Mutex<Inner>,
@@ -224,7 +225,7 @@ impl Shared {
         self.sweeping.store(sweeping, Ordering::Relaxed);
     }
 
-    /// The number of dead letters of all runs.
+    /// The number of dead letters that wait, including dead letters from earlier runs of the process.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
     }
@@ -250,8 +251,8 @@ impl Progress for Shared {
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64> {
         let inner = self.inner.lock();
         let row = inner.partitions[inner.index.get(partition)?.index()].row;
-        // nova has never read a partition that has neither a next offset nor a consumed record, so the log of this
-        // partition may begin at any offset.
+        // If a partition has neither a next offset nor a consumed record, nova has never read it, so the partition's
+        // log may begin at any offset.
         (row.next > 0 || row.consumed > 0).then_some(row.next)
     }
 

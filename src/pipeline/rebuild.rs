@@ -1,7 +1,7 @@
 //! Empties everything in the store that nova derives from the source, so that the next start reads the source from the
 //! beginning. Everything that the source does not have stays in the store: dead letters, the entries of `edge`, the
-//! audit log, the rows that wait for ClickHouse, and people's decisions about truncates and ranges of the log. A
-//! decision applies again when nova reads its truncate or range again.
+//! audit log, and the rows that wait for ClickHouse. People's decisions about truncates and about ranges of the log
+//! also stay. A decision applies again when nova reads its truncate or range again.
 
 use nova_storage::codec::{CodecError, OffsetRow, Put, Reader};
 use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS, STATE_CHUNK};

@@ -1,9 +1,10 @@
 //! Reconciles a store that is behind ClickHouse. The store is a restored backup, or a store that was emptied so that
-//! nova reads everything again. nova notes the events whose rows ClickHouse has as delivered. When a delivered event
-//! comes again, nova counts it once like every event, but does not send its row a second time (rule N5).
+//! nova reads everything again. If ClickHouse has the row of an event, nova notes that the event is delivered. When a
+//! delivered event comes again, nova counts it once like every event, but does not send its row a second time (rule
+//! N5).
 //!
-//! nova finds delivered events by their batch numbers: a lost store can only have delivered batches that were not
-//! settled in the backup, or batches with later numbers.
+//! nova finds delivered events by their batch numbers. The backup already knows the batches that were settled in it. So
+//! nova looks only for batches that were not settled in the backup, and for batches with later numbers.
 
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 
@@ -61,7 +62,7 @@ impl From<OutboxError> for ReconcileError {
 pub struct Report {
     /// The number of events that nova noted as delivered.
     pub delivered: u64,
-    /// The number of rows of delivered events that waited in the outbox and were removed from it.
+    /// The number of rows that were removed from the outbox, because their events were delivered.
     pub dropped: u64,
     /// The number of rows that ClickHouse does not have and that still wait in the outbox.
     pub left: u64,

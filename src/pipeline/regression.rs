@@ -3,8 +3,8 @@
 
 use crate::event::{Id, Table};
 
-/// A change of a row which shows that the source's log began again: the LSN of the change is below an LSN of the row,
-/// and the change is not a redelivery.
+/// A change that shows that the source's log began again: the change's LSN is below an LSN of the row, and the change
+/// is not a redelivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regression {
     pub table: Table,

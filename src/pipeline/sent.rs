@@ -24,7 +24,7 @@ pub enum SentError {
     Read(#[from] ReadError),
 }
 
-/// Returns the dead letters among the given ones whose event is a row of `post_events`.
+/// Returns those of the given dead letters whose event is already a row of `post_events`.
 pub async fn sent(
     store: &Store,
     decoder: &mut Decoder,

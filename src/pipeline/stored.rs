@@ -12,8 +12,8 @@ use crate::event::{Format, Id, Row};
 
 use super::cells::decode_cells;
 
-/// The version of the format of stored rows. Version 1 of the format had no partition. Version 1 had one LSN and one
-/// time, both of a change or both of a read.
+/// The version of the format of stored rows. Version 1 of the format had no partition. Version 1 stored one LSN and one
+/// time. Both belonged to a change, or both belonged to a read.
 const ROW_VERSION: u8 = 2;
 const WHAT: &str = "stored row";
 /// The typical number of bytes that a stored row has before its cells.
@@ -127,9 +127,9 @@ impl History {
         self.complete || self.versions().last().is_some_and(|oldest| oldest.lsn < lsn)
     }
 
-    /// Whether the time of a version that the history does not remember contradicts the version's LSN: the time is not
-    /// earlier than the time of a remembered version with a higher LSN. In one log this happens only if a clock was set
-    /// back, or in a transaction of many changes.
+    /// Whether the time of a version contradicts the version's LSN. The time contradicts the LSN if a remembered
+    /// version has a higher LSN and no later time. In one log this happens only if a clock was set back, or in a
+    /// transaction of many changes.
     pub fn disputes(&self, lsn: u64, ts_us: Option<i64>) -> bool {
         let later = |seen: &Seen| matches!((seen.ts_us, ts_us), (Some(seen), Some(at)) if seen <= at);
         self.versions().iter().any(|seen| seen.lsn > lsn && later(seen))
@@ -236,7 +236,7 @@ pub enum Content<'a> {
     Live(&'a [u8]),
     Gone,
     /// A deleted row whose key was changed to another key. The encoded cells of a moved row stay until the row under
-    /// the new key has taken its values from them. Afterwards the cells of the moved row are empty.
+    /// the new key has taken the values that it needs. Afterwards the cells of the moved row are empty.
     Moved {
         to: Id,
         cells: &'a [u8],
@@ -341,8 +341,8 @@ impl<'a> StoredRow<'a> {
         let version = Version { epoch, lsn, offset: reader.zigzag()? };
         let ts_us = time(&mut reader)?;
         let content = content(flags & LIVE, reader)?;
-        // No version is older than a null value that has deleted the row. In version 1 the LSN 0 meant that the LSN is
-        // unknown.
+        // A null value that has deleted the row has no LSN with which later versions could be compared. In version 1
+        // the LSN 0 meant that the LSN is unknown.
         let null = content == Content::Gone && format == Format::FlatTombstone;
         let lsn = Some(raised_from.unwrap_or(lsn)).filter(|lsn| *lsn != 0 && !null);
         let mut history = History { latest_us: ts_us, ..History::default() };

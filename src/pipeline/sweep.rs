@@ -95,7 +95,8 @@ impl Sweeps {
         self.ended
     }
 
-    /// Notes that a checkpoint is complete which began when `ended` snapshots had ended.
+    /// Notes that a checkpoint is complete. `ended` is the number of snapshots that had ended when the checkpoint
+    /// began.
     pub fn checkpointed(&mut self, ended: u64) {
         self.stored = ended;
     }

@@ -1,6 +1,5 @@
-//! Handles the listeners who watch records when they are committed (`nova tap`). Each listener has a bounded queue and
-//! a limited rate, and gets the number of records that nova left out. If nobody listens, a record costs only a check of
-//! a flag.
+//! Handles the listeners that watch committed records (`nova tap`). Each listener has a bounded queue and a limited
+//! rate, and gets the number of records that nova left out. If nobody listens, a record costs only a check of a flag.
 //!
 //! The writer's thread hands records to the listeners and never waits for a listener. A tapped record has ids, kinds
 //! and outcomes, and never the value of a column or a member. A listener may also request the bytes of records
@@ -279,7 +278,7 @@ impl Drop for Listening {
     }
 }
 
-/// Puts the users and the posts of the effects of one record into `about`.
+/// Puts the users and the posts from a record's effects into `about`.
 pub fn concerned(effects: &[Effect], about: &mut About) {
     for effect in effects {
         match effect {

@@ -39,7 +39,7 @@ impl Own {
         Some(Own::Trending(std::str::from_utf8(window).ok().and_then(Window::from_name)))
     }
 
-    /// Returns the user in the key. Everybody may read an own key without a user.
+    /// Returns the user in the key. Everybody may read a key that names no user.
     pub fn user(self) -> Option<Id> {
         match self {
             Own::Feed(user) | Own::Suggestions(user) => user,
@@ -47,7 +47,7 @@ impl Own {
         }
     }
 
-    /// Whether an own key exists. Own keys exist for every known user and for every kept window.
+    /// Whether one of nova's own keys exists. nova has keys for every known user and for every kept window.
     pub fn exists(self, serving: &Serving) -> bool {
         match self {
             Own::Feed(user) | Own::Suggestions(user) => {
@@ -123,9 +123,9 @@ fn charge(port: &Port, client: &Client, class: Class) -> Result<(), Fault> {
     )))
 }
 
-/// Returns the names of own keys that a caller may read, from a cursor on: first names of windows, then names of users
-/// in the order of their numbers. `names` returns at most about `count` names, and the cursor of the next page if there
-/// is one.
+/// Returns the names of nova's own keys that a caller may read, from a cursor on: first names of windows, then names of
+/// users in the order of their numbers. `names` returns at most about `count` names, and the cursor of the next page if
+/// there is one.
 pub(super) fn names(serving: &Serving, subject: &Subject, cursor: u64, count: usize) -> (Vec<String>, Option<u64>) {
     let mut names = Vec::new();
     let of_user = |user: Id| [format!("{FEED}{user}"), format!("{SUGGESTIONS}{user}")];

@@ -43,7 +43,8 @@ pub(super) enum Malformed {
     Quotes,
 }
 
-/// The arguments of a command. The arguments are ranges of the bytes that were read, or of a line without its quotes.
+/// The arguments of a command. The arguments are ranges of the received bytes, or ranges of a line whose quotes were
+/// removed.
 #[derive(Clone, Copy)]
 pub(super) struct Args<'a> {
     bytes: &'a [u8],
@@ -79,7 +80,7 @@ impl ArgsKept {
         Args { bytes: &self.bytes, places: &self.places }
     }
 
-    /// Returns the bytes that the arguments take in memory.
+    /// Returns the number of bytes that the arguments take in memory.
     pub fn bytes(&self) -> usize {
         size_of::<ArgsKept>() + self.bytes.len() + size_of_val(&*self.places)
     }

@@ -21,13 +21,13 @@ use super::port::Port;
 use super::protocol::{COMMAND_MAX_BYTES, Parser, is_http};
 use super::reply::Out;
 
-/// The free bytes in the buffer before each read.
+/// The number of free bytes in the buffer before each read.
 const READ_BYTES: usize = 16 << 10;
-/// The bytes by which the buffer grows at most at once for a large command.
+/// The maximum number of bytes by which the buffer grows at once for a large command.
 const LARGE_READ_BYTES: usize = 256 << 10;
 /// When the buffered answers have this many bytes, nova sends the answers, even if more commands wait.
 const WRITE_MAX_BYTES: usize = 64 << 10;
-/// After this many commands of one connection, the thread serves its remaining connections.
+/// After this many commands of one connection, the worker thread serves its other connections.
 const TURN_COMMANDS: u32 = 128;
 /// A command that makes the value of one of nova's own keys counts as this many commands.
 const MADE_COMMANDS: u32 = 16;
@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         Ok(batch)
     }
 
-    /// Executes one command, and waits for what its answer needs.
+    /// Executes one command, and first waits for any step that must come before the command's answer.
     async fn command(&mut self) -> Batch {
         if is_http(self.parser.args(&self.read).at(0)) {
             self.warn_of_http();
@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// Updates the user of the client from its token.
+    /// Updates the user of the client from the client's token.
     fn look(&mut self) {
         let Some(token) = &self.client.token else {
             self.client.subject = self.port.stranger;

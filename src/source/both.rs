@@ -1,5 +1,5 @@
 //! Two sources in one node: changes from PostgreSQL, and client events from the local log or from Kafka. Each of the
-//! two sources has its own partitions, positions and counts, and ingest sees one source.
+//! two sources has its own partitions, positions and counts, but ingest sees a single source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// One source that combines two sources for ingest.
 pub struct Both {
     changes: Box<dyn Source>,
-    /// The only partition of the source `changes`. All partitions except this partition of `changes` belong to the
-    /// source `events`.
+    /// The only partition of the source `changes`. All other partitions belong to the source `events`.
     partition: TopicPartition,
     events: Box<dyn Source>,
     bell: Arc<Bell>,

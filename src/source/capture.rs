@@ -41,7 +41,7 @@ pub struct CaptureSource {
     /// The index of the next file in `files`.
     next_file: usize,
     paused: FxHashSet<TopicPartition>,
-    /// The partitions that must be read again from an offset, once all files have been read.
+    /// The partitions that nova reads again, each from an offset, after it has read all files.
     again: FxHashMap<TopicPartition, i64>,
     /// The only partitions whose records are delivered while the files are read again. `only` is `None` while the files
     /// are read for the first time.
@@ -162,7 +162,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Opens a capture, for the first time or (with `again`) once more.
+/// Opens a capture. `again` says that the capture was already opened before.
 fn input(path: &Path, again: bool) -> std::io::Result<Input> {
     if !is_stdin(path) {
         let file = File::open(path)?;
@@ -217,7 +217,8 @@ impl OpenFile {
         }
     }
 
-    /// Returns a line without its line end, and the line's whole length, which is larger if the returned line was cut.
+    /// Returns a line without its line end, and the length of the whole line. A line that is too long is cut, but its
+    /// whole length is returned.
     fn read_line(&mut self) -> std::io::Result<Option<(Vec<u8>, usize)>> {
         let (mut line, mut length) = (Vec::new(), 0);
         loop {

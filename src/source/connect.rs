@@ -1,5 +1,6 @@
-//! The state of the connector according to Kafka Connect: whether it runs, and what to do if it does not. Only Kafka
-//! Connect knows whether the connector runs: the topics of a paused connector look like the topics of a quiet database.
+//! The state of the connector according to Kafka Connect: whether the connector runs, and what to do if it does not
+//! run. Only Kafka Connect knows whether the connector runs: the topics of a paused connector look like the topics of a
+//! quiet database.
 
 use std::time::Duration;
 
@@ -30,8 +31,7 @@ const CAUSES: [(&str, &str); 15] = [
     ("can no longer get changes from replication slot", SLOT_LOST),
     ("has been invalidated", SLOT_LOST),
     ("requested WAL segment", SLOT_LOST),
-    // Debezium writes "no longer available on the server". Debezium's message also recommends the snapshot mode
-    // `when_needed`.
+    // Debezium's message also recommends the snapshot mode `when_needed`, but with this mode deleted rows would stay.
     ("no longer available on the server", SLOT_LOST),
     (
         "replication slot",

@@ -18,8 +18,8 @@ use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceErr
 
 /// The maximum number of hand-overs that may wait.
 const QUEUE_MAX: usize = 16;
-/// The maximum number of records that are kept in order to deliver them again after a held partition continues. The
-/// oldest kept records are forgotten when there are more of them than the limit.
+/// The maximum number of records that are kept in order to deliver them again after a held partition continues. If
+/// there are more records than this limit, the oldest records are dropped.
 const HISTORY_MAX_RECORDS: usize = 100_000;
 
 /// Why the handed-over records were not accepted.
@@ -138,7 +138,7 @@ impl Handed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Nothing,
-    /// A hand-over has ended, which the next poll reports.
+    /// A hand-over has ended, and the next poll reports its end.
     AtAnEnd,
     /// The source `inner` has finished.
     Finished,
@@ -157,7 +157,7 @@ impl Looked {
 impl Source for Handed {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
         for done in self.polled.drain(..) {
-            // Sending the notice fails if the caller no longer waits, which is no error.
+            // Sending the notice fails if the caller no longer waits, and then nobody needs the notice.
             let _ = done.send(());
         }
         let before = out.len();

@@ -1,6 +1,6 @@
 //! The durable log of a node that runs without Kafka. Records that arrive over HTTP are queued, and ingest polls the
-//! queue like any source. The records become durable in the commit that consumes them. nova answers the callers after
-//! the commit, with the outcomes of their records.
+//! queue like any other source. The records become durable in the commit that consumes them. nova answers the callers
+//! after the commit, with the outcomes of their records.
 
 mod log;
 
@@ -40,7 +40,7 @@ pub struct Settled {
 #[error("the local log is full: ingestion is behind")]
 pub struct Full;
 
-/// A record of a table that a seed or a test hands over if no source delivers the tables.
+/// A record of a table that comes over HTTP or from a test, because no other source delivers the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handed {
     pub topic: Arc<str>,
@@ -143,7 +143,7 @@ impl Request {
             && let Some(reply) = open.reply.take()
         {
             let all = std::mem::take(&mut open.settled);
-            // Sending the answer fails if the caller no longer waits, which is no error.
+            // Sending the answer fails if the caller no longer waits, and then nobody needs the answer.
             let _ = reply.send(all.into_iter().flatten().collect());
         }
     }
@@ -302,8 +302,7 @@ impl Source for LocalSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
-        // A person may also resume a partition of a source other than the local log. The local log ignores such a
-        // partition.
+        // A person may also resume a partition of another source, which the local log ignores.
         if partition.partition != LOCAL_PARTITION {
             return Ok(());
         }
@@ -350,8 +349,8 @@ mod tests {
     }
 
     proptest! {
-        /// The test draws the topics of the records, and the order in which partitions commit. Each record gets the
-        /// next offset of its topic, and each request is answered with the outcomes of its own records in their order.
+        /// The topics of the records and the order in which partitions commit are random. Each record gets the next
+        /// offset of its topic, and each request is answered with the outcomes of its own records in their order.
         #[test]
         fn each_request_is_answered_with_its_own_outcomes(
             requests in proptest::collection::vec(proptest::collection::vec((0..3u8, 0..6usize), 1..12), 1..12),

@@ -125,10 +125,10 @@ pub trait Source: Send {
         Vec::new()
     }
 
-    /// nova calls `renumber` if the source delivers another record than the store has read at the offset before `next`.
-    /// A source that can number its records again gives `next` to its next record and returns true. If `renumber`
-    /// returns true, the records that the source has delivered since its last position are void. If `renumber` returns
-    /// false, nova holds the partition.
+    /// nova calls `renumber` if the source's record at the offset before `next` is not the record that the store has
+    /// read at this offset. A source that can number its records again gives `next` to its next record and returns
+    /// true. If `renumber` returns true, the records that the source has delivered since its last position are void. If
+    /// `renumber` returns false, nova holds the partition.
     fn renumber(&mut self, _partition: &TopicPartition, _next: i64) -> Result<bool, SourceError> {
         Ok(false)
     }
@@ -146,9 +146,9 @@ pub trait Progress: Send + Sync {
     /// never seen.
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64>;
 
-    /// Whether the store has a digest of the record before the next offset, with which a source's record can be
-    /// compared. After a seek the store cannot compare the record before the next offset, and reading begins exactly at
-    /// the next offset.
+    /// Whether the store has a digest of the record before the next offset, so that nova can compare the source's
+    /// record with the digest. After a seek the store has no digest of this record, and reading begins exactly at the
+    /// next offset.
     fn knows_last(&self, partition: &TopicPartition) -> bool;
 
     /// Returns the source's own position as of the last commit. Returns `None` if the store has no position for the

@@ -1,6 +1,6 @@
-//! Keeps the weight of a user's counted actions on the posts of an author, by day, for 90 days. Actions are stored as
-//! counts, and nova applies the weights when it reads the counts. So after a start with new weights, the results are as
-//! if the new weights had always been used.
+//! Keeps the counted actions of a user on an author's posts, by day, for 90 days. Actions are stored as counts, and
+//! nova applies the weights when it reads the counts. So after a start with new weights, the results are as if the new
+//! weights had always been used.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const PENDING_MAX: usize = 1 << 20;
 pub(super) const USERS: usize = 64;
 /// The number of posts whose pending actions are in one chunk.
 pub(super) const PENDING_POSTS: usize = 1 << 12;
-/// The number of bits that the count has in a small cell.
+/// The number of bits of the count in a small cell.
 const COUNT_BITS: u32 = 13;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
 /// The kind of a cell that holds a weight times ten instead of a count. A cell with a weight comes from an earlier
@@ -52,7 +52,7 @@ impl Cell {
     }
 }
 
-/// The weight that one count of each kind has, times ten.
+/// For each kind of cell, the weight of one count, times ten.
 type Worth = [i64; KINDS as usize];
 
 fn sum(weights: impl Iterator<Item = i64>) -> i64 {
@@ -318,9 +318,9 @@ fn add(cells: &mut Vec<Cell>, new: Cell, worth: &Worth) {
     }
 }
 
-/// While there are too many authors, drops the author with the least weight, or, among several authors with the least
-/// weight, the author with the largest number. The present weights decide which author is dropped, and later weights do
-/// not restore that author.
+/// Drops the author with the least weight until there are few enough authors. Of several authors with the least weight,
+/// the author with the largest number is dropped first. The present weights decide which author is dropped, and later
+/// weights do not restore that author.
 fn evict(cells: &mut Vec<Cell>, worth: &Worth) {
     loop {
         let groups = cells.chunk_by(|a, b| a.author == b.author);

@@ -1,5 +1,5 @@
 //! Says what an effect did to the lists that nova serves. Only the listeners of `tap` need the result of an effect.
-//! nova measures the result while it applies the effect, and does not keep it.
+//! nova measures the result while it applies the effect, and does not keep the result.
 
 use crate::event::{Effect, Facts, Id};
 
@@ -38,7 +38,7 @@ pub struct Moved {
     pub standing: Standing,
 }
 
-/// Says whether a count can change the list of 24 hours.
+/// Says whether a count can change the trending list of 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     Listed,
@@ -46,7 +46,7 @@ pub enum Standing {
     Hidden,
     /// The time of the count is outside of the window.
     Outside,
-    /// nova does not keep the list of 24 hours.
+    /// nova does not keep the trending list of 24 hours.
     Unkept,
 }
 
@@ -74,9 +74,9 @@ impl State {
         }
     }
 
-    /// Returns a number that changes if an effect on the row changes lists. For a follow, the number is the version of
-    /// the follower's set of followees. For a post or a user, the number says whether the post or the user's posts may
-    /// be shown.
+    /// Returns a number that changes if an effect on the row changes the served lists. For a follow, the number is the
+    /// version of the follower's set of followees. For a post or a user, the number says whether the post or the user's
+    /// posts may be shown.
     fn mark(&self, key: Id, facts: &Facts) -> u32 {
         match facts {
             Facts::User { .. } => {
@@ -91,7 +91,7 @@ impl State {
         }
     }
 
-    /// Returns the result of a change of a row that changed no count.
+    /// Returns the result of a changed row for which no count changed.
     fn row_applied(&self, key: Id, facts: &Facts, before: u32, now_ms: i64) -> Applied {
         let after = self.mark(key, facts);
         let counted = facts.counted();

@@ -48,8 +48,8 @@ impl<B: Block> Default for Blocks<B> {
     }
 }
 
-/// Returns the index in a list sorted by keys at which an entry with the key is, or at which it would be inserted. A
-/// key below the first key of the list belongs to the first index.
+/// Returns the index of the entry with the key in a list sorted by keys, or the index at which an entry with the key
+/// would be inserted. A key below the first key of the list belongs to the first index.
 fn place<T, K: Ord>(list: &[(K, T)], key: &K) -> usize {
     list.partition_point(|(first, _)| first <= key).saturating_sub(1)
 }
@@ -120,7 +120,7 @@ impl<B: Block> Blocks<B> {
         }
     }
 
-    /// Changes the block to which the key belongs by a few entries.
+    /// Changes a few entries of the block to which the key belongs.
     pub(super) fn change<R>(&mut self, key: B::Key, change: impl FnOnce(&mut B) -> R) -> R {
         match self {
             Blocks::One(block) => {

@@ -91,9 +91,9 @@ pub(super) fn insert<T>(list: &mut Vec<T>, at: usize, value: T) {
     list.insert(at, value);
 }
 
-/// A full list grows by one part in this many of its length.
+/// A full list grows by its length divided by this number.
 pub(super) const SPARE_PART: usize = 8;
-/// A list frees its unused memory if it uses less than one part in this many of its memory.
+/// A list frees memory if it uses less than its memory divided by this number.
 const USED_PART: usize = 2;
 
 /// Frees memory of a list after a removal, if much of the memory is unused.

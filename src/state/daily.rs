@@ -19,7 +19,7 @@ pub const DAYS_MAX: usize = 90;
 pub struct Day {
     /// The number of accepted events for each [`Action`].
     pub events: [u64; 5],
-    /// The times for which posts were viewed, milliseconds. Events without a dwell time are left out.
+    /// How long posts were viewed, milliseconds. Events without a dwell time are left out.
     pub dwell_ms: Histogram,
 }
 

@@ -3,8 +3,8 @@
 
 /// A number that [`super::ids::Ids`] assigns to ids in the order of their first use.
 pub trait Dense: Copy {
-    /// Makes a dense number. The number was assigned, or the caller compares it with the count of numbers before using
-    /// it.
+    /// Makes a dense number. If the caller does not know whether the number was assigned, the caller must compare the
+    /// number with the count of assigned numbers before using it.
     fn of(number: u32) -> Self;
     /// Returns the plain number, which packed entries and the disk have.
     fn get(self) -> u32;

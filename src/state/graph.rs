@@ -82,7 +82,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    /// Makes the lists of followers of the users of one stretch. The followers in a part are above the followers in the
+    /// Makes the list of followers of each user in one stretch. The followers in a part are above the followers in the
     /// parts before it.
     fn followers_of(&mut self, parts: &[Vec<Pairs>], stretch: usize) -> Vec<Arc<Followers>> {
         let pairs = || parts.iter().flat_map(|part| &part[stretch]);

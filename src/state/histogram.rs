@@ -1,6 +1,6 @@
 //! A histogram that can be added to another histogram. The histogram has eight buckets for each power of two, so a
-//! percentile is wrong by at most an eighth of its value (the log-linear buckets of HdrHistogram, with fixed
-//! precision).
+//! percentile is wrong by at most an eighth of its value. These are the log-linear buckets of HdrHistogram, with fixed
+//! precision.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
@@ -69,7 +69,7 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// Returns the value that `percent` (1 to 100) of all values do not exceed, rounded up to the end of its bucket.
+    /// Returns a percentile of all values, rounded up to the end of the percentile's bucket. `percent` is 1 to 100.
     /// Returns `None` if the histogram has no values.
     pub fn percentile(&self, percent: u64) -> Option<u32> {
         let rank = (self.count() * percent).div_ceil(100).max(1);

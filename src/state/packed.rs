@@ -34,8 +34,7 @@ struct Place {
     at: std::ops::Range<usize>,
     /// The previous number of the block, from which the distance at this place is counted.
     floor: u64,
-    /// The number at this place, which is the first number of the block that is not below the number for which the
-    /// caller looks.
+    /// The number at this place: the first number of the block that is not below the caller's number.
     number: Option<u32>,
 }
 

@@ -14,7 +14,7 @@ use super::totals::Totals;
 /// The number of latest minutes that are kept individually. When there are too many entries, older minutes are combined
 /// into hours.
 const FINE_MINUTES: i32 = 25 * 60;
-/// The number of entries over all posts above which nova combines older entries. `ENTRIES_MAX` entries need 64 MiB.
+/// If all posts together have more entries than this, nova combines older entries. `ENTRIES_MAX` entries need 64 MiB.
 const ENTRIES_MAX: usize = (64 << 20) / size_of::<Entry>();
 /// When nova combines entries, it drops hours that are older than this number of minutes, because no window includes
 /// them.
@@ -180,8 +180,8 @@ impl Posts {
         std::mem::take(changes)
     }
 
-    /// Returns the number of times that the post was counted, modulo 2^32. With this number a reader can tell which
-    /// entries of [`Changes::counted`] a count of the post already contains.
+    /// Returns the number of times that the post was counted, modulo 2^32. A reader who has counted the post can tell
+    /// from this number which entries of [`Changes::counted`] the reader's count already contains.
     pub fn times_counted(&self, post: PostNo) -> u32 {
         self.get(post).map_or(0, |post| post.times_counted)
     }

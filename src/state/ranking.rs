@@ -1,5 +1,5 @@
 //! Holds the parameters of ranking, which are the configurable numbers with which nova makes lists. `config` has a key
-//! for each parameter, and `docs/feed.md` describes each parameter. A state has its parameters from its start on, as
+//! for each parameter, and `docs/feed.md` describes each parameter. A state gets its parameters when nova starts, as
 //! plain values. All parameters are integers, so that equal settings compare equal and have the same fingerprint.
 
 /// A number with three decimals, stored in thousandths.
@@ -129,7 +129,7 @@ impl Default for Ranking {
 pub struct Number {
     pub section: &'static str,
     pub key: &'static str,
-    /// The text that says what the parameter does. It names the unit, the default and, at the end, the range.
+    /// The text that says what the parameter does. The text names the unit, the default and, at the end, the range.
     pub help: &'static str,
     /// The minimum and the maximum of the parameter, in units of its last decimal.
     pub range: (u32, u32),
@@ -147,7 +147,7 @@ impl Number {
     pub fn parse(&self, text: &str) -> Result<u32, String> {
         let unit = 10u32.pow(self.places);
         let scaled = text.parse::<f64>().ok().map(|value| value * f64::from(unit));
-        // The tolerance is half of the maximum error that the shortest text of a number can have.
+        // The multiplication rounds, so `scaled` may differ a little from a whole number.
         let whole = scaled.filter(|scaled| (scaled - scaled.round()).abs() < 1e-6).map(f64::round);
         let (least, most) = self.range;
         let known = whole.filter(|value| (f64::from(least)..=f64::from(most)).contains(value));

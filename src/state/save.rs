@@ -28,7 +28,7 @@ use self::codec::Piece;
 use self::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION};
 pub use self::load::Loader;
 
-/// The content of a chunk of any structure of the state.
+/// The content of a chunk, for any structure of the state.
 trait Content: Send + Sync {
     /// Returns the number of pieces in which the content is stored.
     fn pieces(&self) -> u32;
@@ -108,9 +108,9 @@ impl Freeze {
 }
 
 impl State {
-    /// Returns the chunks that changed after [`State::changes`] was `since`, or all chunks, as they are now and in a
-    /// fixed order. To freeze the state costs one reference count for each chunk. A stored piece that no longer belongs
-    /// to its chunk may stay stored, because [`State::load`] ignores it.
+    /// Returns, in a fixed order, the chunks that changed after [`State::changes`] was `since`. Returns all chunks if
+    /// `since` is `None`. To freeze the state costs one reference count for each chunk. Pieces that a shorter chunk no
+    /// longer needs may stay in the store, because [`State::load`] ignores them.
     pub fn freeze(&self, since: Option<u64>) -> Vec<Frozen> {
         let (users, posts) = (self.users.len(), self.post_ids.len());
         let mut all = Freeze { since, frozen: Vec::new() };

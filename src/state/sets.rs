@@ -13,8 +13,8 @@ use super::packed::Packed;
 pub(super) const POSTS: usize = 64;
 /// The number of chunks of dated rows. The last byte of a row's key chooses its chunk.
 pub(super) const DATED_CHUNKS: usize = 256;
-/// The maximum number of rows dated ahead of the clock that count at another time than their own. Rows above this
-/// number count at their own time.
+/// The maximum number of rows dated ahead of the clock that count at another time than their own. Any further rows
+/// count at their own time.
 const DATED_MAX: usize = 1 << 20;
 /// The number of bytes of a dated row in a tree whose nodes are two thirds full.
 const DATED_BYTES: usize = size_of::<((u8, Id), i64)>() * 3 / 2;

@@ -270,8 +270,8 @@ proptest! {
         }
     }
 
-    /// A reader who applies the reported changes has the present counts: the state reports single counts, and for every
-    /// change that is not a single count it names the posts that must be counted again.
+    /// A reader who applies the reported changes has the present counts. The state reports single counts. For every
+    /// other change, the state names the posts that must be counted again.
     #[test]
     fn changes_tell_every_count_and_every_post_whose_visibility_changed(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -368,8 +368,8 @@ fn view(user: u8, post: u8, at_ms: i64) -> Effect {
     Effect::Event { user: id(1, user), post: id(2, post), action: Action::View, at_ms, dwell_ms: 0 }
 }
 
-/// In an earlier version one like dated 2099 had the effect that old minutes were combined and dropped as if the year
-/// were 2099.
+/// In an earlier version a single like with a date in 2099 had the effect that old minutes were combined and dropped as
+/// if the year were 2099.
 #[test]
 fn n14_a_few_minutes_of_the_future_fold_nothing_that_a_window_needs() {
     let mut state = State::new(StateSettings::default());
@@ -410,8 +410,7 @@ fn n14_a_row_dated_ahead_leaves_again_from_where_it_counted() {
     }
 }
 
-/// A clock that was ahead by months has counted days of the future. The days of the future are the first that are
-/// dropped.
+/// Days in the future were counted while a clock was months ahead. nova drops the days in the future first.
 #[test]
 fn days_of_a_wrong_clock_make_room_for_those_that_come() {
     let mut state = State::new(StateSettings::default());

@@ -255,7 +255,7 @@ impl State {
 
     /// Handles the row of a like or a comment. The sign is +1 if the row came and −1 if it was deleted.
     fn row(&mut self, (user, post): (Id, Id), (action, key): (Action, Id), created_at_us: i64, sign: i32) {
-        // When a row is deleted, the time at which a dated row counts is removed as well.
+        // When a dated row is deleted, the time at which the row counts is removed as well.
         let dated_ms = match sign {
             1 => self.dated.get(action, key),
             _ => self.dated.remove(action, key),

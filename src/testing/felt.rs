@@ -3,8 +3,8 @@
 
 use crate::breaker::BreakerState;
 
-/// After this many requests have met a fault, it is certain that the fault keeps back the rows. `MET_ENOUGH` counts the
-/// requests that open the breaker, one request for each table that may be in progress, and one more request.
+/// After this many requests have met a fault, it is certain that the fault keeps back the rows. `MET_ENOUGH` is the sum
+/// of the requests that open the breaker, one request in progress for each table, and one more request.
 pub(super) const MET_ENOUGH: u64 = 12;
 /// After this many requests have met a fault, the state of the breaker is a result of the fault. An open breaker lets
 /// one request through at a time, so the result of the first request is known when the second request comes.
@@ -16,7 +16,7 @@ pub(super) const MET_JUDGED: u64 = 2;
 pub(super) struct Felt {
     /// The number of requests that met the fault.
     pub met: u64,
-    /// Whether no request that meets the fault delivers rows. A stand-in that is only slow accepts the rows.
+    /// Whether a request that meets the fault delivers no rows. A stand-in that is only slow accepts the rows.
     pub keeps_rows: bool,
     /// The text of the fault's answers, if its answers have a text.
     pub words: Option<String>,

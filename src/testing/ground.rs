@@ -263,8 +263,8 @@ impl Ground {
         self.settled()?;
         let (edge, inbox) = self.at_hand()?;
         barrier(&inbox, Message::Checkpoint, limit())?;
-        // The state is copied before the image of the store. If a commit happens between the copies of the state and
-        // the image, the journal of the image contains the commit, and the state is then recovered from the image.
+        // The state is copied before the image of the store. If a commit happens after the state was copied and before
+        // the image is made, the image's journal contains the commit, and the state is then recovered from the image.
         let state = Arc::new(edge.serving.state.read().copy());
         let raw = self.place.lock().as_ref().map(|place| place.memory.image());
         let raw = raw.ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
@@ -281,7 +281,7 @@ fn options() -> Options {
     Options { cache_bytes: CACHE_BYTES, ..Options::default() }
 }
 
-/// Returns the image of a store that was closed in order, so that opening the store needs no repair.
+/// Returns the image of a store that was closed cleanly, so that opening the store needs no repair.
 fn clean(image: &Image) -> Result<Image, AppError> {
     let memory = Memory::of(image);
     drop(Store::open_backend(memory.clone(), &options())?);

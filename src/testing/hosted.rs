@@ -111,7 +111,7 @@ impl Hosted {
         format!("http://{}", self.addr)
     }
 
-    /// Ends the server in order, and returns the problems as texts. `end` blocks, so it must not be called within a
+    /// Ends the server cleanly, and returns the problems as texts. `end` blocks, so it must not be called within a
     /// runtime.
     pub fn end(self) -> Vec<String> {
         let Hosted { ground, runtime, server, stop, .. } = self;

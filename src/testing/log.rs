@@ -65,7 +65,7 @@ impl Log {
         self.inner.lock().put(at_ms, What::Page { what, user, answer });
     }
 
-    /// Returns the entries with numbers above `since`, at most `limit` of them.
+    /// Returns at most `limit` entries with numbers above `since`.
     pub fn since(&self, since: u64, limit: usize) -> TestLog {
         let inner = self.inner.lock();
         let later = inner.entries.iter().filter(|entry| entry.seq > since).take(limit);

@@ -13,8 +13,8 @@ use crate::http::Edge;
 
 /// The maximum number of replaced nodes that wait for their end. When more nodes would wait, a reset waits.
 const QUEUE_MAX: usize = 4;
-/// How long the requests of a replaced node may still take; `LOOK_EVERY` is how often the thread looks whether they
-/// have ended.
+/// How long the requests of a replaced node may still take; `LOOK_EVERY` is how often the thread looks whether the
+/// requests have ended.
 const REQUESTS_WAIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
@@ -76,7 +76,7 @@ fn alone(mut edge: Arc<Edge>) {
     }
 }
 
-/// Ends a node in order. Returns an error if the node's counts of records do not balance.
+/// Ends a node cleanly. Returns an error if the node's counts of records do not balance.
 fn end(node: Node) -> Result<(), String> {
     let Node { running, edge } = node;
     running.shared.stop();

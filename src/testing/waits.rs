@@ -16,8 +16,8 @@ use crate::warehouse::status::TargetStatus;
 use super::felt::Felt;
 use super::stand_in::StandIn;
 
-/// How long a call of the control routes waits at most. The edge ends a request after 30 s with an error. The wait of a
-/// call is shorter than 30 s, so that the client gets the reason and not the error of the edge.
+/// The maximum time that a call of a control route waits. The edge ends a request after 30 s with an error. The wait of
+/// a call is shorter than 30 s, so that the client gets the reason and not the error of the edge.
 const SETTLE_WAIT: Duration = Duration::from_secs(20);
 /// How often a wait looks whether rows are delivered.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -67,8 +67,8 @@ pub(super) fn delivered(
     })
 }
 
-/// Waits until the delivery has prepared the tables and can deliver rows. nova would report a fault that is set before
-/// the end of this wait in a different way, as a fault of the start.
+/// Waits until the delivery has prepared the tables and can deliver rows. If a fault were set before the end of this
+/// wait, nova would report a fault of the start.
 pub(super) fn prepared(edge: &Edge) -> Result<(), Refused> {
     let Some(status) = &edge.watch.warehouse else { return Ok(()) };
     until("the stand-in for ClickHouse is not ready", limit(), || status.prepared.load(Ordering::Relaxed))

@@ -10,8 +10,8 @@ const HOPELESS_AFTER: usize = 8;
 /// The result of the search for bad rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Isolated {
-    /// The table refuses the rows with these indexes, each with the text of an error, and has stored all rows of the
-    /// batch that it does not refuse.
+    /// The table refuses the rows with these indexes, and has stored all other rows of the batch. Each index has the
+    /// text of the table's error.
     Dead(Vec<(usize, String)>),
     /// The table refuses too many rows. The rows that the table accepted during the search are stored under tokens of
     /// their own.

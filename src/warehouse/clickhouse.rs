@@ -32,7 +32,7 @@ const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("materialized_views_ignore_errors", "0"),
     ("insert_null_as_default", "0"),
 ];
-/// The maximum number of bytes of an error's text. The client reads the whole text of an error.
+/// The maximum number of bytes of an error's text.
 const REFUSAL_MAX_BYTES: usize = 1 << 20;
 /// The maximum number of bytes of an answer to one of nova's own queries, whose answers are small.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
@@ -174,7 +174,7 @@ impl ClickHouse {
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
-    /// Returns the rows of an answer, at most `most_bytes` of them, in the format for [`ClickHouse::insert`].
+    /// Returns the rows of an answer of at most `most_bytes` bytes, in the format for [`ClickHouse::insert`].
     pub async fn row_binary(&self, sql: &str, most_bytes: usize) -> Result<Bytes, Failure> {
         self.answer(sql, "RowBinary", most_bytes).await.map(Bytes::from)
     }

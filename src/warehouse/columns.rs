@@ -56,7 +56,7 @@ impl Columns {
         }
     }
 
-    /// Reads a list of columns. Returns `None` for an empty list. If the list equals that of this build, the result
+    /// Reads a list of columns. Returns `None` for an empty list. If the list equals this build's list, the result
     /// shares the memory of this build's list.
     pub(super) fn decode(target: Target, reader: &mut Reader<'_>) -> Result<Option<Columns>, CodecError> {
         let count = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);

@@ -7,7 +7,7 @@ use super::rows;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// The numbers of one store's rows in `post_events`.
+/// The counts of one store's rows in `post_events`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub rows: u64,

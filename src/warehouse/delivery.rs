@@ -35,7 +35,7 @@ pub(super) struct Delivery {
     pub shared: Rc<Shared>,
     pub target: Target,
     pub batch: u64,
-    /// The start of this process, if an earlier process may have sent the batch, as a whole or in pieces.
+    /// The time at which this process started, if an earlier process may have sent the batch, as a whole or in pieces.
     pub inherited: Option<Instant>,
     /// The time of the last attempt that got no answer. The rows of an attempt without an answer may still arrive.
     pub silent: Cell<Option<Instant>>,
@@ -123,8 +123,8 @@ impl Delivery {
                     self.stall(format!("it refuses every row: {words}"));
                     hint = None;
                     self.rest().await;
-                    // The rows that a search stored have the tokens of its pieces, and the next search may cut the
-                    // batch into different pieces.
+                    // The rows that a search stored have the tokens of that search's pieces, and the next search may
+                    // cut the batch into different pieces.
                     if self.target == Target::Events {
                         match self.look(&whole).await {
                             Present::All => return Ok(Vec::new()),
@@ -248,8 +248,8 @@ impl Delivery {
         }
     }
 
-    /// Waits while a finding stops the table or the breaker is open. The caller must ask the server next, because its
-    /// request is the only trial of a half-open breaker.
+    /// Waits while a finding stops the table or the breaker is open. The caller must ask the server next, because the
+    /// caller's request is the only trial of a half-open breaker.
     async fn wait_for_leave(&self) {
         loop {
             if let Some(reason) = self.shared.refusal(self.target) {
@@ -307,10 +307,10 @@ impl Delivery {
         }
     }
 
-    /// Returns which rows of the piece are in the table, after it has killed inserts of the batch that still run.
-    /// `look` repeats the question until the server answers. Even if the table has all rows, a repeated insert of these
-    /// rows may still be running. If an insert was killed after the table got its rows and before the views got them,
-    /// the batch counts as uncertain.
+    /// Kills inserts of the batch that still run, and then returns which rows of the piece are in the table. `look`
+    /// repeats the question until the server answers. Even if the table has all rows, a repeated insert of these rows
+    /// may still be running. If an insert was killed when the table already had the rows but the views did not, the
+    /// batch counts as uncertain.
     async fn look(&self, piece: &Piece) -> Present {
         let mut attempt = 0u32;
         loop {

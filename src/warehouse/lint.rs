@@ -85,8 +85,8 @@ pub async fn schema_of(clickhouse: &ClickHouse, target: Target, written: &Column
     Ok(schema(target, written, &columns))
 }
 
-/// Checks that `post_events` still has the marked batches, which it acknowledged: one batch of every hour of the last
-/// two days. The highest batch number in ClickHouse would not show a loss, because the next insert has a higher number
+/// Checks that `post_events` still has the marked batches. For every hour of the last two days, one acknowledged batch
+/// is marked. The highest batch number in ClickHouse would not show a loss, because the next insert has a higher number
 /// than the lost batches.
 pub async fn missing_batches(
     clickhouse: &ClickHouse,

@@ -11,7 +11,7 @@ use super::verdict::Failure;
 /// The number of microseconds in an hour.
 pub const HOUR_US: i64 = 3_600_000_000;
 
-/// The number of live rows, and the exclusive or of the lower halves of their versions.
+/// The number of live rows, and the XOR of the lower half of every live row's version.
 pub type Sum = (u64, u64);
 /// The sums of the live rows by hours since the epoch, where an hour is rounded towards the epoch. The key `None` of
 /// the sums is for rows that have no time.

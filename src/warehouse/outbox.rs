@@ -1,7 +1,6 @@
-//! The outbox: the part of the delivery that runs on the writer's thread. Each commit adds the rows that it causes to
-//! batches, as chunks. A full or old batch is sealed, and its bytes never change again (N8). The counts in a `ledger`
-//! balance at every commit (N3). After a restore of the store, `reconcile` removes the rows that ClickHouse already
-//! has.
+//! The outbox: the part of the delivery that runs on the writer's thread. Each commit appends its rows to batches, as
+//! chunks. A full or old batch is sealed, and its bytes never change again (N8). The counts in a `ledger` balance at
+//! every commit (N3). After a restore of the store, `reconcile` removes the rows that ClickHouse already has.
 
 mod chunks;
 mod error;

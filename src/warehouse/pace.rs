@@ -9,13 +9,13 @@ use crate::breaker::BreakerSettings;
 pub(super) const BREAKER: BreakerSettings =
     BreakerSettings { failures_to_open: 5, failures_to_pause: 5, pauses: Backoff::always(Duration::from_secs(1)) };
 
-/// If the end of an insert is unknown and its batch is older than this, nova looks for its rows before it sends them
-/// again, because the server may have forgotten the token.
+/// If it is unknown how an insert ended and the batch is older than this, nova first looks whether the table has the
+/// rows, because the server may have forgotten the token.
 pub const SAFE_HORIZON_MS: i64 = 30 * 60_000;
 
 /// The longest time for which a proxy between nova and ClickHouse delays an insert. Before nova sends rows in new
-/// pieces, every attempt without an answer must be older than this. The insert of a younger attempt could still arrive
-/// with a token that differs from the tokens of the pieces, and its rows would be stored twice.
+/// pieces, every attempt without an answer must be older than this. An insert of a younger attempt could still arrive
+/// with a different token than the pieces, and ClickHouse would store the rows twice.
 pub const HELD_MAX_MS: u64 = 15 * 60_000;
 
 /// The pace at which the sender tries again.

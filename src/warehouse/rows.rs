@@ -1,4 +1,4 @@
-//! Rows as RowBinary: they are written into a batch, and split again if a table refuses one of them.
+//! Writes rows as RowBinary into a batch, and splits a batch into rows again if a table refuses a row.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
-//! Delivers sealed batches. One task for each table begins the sealed batches in the order of their numbers, and sends
-//! two of them at once. A batch is repeated with unchanged bytes and an unchanged token until the table has the batch.
-//! The task reports the outcome of a batch to the writer, which removes the batch from the outbox in a commit. After a crash between a
-//! delivery and the commit that removes the batch, the batch is sent a second time, and ClickHouse drops it because of
-//! its token.
+//! Delivers sealed batches. Each table has a task, which begins the table's sealed batches in the order of their
+//! numbers and sends two batches at once. A batch is repeated with unchanged bytes and an unchanged token until the
+//! table has the batch. The task reports the outcome of a batch to the writer, which removes the batch from the outbox
+//! in a commit. After a crash between a delivery and the commit that removes the batch, the batch is sent a second
+//! time, and ClickHouse drops it because of its token.
 
 use std::rc::Rc;
 use std::sync::Arc;

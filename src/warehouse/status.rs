@@ -133,7 +133,7 @@ impl Status {
         complaints
     }
 
-    /// Returns the bytes of all rows that wait for ClickHouse.
+    /// Returns the number of bytes of all rows that wait for ClickHouse.
     pub fn waiting_bytes(&self) -> u64 {
         self.inner.lock().targets.iter().map(|target| target.waiting_bytes).sum()
     }
@@ -158,8 +158,8 @@ impl Status {
     /// Notes that the server answered, whatever its answer is.
     pub(super) fn answered(&self) {
         self.breaker.lock().answered();
-        // This statement releases the lock of `away_ms` at its end, because `complaints` takes the lock of `away_ms`
-        // while it holds the lock of `inner`, and `waiting_rows` takes the lock of `inner`.
+        // This statement releases the lock of `away_ms` at its end, so that no deadlock is possible. `complaints` takes
+        // the lock of `away_ms` while it holds the lock of `inner`, and `waiting_rows` takes the lock of `inner`.
         let away_ms = self.away_ms.lock().take();
         if let Some(since_ms) = away_ms {
             let seconds = (self.age_ms() - since_ms) / 1_000;
@@ -258,8 +258,8 @@ impl Status {
 mod tests {
     use super::*;
 
-    /// In an earlier version of nova, a call of `complaints` at the moment of an answer of the server stopped the
-    /// delivery and then the writer, because two threads waited for each other's locks.
+    /// In an earlier version of nova, `complaints` and an answer of the server at the same moment caused a deadlock of
+    /// two threads. The delivery stopped, and then the writer.
     #[test]
     fn a_look_at_complaints_and_an_answer_take_their_locks_in_one_order() {
         let status = Status::default();

@@ -19,7 +19,8 @@ use super::troubles::Troubles;
 /// next one.
 const SENDING_MAX: usize = 2;
 /// The maximum number of sealed batches that an earlier process can have sent: the reported batches, the batches that
-/// it was sending, and as many as were open before these batches and sealed after them.
+/// were being sent, and the open batches. An open batch counts, because it may have a lower number than a sent batch
+/// and be sealed later.
 const INHERITED_MAX: usize = AHEAD_MAX_BATCHES + SENDING_MAX + OPEN_MAX;
 
 /// The delivery of one table's batches.
@@ -92,7 +93,7 @@ impl Task {
         }
         let limit = AHEAD_MAX_BATCHES + SENDING_MAX;
         let found = self.sealed(limit)?;
-        // If more batches are sealed than were read, a reported batch may be behind the last one that was read.
+        // If more batches are sealed than were read, a reported batch may come after the last batch that was read.
         let read_to = found.last().filter(|_| found.len() == limit).map(|(batch, _)| *batch);
         self.reported
             .retain(|batch| read_to.is_some_and(|last| *batch > last) || found.iter().any(|(known, _)| known == batch));

@@ -1,5 +1,5 @@
-//! The batches of one table whose last attempt failed. While one of them is tried again, no further batch is begun, so a
-//! server in trouble gets no more requests than before its trouble.
+//! The batches of one table whose last attempt failed. While a failed batch is tried again, nova begins no further
+//! batch, so a server with problems does not get more requests than before.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use super::target::Target;
 pub(super) struct Troubles {
     status: Arc<Status>,
     target: Target,
-    /// The reason why a batch stalls, if the failure needs a person. At most as many batches as are sent at once.
+    /// The reason why a batch stalls, if the failure needs a person. The map has at most as many batches as are sent at
+    /// once.
     batches: RefCell<BTreeMap<u64, Option<Arc<str>>>>,
 }
 

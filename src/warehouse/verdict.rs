@@ -25,8 +25,8 @@ pub enum Failure {
 pub enum Verdict {
     /// The server stored nothing. nova repeats the bytes unchanged until the server stores them.
     Retry,
-    /// The server may have stored the rows. nova repeats the bytes and the token unchanged while the server remembers
-    /// tokens, and later only after nova has looked at the table.
+    /// The server may have stored the rows. While the server remembers the token, nova repeats the bytes and the token
+    /// unchanged. Later, nova first looks whether the table has the rows.
     Ambiguous,
     /// The server may have stored the rows, and it is overloaded, so the sender must slow down.
     Overload,

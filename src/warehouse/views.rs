@@ -76,8 +76,8 @@ impl Views {
         }
     }
 
-    /// Returns the posts with the highest weighted sum of views and shares in a range of minutes since the epoch, with
-    /// impressions, views and shares of each post.
+    /// Returns the posts with the highest weighted sum of views and shares in a range of minutes since the epoch. Each
+    /// post has its numbers of impressions, views and shares.
     pub fn posts(
         &self,
         buckets: Buckets,

@@ -1,4 +1,4 @@
-//! Checks that a file has the content that redb wrote: the check compares every page of the last commit with its
+//! Checks that a file has the content that redb wrote. The check compares every page of the last commit with the page's
 //! checksum, and the number of the last commit with the number in the mark. redb itself checks the pages
 //! (`set_check_integrity_on_open`). redb's check also repairs and commits, so nova runs it on a view that keeps writes
 //! in memory. The check never changes the file.

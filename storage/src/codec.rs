@@ -181,8 +181,8 @@ pub const OUTCOMES: usize = 6;
 pub const COOKIE_MAX_BYTES: usize = 4 << 10;
 
 /// The state of one partition of a topic: the position, and the counts of the outcomes of all records before it. In the
-/// store the row ends with the cookie, which is the source's own position: bytes that only the source reads, or no
-/// bytes.
+/// store, the row ends with the cookie, which is the source's own position. Only the source reads the bytes of the
+/// cookie, and the cookie may be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OffsetRow {
     /// The offset of the next record to read.
@@ -255,7 +255,7 @@ impl OffsetRow {
 }
 
 /// A record that could not be applied. A dead letter keeps the record until somebody decides about it. The record in a
-/// dead letter is whole, or cut as its sizes show.
+/// dead letter is whole or cut; the sizes in the dead letter show which.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetter {
     pub topic: String,
@@ -271,7 +271,7 @@ pub struct DeadLetter {
     pub attempts: u32,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    /// The size of the key before any cut; `value_bytes` is that of the value.
+    /// The size of the key before any cut; `value_bytes` is the size of the value before any cut.
     pub key_bytes: u64,
     pub value_bytes: u64,
     pub headers: Vec<(String, Vec<u8>)>,

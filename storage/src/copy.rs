@@ -27,8 +27,8 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 impl Store {
     /// Writes the last commit into a new file. The copy is consistent, even if the store is written at the same time.
     /// The original and the copy are checked. The copy is sealed with the manifest that `manifest` makes from the copy
-    /// and from the number of its entries. The file of a copy must not exist before. After `copy_to` the file is
-    /// complete, or it does not exist.
+    /// and from the number of its entries. The file of the copy must not exist before the call. After `copy_to` the
+    /// file is complete, or it does not exist.
     pub fn copy_to(
         &self,
         path: &Path,
@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// Writes the store into a new file without the pages of removed data, and overwrites the old file with zeros.
-    /// Returns the size of the file in bytes before and after.
+    /// Returns the size of the file in bytes before and after the compaction.
     pub fn compact(self, path: &Path) -> Result<(u64, u64), CopyError> {
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         self.check(|_| false)?;

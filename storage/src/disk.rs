@@ -68,7 +68,7 @@ impl Disk {
         let _ = self.overwrite(MARK_AT as u64, &mark::encode(commits));
     }
 
-    /// Writes bytes to the file, and keeps their old pages if the file is frozen.
+    /// Writes bytes to the file, and first keeps the old pages if the file is frozen.
     pub fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.keep(offset, bytes.len())?;
         self.inner.write(offset, bytes)
@@ -198,8 +198,8 @@ impl Bytes for Frozen {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let read = self.0.inner.read(offset, out);
-        // `kept` is looked at only after the read, because a page that was overwritten before or during the read was
-        // kept before it was overwritten.
+        // `kept` is checked only after the read: if a write changes a page before or during the read, the old bytes are
+        // already in `kept`.
         let kept = self.0.kept();
         let kept = kept.as_ref().filter(|kept| !kept.lost);
         let kept =

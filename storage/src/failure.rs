@@ -4,8 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// The text with which redb or the system refused an operation. If the system refused the operation, the error of the
-/// system is the source and keeps its kind.
+/// The text with which redb or the system refused an operation. If the system refused the operation, the source is the
+/// system's error with its kind.
 #[derive(Debug)]
 pub struct StorageFailure {
     text: String,

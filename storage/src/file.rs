@@ -96,8 +96,8 @@ impl Bytes for ReadOnly {
         self.0.read(offset, out)
     }
 
-    /// Takes a shared lock, which fails while a process has the file open as a store, and keeps other processes from
-    /// opening it as a store.
+    /// Takes a shared lock, which keeps other processes from opening the file as a store. The lock fails while a
+    /// process has the file open as a store.
     fn lock(&self) -> Result<bool, BackendError> {
         self.0.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded)
     }

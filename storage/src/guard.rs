@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_panic_of_a_library_is_an_error_and_one_of_ours_a_panic() {
         // The test does not index out of bounds, because the standard library reports an index out of bounds with the
-        // place of the caller. A capacity beyond all memory is reported with a place in the library.
+        // place of the caller. A capacity overflow is reported with a place in the library.
         let foreign = guarded(|| Vec::<u64>::with_capacity(std::hint::black_box(usize::MAX)).len());
         assert!(foreign.unwrap_err().to_string().contains("capacity"));
         let ours = panic::catch_unwind(|| guarded(|| assert_eq!(1, std::hint::black_box(2))));

@@ -1,8 +1,8 @@
-//! nova's file of redb: every table in one place, codecs with a version byte, and transactions. The crate
-//! `nova-storage` does not depend on Kafka, HTTP or ClickHouse.
+//! nova's redb file: every table in one place, codecs with a version byte, and transactions. The crate `nova-storage`
+//! does not depend on Kafka, HTTP or ClickHouse.
 //!
-//! `id` has the identifiers, `schema` lists the tables, `codec` writes and reads the values of the tables, `store`
-//! opens the file and begins transactions, `error` has one error for each kind of operation, and `testing` simulates
+//! `id` has the identifiers, `schema` lists the tables, and `codec` writes and reads the values of the tables. `store`
+//! opens the file and begins transactions. `error` has one error for each kind of operation, and `testing` simulates
 //! crashes and damage of the file.
 //!
 //! Damage is found in three places: `check` checks every page, `mark` knows which commits were durable, and `guard`

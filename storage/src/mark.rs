@@ -5,10 +5,10 @@
 //! **The mark.** A commit of redb makes one sync, and the header names the commit before the commit's pages are known
 //! to be durable. If redb cannot read the newest commit after an unclean end, it goes back to the commit before. To go
 //! back is right after a power loss during a commit, and wrong if a page of a durable commit was damaged. To
-//! distinguish a power loss from damage, each commit counts itself in `meta`. After the sync of a commit, nova writes
-//! the commit's number to the mark, without another sync. A number in `meta` below the mark shows that a durable commit
-//! is missing. A power loss may destroy the newest mark. After such a power loss the file has an older mark and never a
-//! newer one, so the mark gives no false alarm.
+//! distinguish a power loss from damage, each commit increases the number of commits in `meta`. After the sync of a
+//! commit, nova writes the commit's number to the mark, without another sync. A number in `meta` below the mark shows
+//! that a durable commit is missing. A power loss may destroy the newest mark. After such a power loss the file has an
+//! older mark and never a newer one, so the mark gives no false alarm.
 
 /// The size of the page with redb's header, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4_096;

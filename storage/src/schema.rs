@@ -23,9 +23,9 @@ pub const ROW_SEGMENT: Blobs<u64> = Blobs::new("row_segment");
 /// Maps a table and a primary key to a row as format 1 stored it. A row of format 1 is kept until the writer moves the
 /// row to [`ROW_BLOCK`] when nova starts.
 pub const ROWS: Blobs<(u8, &[u8; 16])> = Blobs::new("row");
-/// Maps a table and a primary key to a version byte, for rows that ClickHouse may have from before a rebuild. The
-/// writer and `nova rebuild` write the entries of `UNREAD`, and the entries are kept until nova has read the source to
-/// its end.
+/// Maps a table and a primary key to a version byte. Each entry stands for a row that ClickHouse may have from before a
+/// rebuild. The writer and `nova rebuild` write the entries of `UNREAD`, and the entries are kept until nova has read
+/// the source to its end.
 pub const UNREAD: Blobs<(u8, &[u8; 16])> = Blobs::new("unread");
 /// Maps a topic and the offset of the first record to the records of one commit. The writer writes the records of the
 /// local log, and a record is kept until it is consumed and its retention has passed.

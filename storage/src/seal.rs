@@ -83,8 +83,8 @@ pub(crate) fn seal(path: &Path, manifest: &[u8]) -> io::Result<Sealed> {
     Ok(Sealed { manifest: manifest.to_vec(), sha256 })
 }
 
-/// Reads the whole file and checks the seal. Returns `None` if the file has no seal, because an earlier version made
-/// it, or because it was opened as a store later.
+/// Reads the whole file and checks the seal. Returns `None` if the file has no seal. A backup has no seal if an earlier
+/// version made the backup, or if the backup was later opened as a store.
 pub fn verify_seal(path: &Path) -> Result<Option<Sealed>, SealError> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {

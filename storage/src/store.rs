@@ -192,8 +192,8 @@ impl Store {
             let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.into()))?;
             check::check(frozen, stop.clone())
         };
-        // If a write was in progress when the file was frozen, its page may look damaged. A second check also finds
-        // real damage.
+        // If a write was in progress when the file was frozen, the written page may look damaged. A second check also
+        // finds real damage.
         let found = match once() {
             Err(CheckError::Damaged(_)) => once(),
             found => found,

@@ -1,5 +1,5 @@
 //! Backends of redb for tests of crashes and faults. `Recorder` records every write and sync, so that a test can get
-//! the file as a crash at any moment would have left it. `Recorder` can also fail writes, syncs and reads. `mutate`
+//! the file that a crash at any moment would have left. `Recorder` can also fail writes, syncs and reads. `mutate`
 //! makes nearly valid bytes for tests of codecs.
 
 pub mod mutate;
@@ -81,9 +81,9 @@ impl Recorder {
         self.reads_left.store(i64::from(reads), Ordering::SeqCst);
     }
 
-    /// Returns a new recorder with the file as a power loss right after the sync number `sync` would leave it. The sync
+    /// Returns a new recorder with the file that a power loss right after the sync number `sync` would leave. The sync
     /// number 0 means the time before the first sync. Each write after the given sync is kept, lost or torn. With the
-    /// seed 0, all writes after that sync are lost; with any other seed, some of them are lost.
+    /// seed 0, all writes after the given sync are lost; with any other seed, some of these writes are lost.
     pub fn image(&self, sync: usize, seed: u64) -> Recorder {
         let log = self.lock();
         let mut bytes = Vec::new();

@@ -31,7 +31,7 @@ fn stored(dir: &Path) -> PathBuf {
     data
 }
 
-/// An earlier version of nova accepted each of the wrong arguments of `nova cdc seek`.
+/// An earlier version of nova accepted each of the wrong arguments in this test of `nova cdc seek`.
 #[test]
 fn a_seek_to_what_is_no_place_says_which_argument_is_wrong_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ fn id(kind: u64, n: u64) -> String {
     format!("{kind:08x}-0000-4000-8000-{n:012x}")
 }
 
-/// Returns the record of a row in a snapshot, which reads all rows at one moment. The rows of users and posts have
+/// Returns a snapshot's record of a row. A snapshot reads all rows at one moment, and the rows of users and posts have
 /// times with a time zone.
 fn read(topic: &str, offset: u64, id: &str, mut row: Value, at_ms: i64) -> String {
     row["id"] = json!(id);
@@ -34,8 +34,8 @@ fn read(topic: &str, offset: u64, id: &str, mut row: Value, at_ms: i64) -> Strin
     .to_string()
 }
 
-/// Makes ten readers who follow an author with a post each hour. In the hour of each post, every reader likes the two
-/// posts that come before the post.
+/// Makes ten readers who follow an author, and the author writes a post each hour. In the hour after each post, every
+/// reader likes the two posts before it.
 fn world(dir: &Path) -> PathBuf {
     const READERS: u64 = 10;
     const POSTS: u64 = 48;
@@ -84,8 +84,7 @@ fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_
     let capture = world(dir.path());
     let capture = capture.to_str().unwrap();
     let a = config(dir.path(), "a.toml", "");
-    // The settings limit a feed to one post of the author whom the readers follow, and to no post of any further
-    // author.
+    // The settings limit a feed to one post of the followed author, and to no post of any other author.
     let b = config(dir.path(), "b.toml", "[feed]\nfollowed_max = 1\naffinity_max = 0\ntrending_max = 0\n");
     let compared = || nova(&data, &["--json", "replay", "--compare", &a, &b, capture]);
     let output = compared();
@@ -98,8 +97,8 @@ fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_
     assert_eq!(report["moments"].as_array().unwrap().len(), 8);
     assert_eq!((&report["feeds"], &report["later_clicks"]), (&json!(80), &json!(0)), "{report}");
     // In both configurations a feed has one post, because the spacing rule allows only one post of the only author. By
-    // score, the feed has an older post that was liked. A feed that may have only the newest post shows the post that
-    // readers will like in the next hours.
+    // score, the feed has an older post that was liked. A feed that may contain only the newest post shows the post
+    // that readers will like in the next hours.
     let likes = report["later_likes"].as_u64().unwrap();
     assert_eq!((&report["a"]["posts"], &report["b"]["posts"]), (&json!(1.0), &json!(1.0)), "{report}");
     let age_h = |side: &str| report[side]["median_age_h"].as_f64().unwrap();

@@ -50,8 +50,8 @@ fn metric(node: &Serving) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("nova_connector_up ")).map(str::to_owned)
 }
 
-/// Returns what readiness says about the connector after nova has asked Kafka Connect. The job asks Kafka Connect at
-/// the start of the node, and again every 10 s.
+/// Returns what `/health/ready` says about the connector after nova has asked Kafka Connect. The job asks Kafka Connect
+/// at the start of the node, and again every 10 s.
 fn told(connect: &Connect) -> (Vec<String>, Option<String>) {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("http://{}/", connect.addr);

@@ -49,7 +49,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Flips a bit in each page of the store that contains the words. The function changes the file in place and does not
+/// Flips a bit in each of the store's pages that contain the words. The function changes the file in place and does not
 /// replace it, because a process may have the file open.
 fn flip(file: &Path, words: &[u8]) {
     let bytes = std::fs::read(file).unwrap();
@@ -118,7 +118,7 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
     assert!(done(&data, &["store", "verify"]).contains("is whole"));
 }
 
-/// A running node finds damage of its store when somebody asks it to verify the store. The answer of the node has the
+/// A running node finds the damage when somebody asks the node to verify its store. The answer of the node has the
 /// words of `store verify`, and the node ends.
 #[test]
 fn a_running_node_that_verifies_a_damaged_store_says_so_and_ends() {
@@ -177,7 +177,7 @@ fn files_of_a_store_are_its_owners_and_are_closed_where_they_are_open() {
     set_mode(&file, 0o644);
     assert!(done(&data, &["dlq", "list"]).contains("open to others"));
     assert_eq!((mode(&data), mode(&file)), (0o700, 0o600));
-    // A data directory that contains files of other programs than nova keeps its mode.
+    // A data directory that also contains files of other programs keeps its mode.
     std::fs::write(data.join("notes.txt"), "x").unwrap();
     set_mode(&data, 0o755);
     done(&data, &["dlq", "list"]);

@@ -1,5 +1,4 @@
-//! Tests that the documentation has every metric, every job and every reason of dead letters that is in the code and
-//! that outsiders rely on.
+//! Tests that the documentation names every metric, every job and every reason of dead letters that the code has.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ pub fn files(dir: &Path, out: &mut Vec<PathBuf>) {
 }
 
 /// Every top-level module (a directory or a file directly below `src`), with the modules that it may name. A module may
-/// name only modules that are above it in the list `ROOMS`.
+/// name only modules that come before it in the list `ROOMS`.
 const ROOMS: [(&str, &[&str]); 34] = [
     ("build", &[]),
     ("version", &[]),
@@ -72,7 +72,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
         ],
     ),
     ("config", &["decode", "feed", "http", "otlp", "pipeline", "source", "state"]),
-    // The Redis port shows what `http` serves, by the rules of `http`. No inner module uses the Redis port.
+    // The Redis port serves the same data as `http`, under the rules of `http`. No inner module uses the Redis port.
     ("redis_port", &["cache", "event", "feed", "http", "jobs", "version"]),
     (
         "app",
@@ -148,7 +148,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
     ("main", &["cli"]),
 ];
 
-/// Parts of top-level modules that may name fewer modules than the module that they belong to.
+/// Parts of top-level modules; each part may name fewer modules than its top-level module.
 const PARTS: [(&str, &[&str]); 2] =
     [("http::auth", &["backoff", "breaker", "event", "files", "http_client", "tls"]), ("http::limit", &["event"])];
 
@@ -197,8 +197,8 @@ fn every_room_has_a_line_and_names_only_rooms_above_it() {
     }
 }
 
-/// To remove a cycle, move the code that two files share into a file below the two files, or let sibling files name
-/// each other directly and not through their parent.
+/// To remove a cycle, move the code that two files share into a third file, or let sibling files name each other
+/// directly instead of through their parent.
 #[test]
 fn no_circle_of_files() {
     let circles = graph::circles(&graph::graph(&graph::sources(&src())));
@@ -206,8 +206,8 @@ fn no_circle_of_files() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
-/// A TLS configuration that names no provider uses the default of the process, which the library of the replication
-/// session sets to its own provider.
+/// If a TLS configuration names no provider, it uses the default of the process. The library of the replication session
+/// sets the default provider of the process to the library's own provider.
 #[test]
 fn every_tls_configuration_names_its_provider() {
     let mut paths = Vec::new();

@@ -77,7 +77,7 @@ fn listening(child: &mut Child) -> SocketAddr {
         assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
     }
     let address = line.trim().trim_start_matches("listening on http://");
-    // The rest of the output is read, because otherwise it would fill the pipe and block the process.
+    // The rest of the output is read, because unread output would fill the pipe and block the process.
     std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     address.split(';').next().unwrap().parse().unwrap()
 }
@@ -137,7 +137,7 @@ fn two_listeners_at_one_place_are_told_with_64_and_nothing_is_made() {
     }
 }
 
-/// An earlier version of nova accepted an empty key file, and nobody could sign a token.
+/// An earlier version of nova accepted an empty key file, and then nobody could sign a token.
 #[test]
 fn a_file_of_keys_that_is_empty_is_told_with_64_and_by_check() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -351,8 +351,8 @@ fn clients_that_take_every_place_leave_health_its_own() {
     for _ in 0..8 {
         assert_eq!(Client::connect(admin).get("/health/live", "").status, 200);
     }
-    // The many clients of one address get only a part of the connections, so a client with a different address can
-    // connect.
+    // The clients of one address get only a part of the connections, however many they are, so a client with a
+    // different address can connect.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let other = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -237,7 +237,7 @@ fn a_backup_of_a_running_node_is_brought_whole_or_leaves_nothing() {
     assert!(nova(&other, &["restore", name]).status.success());
     assert_eq!(out(&nova(&other, &["dump", "--table", "posts"])), rows);
     // The first node ends in the middle of the backup, the second node sends bytes that are not a backup, and the third
-    // node answers why it makes no backup.
+    // node answers with the reason why it makes no backup.
     let sent = std::fs::read(&file).unwrap();
     let answers = [
         ("Content-Length: 9999999", sent[..sent.len() / 2].to_vec(), "broke off"),
@@ -399,7 +399,7 @@ fn commands_of_alerts_and_of_the_documentation_run_beside_a_node() {
             "http://127.0.0.1:8080" => format!("http://{}", node.addr),
             "00000000-0000-4000-8000-000000000001" => user.clone(),
             "20000000-0000-4000-8000-000000000001" => post.clone(),
-            // The number 17 of the documentation stands for the dead letter that exists in this store.
+            // The number 17 in the documentation's commands stands for the dead letter that exists in this store.
             "17" => "0".to_owned(),
             other => other.to_owned(),
         };

@@ -1,7 +1,7 @@
-//! Tests of stores that earlier versions of nova made. The present version opens each old store, answers as the earlier
-//! version did, delivers the waiting rows with the columns with which they were written, and takes new records.
-//! `tests/fixtures/stores/README.md` says how the stores were made. The stores of earlier versions are never made
-//! again.
+//! Tests of stores that earlier versions of nova made. The present version opens each old store, and answers as the
+//! earlier version did. The present version delivers the waiting rows with the columns with which they were written,
+//! and takes new records. `tests/fixtures/stores/README.md` says how the stores were made. The stores of earlier
+//! versions are never made again.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -131,7 +131,7 @@ fn cell(kind: &str, rest: &mut &[u8]) -> String {
     }
 }
 
-/// Returns the type of each column in the tables of the earlier version, from lines of `table.column<TAB>type`.
+/// Returns the type of each column in the earlier version's tables, from lines of `table.column<TAB>type`.
 fn types(version: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| line.split_once('\t').map(|(name, kind)| (name.to_owned(), kind.to_owned()));
     text(version, "columns.tsv").lines().filter_map(pair).collect()

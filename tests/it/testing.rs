@@ -160,7 +160,7 @@ fn seen(nova: &TestNova) -> Vec<Value> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// A test server that was reset behaves like a server that never left the state of the reset.
+    /// A server that was used and then reset to a snapshot behaves like a server that was not used after the snapshot.
     #[test]
     fn nothing_is_left_after_a_reset(
         before in proptest::collection::vec(deed(), 0..8),
@@ -172,8 +172,8 @@ proptest! {
             world(nova);
             before.iter().for_each(|deed| act(nova, deed));
         }
-        // A snapshot of the test server does not contain the feeds that were served, so both servers drop their served
-        // feeds with a reset.
+        // A snapshot of the test server does not contain served feeds. The test resets both servers, so that both drop
+        // their served feeds.
         for nova in [&used, &fresh] {
             nova.snapshot("here");
             nova.reset_to("here");

@@ -14,7 +14,7 @@ use crate::api::client::{Client, bearer};
 use crate::support::clickhouse::Fake;
 use crate::support::program::{Serving, nova, out};
 
-/// The most received requests that wait until the test reads them.
+/// The maximum number of received requests that wait until the test reads them.
 const REQUESTS_MAX: usize = 64;
 
 /// A double of an OpenTelemetry collector. The double of the collector keeps the head and the body of each request, and

@@ -15,8 +15,8 @@ const NOW_MS: i64 = 1_795_000_000_000;
 /// A cache under test, with a prefix of names that only this test uses.
 struct Subject {
     cache: Box<dyn Cache>,
-    /// A second cache that uses the keys of the cache under test, as a cache of a second process would, if the cache
-    /// under test can be shared by processes.
+    /// A second cache with the same keys as the cache under test, as a second process would have it. The second cache
+    /// is `None` if processes cannot share the cache under test.
     other: Option<Box<dyn Cache>>,
     /// The clock of the cache, if the test sets the time.
     clock: Option<Clock>,

@@ -4,11 +4,12 @@ use bytes::Bytes;
 
 use crate::cache::command::Reply;
 
-/// An upper bound of the bytes that a field or member takes in addition to its own bytes: its places in (half-full)
-/// B-tree nodes, twice for a sorted set, and two allocations for each `Bytes` (a buffer and a count of references).
+/// An upper bound of the bytes that a field or member takes in addition to its own bytes. The bound includes places in
+/// half-full B-tree nodes (twice for a sorted set), and two allocations for each `Bytes`: a buffer and a reference
+/// count.
 pub(super) const MEMBER_BYTES: usize = 320;
-/// Bytes that a collection takes for its first members, even if it has only one: one leaf of 11 places, or two leaves
-/// for a sorted set.
+/// The number of bytes that a collection takes even with a single member: one leaf of 11 places, or two leaves for a
+/// sorted set.
 pub(super) const COLLECTION_BYTES: usize = 960;
 
 /// Counts the names that `remove` removes, and subtracts the bytes of the removed members from `bytes`. `remove`

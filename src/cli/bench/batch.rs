@@ -1,4 +1,4 @@
-//! The alternative to nova's trending in the bench: in every period, one query over `post_events` for each window makes
+//! The bench's alternative to nova's trending: in every period, one query for each window reads `post_events` and makes
 //! the list, and a map keeps the result.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ fn query(window: Window, now_ms: i64, mark: &str) -> String {
     )
 }
 
-/// Runs the batch's queries of all windows.
+/// Runs the queries of all windows once.
 pub(super) async fn run(clickhouse: &ClickHouse, now_ms: i64, mark: &str) -> Result<Run, CliError> {
     let began = monotonic_now();
     let mut shares = Shares::new();
@@ -54,8 +54,9 @@ pub(super) async fn run(clickhouse: &ClickHouse, now_ms: i64, mark: &str) -> Res
     Ok(Run { shares, took: began.elapsed() })
 }
 
-/// The number of rows that the queries of one run read, and the origin of this number: the server's log, or else the
-/// rows of the partitions that a window touches, because the table is not ordered by time.
+/// The number of rows that the queries of one run read, and the origin of this number. The origin is the server's log
+/// if the log is available. If the log is not available, the function counts the rows of the partitions that a window
+/// touches, because the table is not ordered by time.
 pub(super) async fn rows_read(
     clickhouse: &ClickHouse,
     now_ms: i64,

@@ -111,7 +111,7 @@ fn over(
     let stored = runtime.block_on(clickhouse.number("SELECT count() FROM post_events"));
     let (stored, filled) = (stored.map_err(batch::failed)?, social.events.len());
     if stored != filled as u64 {
-        // The bench would mistake rows that arrive later for the events that it sends.
+        // The bench would mistake rows that arrive later for its own events.
         return Err(CliError::Failed(format!("ClickHouse holds {stored} of {filled} events before the bench begins")));
     }
     setup.drain = app::Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
@@ -141,9 +141,10 @@ struct Bench<'a> {
     /// The comment at the beginning of the batch's queries, by which the bench finds the queries in the server's log.
     mark: &'a str,
     token: String,
-    /// The posts that the bench's events share, and the post of the first event, which only warms nova up.
+    /// The posts to which the bench sends shares, and the post of the first event, whose only purpose is to warm nova
+    /// up.
     posts: Vec<String>,
-    /// The shares of posts before the first event, in nova's list and in the batch's list.
+    /// The number of shares that each post has before the first event, in nova's list and in the batch's list.
     before: [Shares; 2],
     sent: RefCell<Vec<Sent>>,
     runs: RefCell<Vec<Duration>>,
@@ -270,7 +271,7 @@ impl Bench<'_> {
         all
     }
 
-    /// The status of the job that publishes trending, with its cost since the start.
+    /// The status of the job that publishes trending, and the job's cost since the start of the node.
     fn publishing(&self) -> Status {
         let statuses = self.node.edge.watch.jobs.runner.statuses();
         statuses.into_iter().find(|(name, _)| *name == "trending_publish").map(|(_, status)| status).unwrap_or_default()
@@ -312,7 +313,7 @@ impl Bench<'_> {
     }
 }
 
-/// Reads the trending list like a client, which only fetches a changed list.
+/// Reads the trending list like a client that fetches the list only after a change.
 struct Reader {
     connection: Connection,
     etag: String,

@@ -1,5 +1,4 @@
-//! Measures a node with worlds of growing size: the load, the disk and memory, the restart, and the service of
-//! requests.
+//! Measures a node with worlds of growing size: the load, the disk and memory, the restart, and the rate of answers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,18 +29,18 @@ const MILLION: u64 = 1_000_000;
 const READERS: u64 = 2_000;
 const CONNECTIONS: usize = 16;
 const PAGES: Duration = Duration::from_secs(5);
-/// The rates of events a second at which the bench counts written bytes.
+/// The rates, in events a second, at which the bench measures how many bytes nova writes.
 const EVENT_RATES: [u64; 3] = [0, 10, 1_000];
 const TOKEN_TTL_S: u64 = 86_400;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The number of users. Each follows 50, and adds 1.4 posts, 10 likes and 20 views. Several sizes are measured one
-    /// after the other.
+    /// The number of users. Each user follows 50 users, and adds 1.4 posts, 10 likes and 20 views. If several numbers
+    /// are given, they are measured one after the other.
     #[arg(long, value_name = "N", default_values_t = [10_000, 100_000], num_args = 1.., value_delimiter = ',',
         value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     users: Vec<u64>,
-    /// The seconds for each rate of events.
+    /// The number of seconds for which each rate of events is measured.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     seconds: u32,
 }

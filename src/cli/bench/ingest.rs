@@ -26,8 +26,8 @@ const NOTE: &str = "the middle of 3 runs, each into a new store, every commit du
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Number of records of each kind. The measured time includes the checkpoint at the stop, which takes a third of it
-    /// with 300 000 records.
+    /// The number of records of each kind. The measured time includes the checkpoint at the end, which takes a third of
+    /// the time with 300 000 records.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=3_000_000))]
     records: u32,
 }
@@ -190,7 +190,7 @@ const NAMESPACE: &str = "public";
 /// Makes likes as messages of `pgoutput`, in transactions of a hundred. Each like is a row of its own.
 fn replicated(count: usize) -> Vec<Event> {
     const OF_ONE_TRANSACTION: usize = 100;
-    /// The columns of a like with their type OIDs, for uuid and timestamp.
+    /// The columns of a like with the OIDs of their types, uuid and timestamp.
     const COLUMNS: [(&str, u32); 4] = [("id", 2_950), ("user_id", 2_950), ("post_id", 2_950), ("created_at", 1_114)];
     let begin = [&b"R"[..], &7u32.to_be_bytes(), NAMESPACE.as_bytes(), b"\0likes\0d", &4u16.to_be_bytes()];
     let mut described = begin.concat();

@@ -1,6 +1,7 @@
-//! Measures the throughput from the Kafka broker to ClickHouse with three runs: a bare consumer of librdkafka reads the
-//! events, nova delivers these events to ClickHouse, and the bench inserts the rows into ClickHouse directly, in the
-//! batches that nova sends. The three runs follow one another on one machine.
+//! Measures the throughput from the Kafka broker to ClickHouse with three runs. In the first run, a bare consumer of
+//! librdkafka reads the events. In the second run, nova delivers the same events to ClickHouse. In the third run, the
+//! bench inserts the rows into ClickHouse directly, in the batches that nova sends. The three runs follow one another
+//! on one machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,8 +80,8 @@ impl Servers {
     /// Runs `work` with a topic and two databases, and removes the topic and the databases after `work`.
     fn with(&self, runtime: &Runtime, work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
         let made = self.databases(runtime).and_then(|()| self.with_topic(runtime, work));
-        // The caller gets the error of `work`. A failed removal is only logged, because `work` fails for the same
-        // reason as the removal if ClickHouse does not answer.
+        // The caller gets the error of `work`. A failed removal is only logged: if ClickHouse does not answer, `work`
+        // fails for the same reason.
         for settings in [&self.clickhouse, &self.engine] {
             let Ok(server) = ClickHouse::new(settings) else { continue };
             let drop = format!("DROP DATABASE IF EXISTS `{}`", settings.database);

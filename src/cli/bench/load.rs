@@ -1,6 +1,6 @@
-//! A load generator with one thread and many connections that are kept alive. A connection sends the next request when
-//! it has received the answer to the last request. HTTP and Redis use the same loop, so that their rates can be
-//! compared.
+//! A load generator with one thread and many connections that are kept alive. A connection sends its next request when
+//! it has received the whole answer to its previous request. HTTP and Redis use the same loop, so that their rates can
+//! be compared.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
 use crate::clock::monotonic_now;
 
-/// The most response times that one connection keeps in one run. After this number of response times, the connection
-/// only counts the answers.
+/// The maximum number of response times that one connection keeps in one run. After this number of response times, the
+/// connection only counts the answers.
 const TIMES_MAX: usize = 1 << 22;
 const READ_BYTES: usize = 64 << 10;
 const ANSWER_MAX_BYTES: usize = 64 << 20;

@@ -35,9 +35,11 @@ enum Subject {
     Serve(serve::Args),
     /// Measure worlds of several sizes: loading, disk, memory, starting again, serving.
     Growth(growth::Args),
-    /// Measure the way from the broker through nova to ClickHouse, beside a bare consumer and ClickHouse alone.
+    /// Measure the path from the broker through nova to ClickHouse, and for comparison a bare consumer and ClickHouse
+    /// alone.
     Kafka(kafka::Args),
-    /// Measure the time from an event's 202 to trending, beside a query over ClickHouse every minute.
+    /// Measure how soon trending shows an event after the answer 202, and for comparison a query over ClickHouse every
+    /// minute.
     Freshness(freshness::Args),
 }
 

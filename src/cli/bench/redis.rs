@@ -6,7 +6,7 @@ use crate::cli::error::CliError;
 
 use super::load::{Connection, Framing};
 
-/// The seconds after which Redis forgets the values of a bench that did not delete them.
+/// The seconds after which Redis forgets the bench's values, in case the bench did not delete them.
 const EXPIRE_S: u32 = 3_600;
 const PORT: u16 = 6_379;
 

@@ -1,4 +1,4 @@
-//! Sends requests over sockets to a node in this process that has the bundled data set. For comparison, the load
+//! Sends requests over sockets to a node in this process; the node has the bundled data set. For comparison, the load
 //! generator alternately sends GETs to Redis, for values that are as large as the feed pages.
 
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use super::redis;
 use super::report::Report;
 use super::statistics::{median, percentile};
 
-/// The number of rounds. The bench measures all targets in each round, so that other load of the machine affects all
+/// The number of rounds. The bench measures all targets in each round, so that other load on the machine affects all
 /// targets alike.
 const ROUNDS: u32 = 5;
 /// The number of users for whom the bench sends requests. The bench takes the users who follow the most people.
@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// The seconds for each kind of request.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// The number of connections that ask at once.
+    /// The number of connections that send requests at the same time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
     /// Also measure a Redis server for comparison: host:port.

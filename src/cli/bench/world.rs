@@ -1,6 +1,6 @@
-//! A synthetic social world of any size, made from a seed: users, posts of the last 71 hours, follows by a power law,
-//! likes of a day, and views of an hour, with ids that look random. The rows are flattened records as Debezium's
-//! `ExtractNewRecordState` sends them, and the views are client events.
+//! A synthetic social world of any size, made from a seed, with ids that look random. The world has users, posts of the
+//! last 71 hours, follows by a power law, likes of a day, and views of an hour. The rows are flattened records as
+//! Debezium's `ExtractNewRecordState` sends them, and the views are client events.
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use crate::http::auth::odd_keys;
 
 use super::finding::Finding;
 
-/// The problems of the settings of `[auth]`. If the settings name an address of keys, the function fetches the key set
+/// The problems in the settings of `[auth]`. If the settings name an address of keys, the function fetches the key set
 /// from the address.
 pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
     let unchecked = settings.unchecked().into_iter();
@@ -17,7 +17,7 @@ pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
             let remedy = "its tokens get 401; where nobody signs with it, nothing is to be done";
             Finding::new("key-left-out", format!("the key set: {odd}"), remedy)
         })),
-        // `nova check` reports an unusable key file together with the rest of the settings that the start refuses.
+        // `nova check` reports an unusable key file together with the other settings that prevent a start.
         Err(_) if settings.jwks_url.is_none() => {}
         Err(why) => found.push(Finding::new("keys-unusable", why, "correct it, or what it names")),
     }

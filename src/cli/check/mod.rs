@@ -1,5 +1,5 @@
-//! `nova check` reports the problems that keep a configuration from a pipeline that loses nothing. The command prints
-//! one line for each finding, with its remedy. `nova check` changes nothing.
+//! `nova check` reports what must change in a configuration so that the pipeline works and loses nothing. The command
+//! prints one line for each finding, with its remedy. `nova check` changes nothing.
 
 mod columns;
 mod connector;
@@ -41,8 +41,8 @@ use super::runtime::runtime;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Also compare the stored rows with ClickHouse's. A running node compares its own store; otherwise the stopped
-    /// store is compared.
+    /// Also compare the stored rows with ClickHouse's. If a node runs, it compares its own store; otherwise the command
+    /// compares the stopped store.
     #[arg(long)]
     compare: bool,
     #[command(flatten)]
@@ -90,8 +90,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         looked.push("clickhouse");
         let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
         match runtime.block_on(lint(&clickhouse)) {
-            // Before the first start ClickHouse has no tables of nova, and the start makes the tables, so their absence
-            // is no finding.
+            // Missing tables are no finding before the first start, because the first start makes nova's tables in
+            // ClickHouse.
             Ok(lint) if nothing_is_there(&lint) => {}
             Ok(lint) => found.extend(lint.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
             Err(failure) => found.push(Finding::unreachable(

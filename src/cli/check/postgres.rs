@@ -14,7 +14,7 @@ pub(super) async fn findings(settings: &PostgresSettings) -> Vec<Finding> {
         Ok(seen) => fitness::findings(&seen, &settings.follow.slot, &settings.follow.publication),
         Err(failure) => return vec![told(failure.finding())],
     };
-    // A role without the right to replication gets no session, and the findings already report the missing right.
+    // A role without the right to replication gets no session, and the findings already report this.
     if !found.iter().any(|one| one.code == finding::Code::NoReplicationRight)
         && let Err(failure) = server.try_replication().await
     {

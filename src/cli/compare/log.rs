@@ -1,8 +1,8 @@
 //! A log in the order of time: the time of each record's row or event, and the clicks and likes of people.
 //!
-//! Captures are seldom in the order of time, because a snapshot reads rows of years at one moment, and a capture may
-//! have its topics in sequence. The log therefore orders a read or created row by its `created_at`, an event by its own
-//! time, and every other change by the time of its record.
+//! Captures are seldom in the order of time: a snapshot reads the rows of many years at one moment, and a capture may
+//! contain one topic after another. The order therefore uses `created_at` for a row that was read or created, the
+//! event's own time for an event, and the time of the record for every other change.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::event::{Action, Change, ChangeBody, Decoded, Facts, Id, Op, Record, T
 use crate::source::capture::CaptureSource;
 use crate::source::{PollLimits, Polled, Source, SourceError};
 
-/// The most records of one comparison. A record takes 8 bytes of memory.
+/// The maximum number of records in one comparison. A record takes 8 bytes of memory.
 const RECORDS_MAX: usize = 100_000_000;
-/// The most clicks and likes that a comparison keeps in memory. A click or like takes 48 bytes.
+/// The maximum number of clicks and likes that a comparison keeps in memory. A click or like takes 48 bytes.
 const ACTIONS_MAX: usize = 10_000_000;
 
 /// A click on a post, or a like of a post.
@@ -36,8 +36,8 @@ pub(super) struct Log {
     files: Vec<PathBuf>,
     /// The time of each record's row or event in epoch milliseconds, in the order of reading.
     times_ms: Arc<[i64]>,
-    /// The clicks and likes in the order of time. The list has a person's click on a post, or like of a post, only
-    /// once.
+    /// The clicks and likes in the order of time. Several clicks of a person on one post are one entry, and so are
+    /// several likes.
     pub acts: Vec<Act>,
     /// The number of records that nova cannot decode.
     pub dead: u64,
@@ -70,8 +70,8 @@ impl Log {
         Ok(Log { files: files.to_vec(), times_ms: times_ms.into(), acts, dead })
     }
 
-    /// A source that delivers the records up to each of the rising times `ends_ms`, and waits before each step for
-    /// permission.
+    /// A source that delivers the records in steps, up to each of the rising times `ends_ms`, and waits for permission
+    /// before each step.
     pub(super) fn stepped(&self, ends_ms: Vec<i64>) -> Result<(Stepped, Steps), CliError> {
         let (reached, at_end) = crossbeam_channel::bounded(1);
         let (begin, may) = crossbeam_channel::bounded(1);
@@ -163,7 +163,7 @@ pub(super) struct Stepped {
     open: CaptureSource,
     /// The index of the next record in `times_ms`.
     index: usize,
-    /// The time up to which earlier steps have delivered the records, in epoch milliseconds.
+    /// The time up to which earlier steps have already delivered records, in epoch milliseconds.
     after_ms: i64,
     ends_ms: std::vec::IntoIter<i64>,
     end_ms: Option<i64>,

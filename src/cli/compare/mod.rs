@@ -1,5 +1,5 @@
-//! `nova replay --compare` shows how a change of the ranking's settings would have changed the lists, by a replay of
-//! captures. `log` brings the captures into the order of time, `side` runs one configuration, and `measures` counts.
+//! `nova replay --compare` replays captures to show how a change of the ranking's settings would have changed the
+//! lists. `log` brings the captures into the order of time, `side` runs one configuration, and `measures` counts.
 //!
 //! The clicks and likes of the log are divided into [`MOMENTS`] + 1 parts of equal size. Each part of the log except
 //! the first part begins with a moment. At a moment, both configurations know all earlier records. Each
@@ -31,8 +31,8 @@ use super::scratch::Scratch;
 /// The number of moments at which the command compares lists. For each moment, the command reads the captures once
 /// more.
 const MOMENTS: usize = 8;
-/// The most people whose lists the command compares at one moment. The command takes the people with the lowest ids,
-/// because ids are unrelated to behaviour.
+/// The maximum number of people whose lists the command compares at one moment. The command takes the people with the
+/// lowest ids, because ids are unrelated to behaviour.
 const USERS_MAX: usize = 2_000;
 /// The time after a moment within which clicks and likes count for the feed that a user had at the moment.
 const LATER_MS: i64 = 24 * 3_600_000;

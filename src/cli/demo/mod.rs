@@ -49,7 +49,7 @@ pub(super) struct Args {
     /// End after the report instead of serving the API.
     #[arg(long)]
     once: bool,
-    /// The address on which nova listens. It overrides the configuration.
+    /// The address on which nova listens. This option overrides the configuration.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
 }
@@ -131,7 +131,7 @@ fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     Ok(now_ms)
 }
 
-/// The lifetime of the tokens that the demo prints, seconds.
+/// The lifetime in seconds of the tokens that the demo prints.
 const TOKENS_TTL_S: u64 = 86_400;
 
 /// Serves the API and the console over the demo's store, and keeps the demo's world active.

@@ -1,6 +1,6 @@
 //! The offer of `nova demo` to open the console in the browser when the person at the terminal types o and Enter. nova
-//! never opens the browser unless the person accepts the offer. nova makes no offer without a terminal, a screen, or a
-//! program that opens a page.
+//! never opens the browser unless the person accepts the offer. nova makes no offer if the machine has no terminal, no
+//! screen, or no program that opens a page.
 
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};
@@ -24,9 +24,9 @@ use super::super::out;
 const EVERY: Duration = Duration::from_millis(200);
 /// The key that opens the browser, if Enter follows.
 const KEY: &str = "o";
-/// The most bytes of one read of the typed text.
+/// The maximum number of bytes that one read takes from the typed text.
 const READ_MAX_BYTES: u64 = 4096;
-/// The length from which a typed line does not count as the key, whatever the line contains.
+/// A typed line of this length or more never counts as the key.
 const LINE_MAX_BYTES: usize = 64;
 /// The file beside the demo's store with a page that leads to the console.
 const PAGE_FILE: &str = "open-console.html";
@@ -120,8 +120,9 @@ fn run(opener: &Path, page: &Path, stopped: &Receiver<()>) {
     }
 }
 
-/// Reads the typed text that has arrived. In the background, a read would stop the process (SIGTTIN). A read of more
-/// bytes than have arrived would wait, because text that Ctrl-D or a terminal in raw mode sends has no line end.
+/// Reads the typed text that has arrived. In the background, a read would stop the process (SIGTTIN). A read would wait
+/// if it asked for more bytes than have arrived, because text that Ctrl-D or a terminal in raw mode sends has no line
+/// end.
 fn typed() -> Vec<u8> {
     let stdin = std::io::stdin();
     let in_front = tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp());

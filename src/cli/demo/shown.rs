@@ -74,7 +74,7 @@ impl<'a> Show<'a> {
         Ok(last)
     }
 
-    /// Prints the feed of the user who follows the most people, with the reasons for its posts, and suggestions for
+    /// Prints the feed of the user who follows the most people, with the reasons for each post, and suggestions for
     /// this user.
     pub fn person(&self, data_dir: &Path) -> Result<Option<Id>, CliError> {
         let state = self.state;

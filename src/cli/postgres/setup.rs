@@ -17,7 +17,8 @@ use crate::cli::runtime::runtime;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Print the statements: with --url those that are missing there, otherwise all, for the tables of deploy/postgres.
+    /// Print the statements. With --url, only the statements that the server still needs are printed; otherwise all
+    /// statements for the tables of deploy/postgres are printed.
     #[arg(long, conflicts_with = "apply")]
     print: bool,
     /// Run the statements in one transaction. Existing objects are not changed.

@@ -44,7 +44,7 @@ impl<'de> ReadObject<'de> for KeySeed<'_, 'de> {
         let mut id = None;
         while let Some(name) = map.next_key_seed(Name)? {
             match &*name {
-                // A key with two ids is not a key. A key with two ids is reported like an array, because an array is
+                // A key with two ids is refused. nova treats the two ids as an array, which is refused because it is
                 // not a UUID.
                 "id" if id.is_some() => id = map.next_value::<IgnoredAny>().map(|_| Some(Raw::Array))?,
                 "id" => id = Some(map.next_value_seed(RawSeed)?),

@@ -64,7 +64,8 @@ fn within(literal: &str, depth: usize, start: usize, fills: &mut Vec<Fill>) {
         }
         _ => return,
     };
-    // If a position in the literal is unknown, the fill covers everything from the literal's beginning or to its end.
+    // If the place of a fill's beginning is unknown, the fill begins with the literal. If the place of its end is
+    // unknown, the fill ends with the literal.
     let place = |range: Range<usize>| {
         let from = places.get(range.start).copied().unwrap_or_default();
         let to = places.get(range.end).copied().unwrap_or(literal.len());

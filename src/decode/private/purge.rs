@@ -8,7 +8,7 @@ use super::{broken, scan};
 /// Returns the text of a JSON value without its private members, at any depth, and also in strings that contain JSON
 /// text. Returns `None` if the value has no private members, so that its text stays as it is.
 pub fn purge(json: &str) -> Option<String> {
-    // Each private name has the letter `a`, which only an escape can hide.
+    // Each private name has the letter `a`, and only an escape can hide this letter.
     let may_hold = |byte: u8| byte | 0x20 == b'a' || byte == b'\\';
     json.bytes().any(may_hold).then(|| purge_within(json, 0)).flatten()
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::names::column;
 
-/// A part of a JSON text that the search found, with its byte positions.
+/// A part that the search found in a JSON text, with its byte positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A private member, from the opening quote of its name to the end of its value.

@@ -46,8 +46,8 @@ pub enum Shown {
     All,
 }
 
-/// Says how much a table shows of a column: scalars of a column that nova reads, and the whole value of a column that
-/// nova keeps.
+/// Says how much of a column a dead letter shows: only a scalar if nova reads the column, and the whole value if nova
+/// keeps the column.
 pub type Columns<'c> = &'c dyn Fn(&str) -> Shown;
 
 /// The visible members of an envelope (Debezium's documentation of the PostgreSQL connector, "change events").
@@ -205,8 +205,8 @@ impl Walk<'_> {
         let mut fills = Vec::new();
         let mut walk = Walk { json, columns: self.columns, depth: self.depth + 1, level: 0, fills: &mut fills };
         walk.value(scan::space(json.as_bytes(), 0), shown);
-        // If a position in the literal is unknown, the fill covers everything from the literal's beginning or to its
-        // end.
+        // If the place of a fill's beginning is unknown, the fill begins with the literal. If the place of its end is
+        // unknown, the fill ends with the literal.
         let place = |range: Range<usize>| {
             let from = places.get(range.start).map_or(literal.start, |place| literal.start + place);
             let to = places.get(range.end).map_or(literal.end, |place| literal.start + place);

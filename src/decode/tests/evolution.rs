@@ -100,8 +100,8 @@ fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
     let renamed = row(like(renamed, vec![at()]));
     assert_eq!((created_at(&renamed), renamed.extra.as_deref()), (Cell::Micros(7), None));
 
-    // A field without the alias `created_at` is an unknown column. A field with this alias is also an unknown column if
-    // the record has a field `created_at`.
+    // A field without the alias `created_at` is an unknown column. A field with the alias `created_at` is also an
+    // unknown column if the record has a field `created_at`.
     let other = row(like(r#",{"name":"liked_at","type":"long"}"#, vec![Avro::Long(7)]));
     assert_eq!((created_at(&other), other.extra.as_deref()), (Cell::Missing, Some(r#"{"liked_at":7}"#)));
     let beside = format!(r#"{known},{{"name":"liked_at","type":"long","aliases":["created_at"]}}"#);

@@ -1,4 +1,4 @@
-//! Tests of the allow-list of unknown columns by table and column.
+//! Tests of the allow-list, which names unknown columns by table and column.
 
 use serde_json::json;
 

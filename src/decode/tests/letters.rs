@@ -13,8 +13,8 @@ use crate::event::Record;
 
 /// A private value that can be part of a text and of a number.
 const SECRET: &str = "73910468";
-/// Columns that `cdc.keep_unknown` does not name. Some of the names are in the spellings of Kafka Connect's transforms
-/// and of other frameworks.
+/// Columns that `cdc.keep_unknown` does not name. Some of the names are spelled as Kafka Connect's transforms or other
+/// frameworks spell names.
 const NAMES: [&str; 12] = [
     "phone",
     "Phone",

@@ -101,7 +101,8 @@ fn a_mask_keeps_the_length_and_the_form() {
     assert!(!String::from_utf8_lossy(&masked).contains(SECRET));
 }
 
-/// The texts of this test are not JSON, and have a private member in a spelling that no escape hides.
+/// The texts of this test are not JSON. Each text has a private member, and most texts spell the member's name with
+/// escapes or additional punctuation.
 #[test]
 fn a_private_member_of_broken_text_is_hidden_in_each_writing() {
     for text in [

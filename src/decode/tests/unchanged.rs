@@ -1,5 +1,5 @@
-//! Tests of values that a record does not repeat, because it has a placeholder in any form, or because a header names
-//! the column.
+//! Tests of values that a record does not repeat, because the record has a placeholder in any form, or because a header
+//! names the column.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

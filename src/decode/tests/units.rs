@@ -161,7 +161,7 @@ fn a_schema_that_is_nested_too_deep_makes_no_time_of_1970() {
     }
 }
 
-/// Avro states a unit by the logical type, and Confluent's converter states it by `connect.name`.
+/// Avro states a unit by the logical type, and Confluent's converter states the unit by `connect.name`.
 #[test]
 fn avro_states_a_unit_in_two_ways() {
     let decoded = |kind: &str, number: i64| {

@@ -144,8 +144,8 @@ fn kind(explained: &Explained) -> &'static str {
     }
 }
 
-/// Removes the obstacle that keeps a post out of the feed. Returns `None` if only a different world would remove the
-/// obstacle.
+/// Removes the obstacle that keeps a post out of the feed. Returns `None` if no small change of the state would remove
+/// the obstacle.
 fn without(state: &mut State, world: &World, reader: u8, n: u16, obstacle: &Explained) -> Option<(u8, i64, bool)> {
     let (author, age_min, published) = world.posts[usize::from(n)];
     let created_ms = T0_MS - age_min * 60_000;

@@ -8,7 +8,7 @@ use crate::event::Id;
 
 use super::moment::Snapshot;
 
-/// The age of a snapshot, as one user sees it.
+/// Whether a snapshot is still new enough for a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
     Fresh,

@@ -17,9 +17,9 @@ pub struct Cut {
     pub(super) limit: usize,
     /// The count of the state's changes when the page was cut ([`State::changes`]).
     pub(super) changes: u64,
-    /// The times at which the page is valid: from the time at which it was cut until a post that was left out as viewed
-    /// may be shown again. While the state does not change, a post that may be shown now may also be shown at every
-    /// later time.
+    /// The period in which the page is valid: it begins when the page is cut, and ends when a post that was left out as
+    /// viewed may be shown again. While the state does not change, a post that may be shown now may also be shown at
+    /// every later time.
     pub(super) times_ms: Range<i64>,
     /// Whether anything has changed on which the user's feed depends.
     pub newer: bool,
@@ -32,7 +32,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// The bytes that the longest page takes in memory.
+    /// The maximum number of bytes that a page takes in memory.
     pub(super) const MAX_BYTES: usize = size_of::<Cut>() + (PAGE_MAX + 1) * size_of::<usize>() + TEXT_MAX_BYTES;
 
     pub(super) fn answers(&self, state: &State, ask: &Ask<'_>, start: usize) -> bool {

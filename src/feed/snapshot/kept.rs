@@ -22,12 +22,12 @@ pub const PER_USER_MAX: usize = 8;
 /// The number of a feed's newest snapshots that stay even if their second page was never read, because a reader may
 /// still turn the page.
 const RECENT: usize = 3;
-/// The maximum number of feeds in one part of the users that wait for a new snapshot.
+/// The maximum number of feeds that wait for a new snapshot in one part of the users.
 const DUE_MAX: usize = 256;
 /// nova makes snapshots in advance for users who have read a feed within this time.
 pub(super) const ACTIVE_MS: i64 = 10 * 60_000;
-/// The number of parts into which users are divided. Each part of the users has a lock for its snapshots, and a lock
-/// that is held while a snapshot is made.
+/// The number of parts into which users are divided. Each part of the users has two locks: one for the snapshots, and
+/// one that a thread holds while it makes a snapshot.
 pub(super) const PARTS: usize = 64;
 
 /// The user and the order of a feed.
@@ -81,8 +81,8 @@ pub(super) struct Inner {
 /// A part of the users, which has its own locks.
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    /// The lock that a thread holds while it makes a snapshot. A thread that wants a snapshot which another thread
-    /// makes waits for the lock and then finds the snapshot.
+    /// The lock that a thread holds while it makes a snapshot. If another thread already makes the snapshot that a
+    /// thread wants, the thread waits for the lock and then finds the snapshot.
     pub(super) flight: Mutex<()>,
     pub(super) inner: Mutex<Inner>,
 }
@@ -149,7 +149,7 @@ impl Inner {
         gone
     }
 
-    /// Returns the bytes of all snapshots in this part of the users.
+    /// Returns the number of bytes of all snapshots in this part of the users.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

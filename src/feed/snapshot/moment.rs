@@ -27,7 +27,7 @@ pub struct Snapshot {
     pub(in crate::feed) text: String,
     pub(super) versions: Versions,
     pub(super) feed: Feed,
-    /// The lifetime of the snapshot, which each user's variation changes by up to a tenth.
+    /// The lifetime of the snapshot; for each user, nova makes the lifetime up to a tenth longer or shorter.
     pub(super) ttl_ms: i64,
     /// How long nova still serves the snapshot after its lifetime while nova makes a new snapshot.
     pub(super) stale_ms: i64,
@@ -85,7 +85,7 @@ impl Snapshot {
         &self.feed.scoring
     }
 
-    /// Whether the time limit was reached when the feed was made, so that it has only followees' posts, newest first.
+    /// Whether the feed has only followees' posts, newest first, because the time limit was reached.
     pub fn cut(&self) -> bool {
         self.feed.cut
     }
@@ -171,9 +171,9 @@ impl Snapshot {
 }
 
 /// Returns the time until which a post of a snapshot may not be shown. The time of a viewed post is the end of the
-/// period for which feeds leave out a viewed post. The time of an invisible post, or of a post that was there only
-/// through a follow that has ended, is `i64::MAX`, because only a change of the state can show the post again. Returns
-/// `None` if the post may be shown.
+/// period for which feeds leave out a viewed post. If a post is invisible, or was in the feed only through a follow
+/// that has ended, the time is `i64::MAX`, because only a change of the state can show the post again. Returns `None`
+/// if the post may be shown.
 fn hidden_until_ms(state: &State, user: UserNo, post: &Ranked, now_ms: i64) -> Option<i64> {
     let only_followed = post.sources.followed && !post.sources.trending && !post.sources.affinity;
     let gone = !state.visible(post.number) || (only_followed && !state.graph.follows(user, post.author_number));

@@ -98,8 +98,8 @@ proptest! {
         let (state, snapshots) = (world(), Snapshots::default());
         let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Time, None, limit, NOW_MS));
         for (kind, n, later_ms) in steps {
-            // The test sets the clock, in any order, around the moment at which a post viewed a day before may be shown
-            // again.
+            // The test sets the clock to random times before and after the moment at which a post viewed a day ago may
+            // be shown again.
             let at_ms = NOW_MS + later_ms;
             let effect = match kind {
                 0 => Some(Effect::Row { key: id(2, n), old: Some(post(n, n)), new: None }),
@@ -179,9 +179,9 @@ fn text_of(page: &Page) -> Option<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
-    /// N10 in its full form: several readers of one user, a client that polls first pages, writes, invalidations,
-    /// restarts and a full memory occur in any order. No reader is shown a post twice. A reader whose snapshot no
-    /// longer exists at the end of the test reaches every post that may be shown then.
+    /// N10 in its full form: several clients read the feed of one user, and one more client polls first pages. Writes,
+    /// invalidations, restarts and a full memory occur in any order. No reader is shown a post twice. At the end of the
+    /// test, a reader whose snapshot no longer exists still reaches every post that may then be shown.
     #[test]
     fn n10_no_reader_sees_a_post_twice_whatever_happens_to_the_snapshots(
         steps in proptest::collection::vec((0u8..10, 1u64..40), 1..80),
@@ -273,8 +273,7 @@ fn an_old_snapshot_is_served_while_a_new_one_is_made_but_not_after_a_change() {
     let page = |at_ms| page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, at_ms)).0;
     let first = page(NOW_MS);
     assert!(!first.cache_hit && !first.due);
-    // The time in this test is longer than any lifetime with its variation, and shorter than the time for which nova
-    // may serve the snapshot.
+    // At the time of this read, the snapshot is older than the longest lifetime, but nova may still serve the snapshot.
     let old = page(NOW_MS + TTL_MS * 11 / 10 + 1);
     assert!(old.cache_hit && old.due && old.snapshot.id == first.snapshot.id);
     assert_eq!(snapshots.refresh(&state, &[], NOW_MS + TTL_MS * 11 / 10 + 2, 10), 1);

@@ -57,7 +57,8 @@ pub(super) fn list_max(state: &State) -> usize {
     state.ranking().trending.list_max as usize
 }
 
-/// Returns the beginning of the minute that contains `now_ms`. Equal counts within a minute give equal bytes of a list.
+/// Returns the beginning of the minute that contains `now_ms`. Within a minute, equal counts give a list with the same
+/// bytes.
 pub(super) fn generated_at_ms(now_ms: i64) -> i64 {
     now_ms.div_euclid(MINUTE_MS) * MINUTE_MS
 }

@@ -1,4 +1,4 @@
-//! The trending posts of a window, computed from the minutes in which posts counted actions.
+//! The trending posts of a window, computed from each post's counts of actions per minute.
 //!
 //! [`rank`] counts all posts for any `now`. The command line and the tests call [`rank`]. `tally` keeps the scores
 //! between ticks, `publish` makes the lists that HTTP serves, and `overrides` has the operators' decisions about posts.

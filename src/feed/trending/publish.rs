@@ -136,7 +136,7 @@ fn put_json(out: &mut String, entry: &Entry, rank: usize) {
     );
 }
 
-/// A number of tenths, which is printed as a JSON number.
+/// A number that is stored in tenths and printed as a JSON number.
 struct Tenths(i64);
 
 impl std::fmt::Display for Tenths {
@@ -163,7 +163,7 @@ pub struct Board {
     retractions: Arc<AtomicU64>,
     /// The lock that a thread holds while it makes lists.
     maker: Mutex<Maker>,
-    /// The current trending list of each window. The list of a window that nova does not keep is empty.
+    /// The current trending list of each window. If nova does not keep a window, the window's list is empty.
     current: [watch::Sender<Arc<Published>>; 4],
     windows: Vec<Window>,
     /// The older generations of which nova has returned a cursor, oldest first.

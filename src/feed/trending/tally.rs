@@ -1,7 +1,7 @@
-//! The scores of trending posts in all windows, which stay between two ticks. At a tick, new counts are added to the
-//! scores. A tick counts a post again only if its visibility changed, or if minutes of its counts left or entered a
-//! window. A tick locks the state for a slice of the posts at a time, so that neither the writer nor a reader waits
-//! long.
+//! The scores of trending posts in all windows. nova keeps the scores in memory between two ticks. At a tick, new
+//! counts are added to the scores. A tick counts a post again only if its visibility changed, or if minutes of its
+//! counts left or entered a window. A tick locks the state for a slice of the posts at a time, so that neither the
+//! writer nor a reader waits long.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
@@ -14,7 +14,7 @@ use super::list::{Entry, Trending, generated_at_ms, list_max};
 use super::overrides::Overrides;
 use super::window::Window;
 
-/// The number of posts that are counted while the state is locked once.
+/// The number of posts that are counted under one lock of the state.
 const SLICE: usize = 128;
 
 /// The score of a post that may not be shown.
@@ -107,8 +107,8 @@ impl Tallies {
             due.extend(list.move_to(now_ms, posts, &self.ahead));
         }
         if !due.is_empty() {
-            // A post that still has later counts is inserted into `ahead` again when it is counted, because the window
-            // with the shortest bucket moves whenever any window moves.
+            // If a window has moved, `due` contains every post of `ahead`. When the update counts a post that still has
+            // later counts, the update inserts the post into `ahead` again.
             self.ahead.clear();
         }
         due.sort_unstable();
@@ -143,8 +143,8 @@ impl Tallies {
         ends.min().unwrap_or(i64::MAX)
     }
 
-    /// Returns the list of a kept window. The list of a window equals that of [`super::rank`] for the state at the last
-    /// update.
+    /// Returns the list of a kept window. The list of a window equals the list that [`super::rank`] makes from the
+    /// state at the last update.
     pub fn rank(&mut self, state: &RwLock<State>, window: Window, now_ms: i64, overrides: &Overrides) -> Trending {
         let list = &mut self.lists[window as usize];
         let total = list.clean();
@@ -202,8 +202,8 @@ impl List {
         self.active.len()
     }
 
-    /// Returns the first `limit` posts of the list. Of the posts with exactly the score at which the list is cut, the
-    /// newest come first, and among equally new posts the smallest ids.
+    /// Returns the first `limit` posts of the list. If the list is cut between posts of the same score, the newest of
+    /// these posts stay in the list, and among equally new posts the posts with the smallest ids.
     fn best(&self, limit: usize, state: &RwLock<State>) -> Vec<PostNo> {
         if self.active.len() <= limit {
             return self.active.clone();

@@ -43,8 +43,8 @@ impl Warmed {
     }
 
     /// Whether the window's own list is enough. The window's own list is enough if its weight is at least half of the
-    /// weight of ClickHouse's list, which counts each view of a user and not only one view a day. The window's own list
-    /// is also enough if the window begins after the store was made.
+    /// weight of ClickHouse's list. ClickHouse counts every view of a user, and nova counts only one view a day. The
+    /// window's own list is also enough if the window begins after the store was made.
     pub(super) fn over(&self, state: &State, own: &Trending, now_ms: i64) -> bool {
         let theirs = self.counted.as_ref().map(|counted| {
             counted.iter().take(list_max(state)).map(|(_, counts)| state.weighed(&events_only(*counts))).sum::<i64>()
@@ -176,8 +176,8 @@ mod tests {
                 }
             }
             board.warm(Window::Hour, counted);
-            // ClickHouse may have counted views of posts that are hidden or unknown here. Views of posts that are
-            // hidden or unknown here may keep the window waiting until the window begins after the store was made.
+            // If ClickHouse counted many views of posts that are hidden or unknown here, the window may have to wait
+            // until it begins after the store was made.
             let over_ms = NOW_MS + 60 * MINUTE_MS;
             board.refresh(over_ms);
             prop_assert!(!board.warming().contains(&Window::Hour));

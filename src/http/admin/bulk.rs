@@ -1,5 +1,6 @@
-//! Commands use the routes of this module to read a running node: rows, lists for any time, a backup, or a comparison
-//! with ClickHouse. The audit notes each read through this module, because rows and lists are personal data.
+//! Through the routes of this module, nova's commands read rows, lists for any time, a backup or a comparison with
+//! ClickHouse from a running node. The audit notes each read through this module, because rows and lists are personal
+//! data.
 
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ pub(in crate::http) async fn compare(edge: &Edge, call: UserCall<'_>) -> Result<
     pumped::answer(&edge.control.pumps, closing, "application/json", move |out| control.reads.compare(out))
 }
 
-/// Explains why a user's feed shows a post at its place, or does not show it.
+/// Explains why a post is at its place in a user's feed, or why the feed does not show the post.
 pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> Answer {
     let given = |name: &'static str| {
         let text = parameter(call.call.query, name)?.ok_or_else(|| wrong(name, "a UUID"))?;

@@ -1,6 +1,6 @@
-//! Searches of the console: people by name, posts with their public content, the counts of a post, dead letters in
-//! groups, the configuration. Each list of results has a maximum length. Threads for blocking work read the store, so
-//! that the async runtime does not wait for the disk.
+//! Answers the console's searches for people and posts, and its requests for the public content of posts, the counts of
+//! a post, groups of dead letters, and the configuration. Each list of results has a maximum length. Threads for
+//! blocking work read the store, so that the async runtime does not wait for the disk.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -43,8 +43,8 @@ const HOUR_MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
 /// The most posts that are listed for a user.
 const POSTS_MAX: usize = 20;
-/// The maximum number of groups of dead letters in one answer, of letters that nova examines for one answer, and of ids
-/// in one group. One replay takes at most as many ids as a group has.
+/// The maximum numbers for one answer with groups of dead letters: groups, letters that nova examines, and ids in one
+/// group. A group has no more ids than one replay can take.
 const GROUPS_MAX: usize = 200;
 const LETTERS_MAX: u64 = 10_000;
 const IDS_MAX: usize = 1_000;

@@ -24,7 +24,7 @@ use super::store::{blocking, read};
 
 /// The most dead letters, or entries of the audit, in one request.
 const PAGE_MAX: usize = 1_000;
-/// The number of letters that the writer tries before it looks at new records.
+/// The number of dead letters that the writer tries at once, before it looks at new records again.
 const TRIED_AT_ONCE: usize = 50;
 
 /// A request to apply dead letters again. nova refuses an unknown member, because a misspelled `dry_run` must not start
@@ -40,7 +40,7 @@ pub(in crate::http) struct Replaying {
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     force: bool,
-    /// Whether nova only reports the outcome that a replay of each single letter would have now, and applies nothing.
+    /// Whether nova applies nothing, and only reports the outcome that each letter's replay would have now.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     dry_run: bool,
@@ -119,7 +119,7 @@ async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) ->
         let make = |reply| Command::TryDead { ids: some.to_vec(), force: force.cloned(), reply };
         let told = control.durable.command(make).await?;
         for (id, result) in told {
-            // A replay would not find a letter a second time after the letter has left the queue.
+            // If an id is given twice, a replay finds the letter only once, because the letter has then left the queue.
             let result = if gone.contains(&id) { Err(CommandError::NoSuchLetter(id)) } else { result };
             if result.as_ref().is_ok_and(|tried| tried.outcome.is_some()) {
                 gone.insert(id);

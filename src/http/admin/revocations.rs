@@ -25,10 +25,10 @@ use crate::pipeline::writer::{Audit, EdgeEntry};
 use crate::schema::{Time, Uuid, example};
 
 const PAGE_MAX: u64 = 1_000;
-/// The time that a rule without an end has, and that a rule for every token has.
+/// The end of a rule that never ends, and the time of a rule that revokes every token.
 const ALWAYS: i64 = i64::MAX;
-/// The numbers that nova accepts as epoch milliseconds: from March 1973 to the year 9999. If the lowest number were
-/// seconds, it would mean a time in the year 5138.
+/// The numbers that nova accepts as epoch milliseconds: from March 1973 to the year 9999. As a number of seconds, the
+/// lowest accepted number would be a time in the year 5138.
 const EPOCH_MS: std::ops::Range<i64> = 100_000_000_000..253_402_300_800_000;
 
 /// A request to revoke tokens. Exactly one of `jti`, `user_id` and `key_id` is set. A time is in RFC 3339 or in epoch
@@ -42,7 +42,7 @@ pub(in crate::http) struct Revoke {
     /// The id of a token.
     #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
     jti: Option<String>,
-    /// Revokes all tokens of a user that were issued before a time.
+    /// Revokes all of a user's tokens that were issued before a time.
     #[schemars(with = "Option<Uuid>")]
     user_id: Option<String>,
     /// Revokes all tokens of a key.
@@ -91,7 +91,7 @@ pub(super) fn rfc3339_ms(text: &str) -> Option<i64> {
     parse_millis(text).or_else(extended)
 }
 
-/// Reads a whole number, which JSON may write with a fraction of zero.
+/// Reads a whole number. JSON may write a whole number with a fraction, as in `5.0`.
 fn whole(number: &serde_json::Number) -> Option<i64> {
     let real = || number.as_f64().filter(|real| real.fract() == 0.0 && EPOCH_MS.contains(&(*real as i64)));
     number.as_i64().or_else(|| real().map(|real| real as i64))

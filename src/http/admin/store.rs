@@ -109,7 +109,7 @@ fn wait(query: &str) -> Result<Duration, Problem> {
 
 async fn told(control: &Arc<Control>, wait: Duration) -> Answer {
     let mut states = control.reads.store_checks();
-    // The answer after a timeout is the present progress of the check.
+    // After a timeout, nova answers with the progress of the check so far.
     let _ = tokio::time::timeout(wait, states.wait_for(|state| *state != CheckState::Running)).await;
     Ok(answers::object(StatusCode::OK, &control.reads.store_checked()))
 }

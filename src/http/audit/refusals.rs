@@ -8,7 +8,7 @@ use crate::http::limit::Caller;
 /// The length of a window, in which the audit keeps one refusal for each caller and operation.
 const WINDOW_MS: i64 = 600_000;
 /// The maximum number of refusals that the audit keeps in one window. nova counts the refusals of users and of
-/// addresses separately. nova never deletes the audit, and anybody can cause a refusal.
+/// addresses separately. The limit is necessary, because nova never deletes the audit and anybody can cause a refusal.
 const KEPT_MAX: usize = 64;
 
 /// Selects the refusals that the audit keeps.

@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 /// The most bytes of a key id, which is part of revocations.
 pub(super) const KEY_ID_MAX_BYTES: usize = 256;
-/// The allowed lengths of RSA moduli. Shorter RSA moduli are weak (RFC 8725 §3.5), and longer RSA moduli cost too much
-/// to use.
+/// The allowed lengths of RSA moduli. An RSA modulus below the range is weak (RFC 8725 §3.5), and a modulus above the
+/// range costs too much to use.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
-/// The allowed lengths of RSA exponents. Longer RSA exponents cost too much to use, and no issuer uses a longer RSA
-/// exponent.
+/// The allowed lengths of RSA exponents. No issuer uses an RSA exponent above the range, and such an exponent would
+/// cost too much to use.
 const RSA_EXPONENT_BYTES: std::ops::RangeInclusive<usize> = 1..=4;
-/// The length of an Ed25519 public key, and of a coordinate of P-256, in bytes.
+/// The length in bytes of an Ed25519 public key and of a P-256 coordinate.
 const CURVE_BYTES: usize = 32;
 
 /// A key, and the only algorithm for which it is used.
@@ -43,7 +43,7 @@ pub(super) fn names(algorithm: Algorithm) -> &'static [&'static str] {
         Algorithm::RS256 => &["RS256"],
         Algorithm::ES256 => &["ES256"],
         Algorithm::HS256 => &["HS256"],
-        // nova uses no key of an algorithm that this match does not name.
+        // nova uses no key whose algorithm is missing from this match.
         _ => &[],
     }
 }
@@ -149,8 +149,8 @@ fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A number of a curve in base64url, with its full length (RFC 7518 §6.2.1.2): nova adds missing leading zeros and
-/// removes needless leading zeros.
+/// A coordinate of an elliptic curve, or an Ed25519 key, as base64url in its full length (RFC 7518 §6.2.1.2). nova adds
+/// missing leading zeros to a coordinate, and removes needless leading zeros from it.
 fn fixed(jwk: &Map<String, Value>, name: &str) -> Result<String, String> {
     let given = bytes(jwk, name)?;
     // The bytes of an Ed25519 key are not a number, so nova adds or removes no zeros and demands the full length.

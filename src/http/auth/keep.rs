@@ -19,8 +19,8 @@ use super::verify::Auth;
 const FETCH_EVERY: Duration = Duration::from_secs(300);
 /// The number of reads of an address that tokens with unknown keys may cause in a burst.
 const FETCH_BURST: u32 = 5;
-/// After a burst, tokens with unknown keys may cause one read of an address in this time. nova limits the reads that
-/// tokens cause, so that nobody can overload the issuer through nova with ids of keys that do not exist.
+/// After a burst, tokens with unknown keys may cause one read of an address in this time. Without a limit, anybody
+/// could overload the issuer through nova with tokens that name unknown keys.
 const FETCH_REFILL: Duration = Duration::from_secs(10);
 /// The shortest time between two reads of an address.
 const FETCH_GAP: Duration = Duration::from_secs(1);
@@ -47,12 +47,12 @@ impl Pace {
 }
 
 impl Auth {
-    /// Checks a token like [`Auth::verify`]. If no known key fits the token, the request waits for a read of the keys
-    /// that began after the request came.
+    /// Checks a token as [`Auth::verify`] does. If no known key fits the token, the request waits for a read of the
+    /// keys that began after the request came.
     pub async fn verify_or_look(&self, token: &str, now_ms: i64) -> Result<Subject, Refusal> {
         match self.verify(token, now_ms) {
-            // The future is boxed, because it is large and rarely needed, and without the box every request would move
-            // it.
+            // The future is in a box, because it is large and rarely needed. Without the box, every request would move
+            // the large future.
             Err(Refusal { look: true, detail, .. }) if self.looks_again() => {
                 Box::pin(self.verify_later(token, now_ms, detail)).await
             }
@@ -108,8 +108,8 @@ impl Auth {
             let _ = tokio::time::timeout(FILE_EVERY - FILE_GAP, self.keeper.wanted.notified()).await;
             self.keeper.looks.send_modify(|looks| looks.begun += 1);
             self.reload(file);
-            // The read counts as done even if nova cannot use the file, because a request would wait in vain for a
-            // further read.
+            // The read counts as done even if nova cannot use the file, because a further read would not help a waiting
+            // request.
             self.keeper.looks.send_modify(|looks| looks.done += 1);
         }
     }

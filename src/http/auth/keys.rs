@@ -144,7 +144,7 @@ impl KeySet {
     }
 }
 
-/// The name of a set's member in messages: the id of the key, or the place of the member.
+/// The name of a key in messages: the key's id, or the key's place in the set.
 fn called(member: &Value, place: usize) -> String {
     match member.get("kid").and_then(Value::as_str) {
         Some(kid) => super::refusal::shown(kid),

@@ -1,5 +1,6 @@
-//! Bearer tokens: JWTs (RFC 7519, RFC 8725) signed by the development key, which is stored beside the store, by a key
-//! of a configured set, or by a shared secret. The key decides the algorithm, whatever a token states.
+//! Bearer tokens are JWTs (RFC 7519, RFC 8725). A token is signed with a key of a configured key set, with a shared
+//! secret, or with the development key, whose file is beside the store. The key decides the algorithm, whatever a token
+//! states.
 
 mod bearer;
 mod cache;

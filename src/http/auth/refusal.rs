@@ -79,7 +79,7 @@ impl Reason {
 pub struct Refusal {
     pub reason: Reason,
     pub detail: String,
-    /// Whether a newer key set may accept the token.
+    /// Whether the token may be valid with a newer key set.
     pub look: bool,
 }
 
@@ -95,7 +95,7 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// A part of a token's text, quoted and shortened, because the maker of the token chose it.
+/// A part of a token's text, quoted and shortened, because an attacker may have chosen the text.
 pub(super) fn shown(text: &str) -> String {
     let mut cut: String = text.chars().take(SHOWN_MAX_CHARS).collect();
     if cut.len() < text.len() {

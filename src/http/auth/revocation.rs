@@ -25,7 +25,7 @@ const KEY: u8 = 3;
 pub enum Target {
     /// The token with this `jti`.
     Token(String),
-    /// Tokens of a user issued before [`Rule::before_ms`].
+    /// The user's tokens that were issued before [`Rule::before_ms`].
     User(Id),
     /// Every token signed with the key of this `kid`.
     Key(String),
@@ -47,7 +47,7 @@ impl Rule {
         issued_ms.div_euclid(1_000) <= self.before_ms.div_euclid(1_000)
     }
 
-    /// Combines two rules for one target: the stricter times win.
+    /// Combines two rules for one target, and takes the stricter of their times.
     fn strictest(self, other: Rule) -> Rule {
         Rule { before_ms: self.before_ms.max(other.before_ms), expires_ms: self.expires_ms.max(other.expires_ms) }
     }

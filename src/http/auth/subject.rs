@@ -59,9 +59,10 @@ impl<'de> Deserialize<'de> for Roles {
     }
 }
 
-/// The user of a subject: the subject if it is a UUID, otherwise the name-based UUID (RFC 9562 §5.5, version 5) of
-/// issuer and subject. The namespace of the UUID is the namespace of URLs. The name in the UUID is `iss`, `#` and the
-/// subject, or only the subject if the token has no `iss`. `docs/api.md` has this rule for the UUID in SQL.
+/// The id of the user whom a subject names. The id is the subject if the subject is a UUID, otherwise the name-based
+/// UUID (RFC 9562 §5.5, version 5) of the issuer and the subject. The namespace of the UUID is the namespace of URLs.
+/// The name that is hashed consists of `iss`, `#` and the subject, or only of the subject if the token has no `iss`.
+/// `docs/api.md` shows how to make the UUID in SQL.
 pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
     if let Ok(id) = Id::parse(subject.as_bytes()) {
         return id;

@@ -92,7 +92,7 @@ fn a_minted_token_is_verified_also_after_the_key_was_read_again() {
     assert_eq!(refusal.reason, Reason::UnknownKey, "another node's key");
 }
 
-/// Claims of tokens that are invalid because of one change.
+/// Sets of claims, each of which is invalid because of one change.
 fn bad_claims() -> Vec<String> {
     let edits = [
         ("exp", json!(NOW_S - 60)),
@@ -294,7 +294,7 @@ fn a_cached_token_ends_with_its_time_and_its_revocation() {
     assert_eq!(valid(&all, NOW_MS + 5_000), [false; 4]);
 }
 
-/// A key set with one key of each kind, and the private key that signs tokens for each of them.
+/// A key set with one key of each kind, and the private keys that belong to the keys of the set.
 fn foreign_keys() -> (Value, Vec<(&'static str, Algorithm, EncodingKey)>) {
     let base64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let ec = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();

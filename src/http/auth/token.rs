@@ -18,7 +18,7 @@ const LATEST_S: f64 = 253_402_300_799.0;
 const DETAIL_MAX_CHARS: usize = 120;
 /// Values of `typ` that mean a JWT (RFC 7519 §5.1, RFC 9068 §2.1), without `application/`.
 const TYPES: [&str; 2] = ["JWT", "at+jwt"];
-/// The prefix that a `typ` without a slash leaves out (RFC 7515 §4.1.9).
+/// A `typ` without a slash stands for a media type with this prefix (RFC 7515 §4.1.9).
 const MEDIA_TYPE_PREFIX: &str = "application/";
 
 /// The parts of a token.
@@ -32,10 +32,10 @@ pub(super) struct Token<'t> {
 }
 
 /// The header of a token. nova ignores members of the header that it does not know (RFC 7515 §4). The first three
-/// fields of this struct have values that nova reads. Each further field stands for a member of the header that makes
-/// nova refuse the token, whatever the value of the member is. nova refuses the member `crit`, because nova knows no
-/// extension. nova also refuses members that contain a key or point to a key (RFC 8725 §3.10), and members that ask for
-/// a different encoding of the payload (RFC 7516, RFC 7797).
+/// fields of this struct have values that nova reads. Each further field stands for a member that the header must not
+/// have: nova refuses the token, whatever the value of the member is. nova refuses the member `crit`, because nova
+/// knows no extension. nova also refuses members that contain a key or point to a key (RFC 8725 §3.10), and members
+/// that ask for a different encoding of the payload (RFC 7516, RFC 7797).
 #[derive(Deserialize)]
 struct Header {
     alg: String,

@@ -1,4 +1,4 @@
-//! The facts of a token after its signature was checked.
+//! The facts that nova keeps about a token after it has checked the signature.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::subject::Subject;
 /// The accepted difference between the clocks of the issuer and nova.
 const LEEWAY_MS: i64 = 30_000;
 
-/// A token whose signature was checked, with everything that can invalidate it.
+/// A token whose signature was checked, with the facts that can still make the token invalid.
 pub(super) struct Verified {
     pub subject: Subject,
     pub key: Arc<Key>,

@@ -29,11 +29,11 @@ use super::verified::Verified;
 
 /// The default of the claim that names the user of a token.
 const SUBJECT_CLAIM: &str = "sub";
-/// The most bytes of a token. nova refuses a token with more bytes than this without reading it, and the head of a
-/// request is too small for a token above this limit.
+/// The most bytes of a token. nova refuses a token above this limit without reading it. The head of a request is too
+/// small for such a token.
 pub(super) const TOKEN_MAX_BYTES: usize = HEAD_MAX_BYTES;
 
-/// The claims of a token of the development key.
+/// The claims of a token that the development key signs.
 #[derive(Serialize)]
 struct Minted<'a> {
     sub: String,
@@ -60,8 +60,8 @@ pub struct Auth {
     subject_claim: String,
     require_typ: Option<String>,
     cache: TokenCache,
-    /// The rules of revocation. The writer's replies share the rules, so that a new rule is in force from its commit
-    /// on.
+    /// The rules of revocation. The code that runs right after a commit shares the rules, so that a new rule is in
+    /// force from its commit on.
     pub revocations: Arc<Revocations>,
     /// The counts of requests that were refused because of their token.
     pub refused: Refused,
@@ -145,9 +145,9 @@ impl Auth {
         Ok(jsonwebtoken::encode(&header, claims, key)?)
     }
 
-    /// The caller of a request that needs no token. A UUID in place of a token names the user, who has every role;
-    /// without a token the caller is the nil user. The result is `None` if nova demands tokens, or if the text is a
-    /// token.
+    /// The caller of a request that needs no token. If the request has a UUID in place of a token, the UUID names the
+    /// user, who has every role. Without a token, the caller is the nil user. The result is `None` if nova demands
+    /// tokens, or if the text is a token.
     pub fn unchecked(&self, token: Option<&str>) -> Option<Subject> {
         let user = token.map_or(Some(Id::NIL), |text| Id::parse(text.as_bytes()).ok());
         user.filter(|_| self.anyone).map(|user| Subject { user, roles: Roles { admin: true, service: true } })
@@ -176,7 +176,7 @@ impl Auth {
         Ok(verified.subject)
     }
 
-    /// Makes all checks of a token whose result does not change with time.
+    /// Makes those checks of a token that give the same result at any time.
     pub(super) fn check(&self, token: &str, keys: &KeySet) -> Result<Verified, Refusal> {
         let token = token::split(token, self.require_typ.as_deref())?;
         let kid = token.kid.as_deref();

@@ -97,7 +97,8 @@ impl Board {
         self.history.lock().put(now_ms, point);
     }
 
-    /// The bytes of write-ahead log that the replication slot held back `points` points ago.
+    /// The bytes of write-ahead log that the replication slot held back at an earlier point of the history. That point
+    /// is `points` points before the newest point.
     pub(super) fn held_before(&self, points: usize) -> Option<f64> {
         self.history.lock().before(Gauge::HeldWalBytes, points)
     }

@@ -10,8 +10,8 @@ use crate::http::answers::{self, Answer};
 use crate::http::error::Problem;
 use crate::http::shared::Shared;
 
-/// The content security policy of the console's page, which may only call its own host. A script that writes HTML needs
-/// a policy of Trusted Types; lit-html has such a policy for its own templates.
+/// The content security policy of the console's page. The page may call only its own host. A script that writes HTML
+/// needs a policy of Trusted Types; lit-html has such a policy for its own templates.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";

@@ -27,8 +27,7 @@ use crate::warehouse::Target;
 
 /// The most partitions that the overview shows individually.
 const PARTITIONS_MAX: usize = 64;
-/// The number of points of the history over which nova measures the growth of the write-ahead log that the slot holds
-/// back.
+/// nova measures the growth of the held-back write-ahead log over this number of points.
 const WAL_POINTS: usize = 60;
 
 pub(super) fn here(edge: &Edge) -> Result<(), Problem> {
@@ -51,7 +50,7 @@ pub(in crate::http) fn history(call: &Call<'_>) -> Answer {
     Ok(answers::json(StatusCode::OK, call.edge().console.history().to_string()))
 }
 
-/// The counters from which the console computes rates, at one moment.
+/// The values, at one moment, of the counters from which the console computes rates.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counted {
     pub records: u64,
@@ -178,8 +177,8 @@ impl Seen {
             .iter()
             .filter_map(|(name, lag)| {
                 let lag = lag.as_ref().filter(|lag| lag.records.is_some_and(|records| records > 0))?;
-                // If Kafka receives records as fast as it deletes records, only nova's reading changes the number of
-                // remaining records.
+                // nova takes the rate at which it reads records as an estimate of the rate at which Kafka deletes
+                // records.
                 let left = lag.headroom_records?;
                 let left_s = (read_per_s >= 1.0 && left > 0).then(|| (left as f64 / read_per_s) as i64);
                 Some(RunsOut { what: format!("retention of {name}"), left, unit: "records", left_s })
@@ -219,7 +218,7 @@ fn stage_of(reason: &str) -> Stage {
     if starts(&["the job", "auth:", "jwks:", "redis:"]) {
         return Stage::Memory;
     }
-    // A reason of readiness that no check above has recognised is about partitions or dead letters.
+    // All other reasons why a node is not ready are about partitions or dead letters.
     Stage::Decode
 }
 

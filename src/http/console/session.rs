@@ -16,7 +16,7 @@ use crate::http::error::Problem;
 use crate::http::settings::ConsoleMode;
 use crate::schema::{Uuid, example};
 
-/// The header of the console's requests, whose value has no meaning.
+/// The header of the console's requests. The value of the header has no meaning.
 pub(in crate::http) const HEADER: HeaderName = HeaderName::from_static("x-nova-console");
 const COOKIE_NAME: &str = "nova_console";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -33,8 +33,7 @@ pub(in crate::http) struct Session {
     pub user_id: Option<Uuid>,
     /// Whether the token has the role admin.
     pub admin: bool,
-    /// The abilities of the console: `read` if the console cannot change anything, or `full` if the role admin can
-    /// change something.
+    /// `read` if the console only shows data, or `full` if people with the role admin can also change something.
     pub console: &'static str,
 }
 
@@ -74,8 +73,8 @@ fn own_origin(headers: &HeaderMap, authority: Option<&str>) -> bool {
     bare(host) == bare(authority)
 }
 
-/// The token in the console's cookie, if the request may use it. The result is an error if the request would change
-/// something and the console may only read.
+/// The token in the console's cookie, if the request may use the cookie. The result is an error if the request would
+/// change something and the console may only read.
 pub(in crate::http) fn cookie_token<'h>(
     mode: ConsoleMode,
     method: &Method,

@@ -1,7 +1,7 @@
-//! `GET /api/v1/overview/stream` sends server-sent events (WHATWG HTML, 9.2): first a `snapshot`, then a `patch` (RFC
-//! 7396) twice a second if something has changed, and a comment as a ping after 15 s of silence. A client that reads
-//! slowly gets a new snapshot instead of the patches that the client missed. A client that reads nothing is
-//! disconnected.
+//! `GET /api/v1/overview/stream` sends server-sent events (WHATWG HTML, 9.2). The first event is a `snapshot`. After
+//! that nova sends a `patch` (RFC 7396) at most twice a second if something has changed, and a comment as a ping after
+//! 15 s of silence. A client that reads slowly gets a new snapshot instead of the patches that the client missed. A
+//! client that reads nothing is disconnected.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::http::places::Place;
 use super::board::{Frame, VIEWERS_PER_ADDRESS_MAX};
 use super::overview;
 
-/// The most server-sent events that wait for a client.
+/// The maximum number of server-sent events that wait for a client.
 const QUEUE_MAX_EVENTS: usize = 1;
 const PING: Duration = Duration::from_secs(15);
 const PING_TEXT: Bytes = Bytes::from_static(b": ping\n\n");

@@ -1,4 +1,4 @@
-//! Finds the client of a request by its address.
+//! Finds the address of a request's client, also behind trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,13 +17,14 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The address of the nearest untrusted hop: the socket's address or, if the socket is a trusted proxy, the last
-/// address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not a trusted proxy. nova ignores the addresses
-/// before the nearest untrusted hop, because anyone may have written them.
+/// The address of the nearest untrusted hop. If the socket's peer is no trusted proxy, the result is the peer's
+/// address. Otherwise the result is the last address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that does not
+/// belong to a trusted proxy. nova ignores the addresses before the nearest untrusted hop, because anyone may have
+/// written them.
 ///
-/// A proxy writes one of the headers `X-Forwarded-For` and `Forwarded`, and forwards the header that it does not write
-/// as the client sent it. If a request has both headers, nova uses the address that both headers give, or the proxy's
-/// own address if the two headers differ.
+/// A proxy writes one of the headers `X-Forwarded-For` and `Forwarded`, and forwards the other header as the client
+/// sent it. If a request has both headers, nova uses the address that both headers give, or the proxy's own address if
+/// the two headers differ.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let peer = peer.to_canonical();
@@ -63,7 +64,7 @@ fn node(text: &str) -> Option<IpAddr> {
     address.ok().map(|address: IpAddr| address.to_canonical())
 }
 
-/// The address in `for=` of an element of `Forwarded`. The result is `None` for `unknown`, for a name such as
+/// The address that `for=` gives in one element of `Forwarded`. The result is `None` for `unknown`, for a name such as
 /// `_hidden`, or if the element has no `for=`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = split_quoted(element, ';').into_iter().filter_map(|pair| pair.split_once('='));

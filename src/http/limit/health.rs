@@ -9,9 +9,9 @@ const COMMIT_GOOD_MS: f64 = 100.0;
 const DELAY_GOOD_MS: f64 = 50.0;
 const LAG_GOOD_S: f64 = 60.0;
 const QUEUE_GOOD: f64 = 0.75;
-/// The weight of the newest value in a running mean. The last commit has this weight in the mean commit time, and the
-/// last second has this weight in the mean used part of the queue. Batches fill a queue for a moment, which is normal.
-/// Only a queue that stays full is a sign of poor health.
+/// The weight of the newest value in a running mean. The last commit has this weight in the mean commit time. The last
+/// measurement of the queue has this weight in the mean of the queue's measurements. Batches fill a queue for a moment,
+/// which is normal. Only a queue that stays full is a sign of poor health.
 const NEWEST_SHARE: f64 = 0.2;
 
 /// The signals from which nova computes its health.

@@ -3,8 +3,8 @@
 //! The limits use the generic cell rate algorithm (ITU-T I.371). A cell is the theoretical arrival time of the caller's
 //! next request. Each request moves the cell by one interval. nova refuses a request if the cell is further ahead of
 //! now than the burst allows. Each caller has two cells. The cell of the quota runs at the configured rate, and a
-//! request that exceeds it gets 429. The cell of health runs at the configured rate times the health factor, and a
-//! request that exceeds it gets 503.
+//! request that exceeds this rate gets 429. The cell of health runs at the configured rate times the health factor, and
+//! a request that exceeds this lower rate gets 503.
 
 pub mod client;
 pub mod health;
@@ -29,8 +29,8 @@ const SHARDS: usize = 64;
 pub const CALLERS_MAX: usize = 262_144;
 /// The length of a burst in seconds: a burst is the number of requests that the rate allows in this time.
 const BURST_S: u32 = 2;
-/// The factor by which the rate of the roles `service` and `admin` is higher than the rate of a user, because these
-/// roles act for many users.
+/// The rate of the roles `service` and `admin` is this many times the rate of a user, because these roles act for many
+/// users.
 const SERVICE_FACTOR: u32 = 20;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -78,8 +78,8 @@ impl Class {
     }
 }
 
-/// The allowed requests a second for each caller by class, and the limits of lag and disk beyond which the node is not
-/// ready.
+/// The number of requests per second that a caller may make, for each class of requests. The last two settings are the
+/// limits of lag and disk beyond which the node is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
     pub enabled: bool,
@@ -108,7 +108,7 @@ impl Default for LimitSettings {
             suggestions_per_s: 50,
             events_per_s: 50,
             admin_per_s: 20,
-            // Scrapes and generators of clients make few requests.
+            // Prometheus and programs that generate client code make few requests.
             public_per_s: 50,
             // The limit of probes is high, because probes are cheap, and a load balancer that gets 429 takes the node
             // out of service.
@@ -153,7 +153,7 @@ impl Caller {
     }
 }
 
-/// A rate and a burst, in microseconds.
+/// A rate and a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// The interval between two requests at the full rate.
@@ -174,7 +174,7 @@ impl Quota {
         self.interval_us * (self.burst - 1)
     }
 
-    /// Takes one request from a cell at `now_us`, which moves the cell by `interval_us`. `interval_us` is at least the
+    /// Takes one request from a cell at `now_us`, and moves the cell by `interval_us`. `interval_us` is at least the
     /// interval of the quota.
     fn take(self, cell: &AtomicU64, now_us: u64, interval_us: u64) -> Result<u64, u64> {
         let mut seen = cell.load(Ordering::Relaxed);
@@ -274,7 +274,7 @@ impl Decisions {
         })
     }
 
-    /// The requests of a class that were granted, over the caller's quota, and shed.
+    /// The numbers of a class's requests that nova granted, refused because of the quota, and shed.
     pub fn of(&self, class: Class) -> [u64; 3] {
         self.0[class as usize].each_ref().map(|count| count.load(Ordering::Relaxed))
     }

@@ -71,7 +71,8 @@ proptest! {
                 Decision::OverQuota { retry_after_us } | Decision::Shed { retry_after_us } => {
                     now_us += retry_after_us;
                     let next = limiter.check(Class::Feed, user(1), now_us).unwrap();
-                    // When the health of the node no longer refuses the caller, the quota may refuse the caller.
+                    // When nova no longer refuses the caller because of the node's health, it may still refuse the
+                    // caller because of the quota.
                     prop_assert!(next.decision == Decision::Granted || delay_ms > 50, "{:?}", next);
                 }
             }
@@ -110,7 +111,7 @@ fn quota_and_health_are_never_mixed_up() {
     let healthy: Vec<_> = (0..40).map(|_| ask(user(1), 0)).collect();
     assert!(healthy[..20].iter().all(|decision| *decision == Decision::Granted));
     assert!(healthy[20..].iter().all(|decision| matches!(decision, Decision::OverQuota { .. })));
-    // If the node is not healthy, nova refuses a caller within the quota only because of the node's health, and a
+    // Now the node is not healthy. nova refuses a caller within the quota only because of the node's health, and a
     // caller beyond the quota because of the quota.
     limiter.health.tick(0.0, 500.0, 0.0);
     let slow: Vec<_> = (0..100).map(|n| ask(user(2), n * 100_000)).collect();

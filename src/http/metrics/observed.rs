@@ -22,7 +22,7 @@ pub struct Observed {
     pub(super) recovery_seconds: Real,
     commits: AtomicU64,
     pub(super) commit_seconds: Histogram,
-    /// The times of the commits since the last call of `take_recent_commits`, in microseconds.
+    /// The durations of the commits since the last call of `take_recent_commits`, in microseconds.
     recent_commits: Mutex<Counts>,
     pub(super) processing_seconds: Histogram,
     pub(super) publish_ms: Histogram,
@@ -71,7 +71,7 @@ impl Observed {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// The times of the commits since the last call of this function, in microseconds.
+    /// The durations of the commits since the last call of this function, in microseconds.
     pub(in crate::http) fn take_recent_commits(&self) -> Counts {
         std::mem::take(&mut *self.recent_commits.lock())
     }

@@ -1,4 +1,4 @@
-//! The state of the Redis port for the metrics, and the counts of the port's threads.
+//! The state of the Redis port for the metrics, and the counts that the port's threads keep.
 
 use std::sync::atomic::AtomicU64;
 
@@ -8,7 +8,7 @@ use crate::cache::Embedded;
 pub const PORT_GROUPS: [&str; 8] =
     ["connection", "keys", "strings", "hashes", "sets", "sorted_sets", "server", "unknown"];
 
-/// The counts of the threads of the Redis port.
+/// The counts that the threads of the Redis port keep.
 #[derive(Debug, Default)]
 pub struct PortCounts {
     /// The number of open connections.

@@ -1,4 +1,4 @@
-//! The metrics of the rows that wait for ClickHouse, of problems with ClickHouse, and of the breakers of all remote
+//! The metrics about rows that wait for ClickHouse, problems with ClickHouse, and the circuit breakers of all remote
 //! servers.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::family::{counters, gauges, labels, one, total};
 
-/// The code of the finding that ClickHouse answers, but nova cannot make or read its tables in ClickHouse, and delivers
-/// no rows.
+/// The code of a finding: ClickHouse answers, but nova cannot make or read its tables there and delivers no rows.
 const NOT_PREPARED: &str = "not-prepared";
 
 pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {

@@ -1,4 +1,5 @@
-//! The schemas of requests and answers, which nova makes from the types and names as components.
+//! nova makes the schemas of requests and answers from their types. Each named schema is a component of the OpenAPI
+//! document.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::{RecursiveTransform, Transform as _};
@@ -67,8 +68,8 @@ fn transform(value: &mut Value, steps: &[fn(&mut Schema)]) {
     }
 }
 
-/// Adds the bounds of Rust's integer types to a schema that states no narrower bounds. nova first reads a number of a
-/// request as an `i64`.
+/// Adds the bounds of Rust's integer types to a schema that states no narrower bounds. nova first reads each integer of
+/// a request as an `i64`.
 fn bounded(schema: &mut Schema) {
     let (min, max) = match schema.get("format").and_then(Value::as_str) {
         Some("uint32") => (0, i64::from(u32::MAX)),
@@ -83,8 +84,8 @@ fn bounded(schema: &mut Schema) {
     }
 }
 
-/// Removes the formats of Rust's types and the line breaks of comments from a schema, because they mean nothing to
-/// clients. The function also removes a schema's default if it is null or empty.
+/// Removes from a schema the formats of Rust's types and the line breaks of comments, because clients have no use for
+/// them. The function also removes a schema's default if it is null or empty.
 fn plain(schema: &mut Schema) {
     let rust = |format: &str| ["int", "uint", "double", "float"].iter().any(|begin| format.starts_with(begin));
     if schema.get("format").and_then(Value::as_str).is_some_and(rust) {

@@ -72,7 +72,7 @@ impl Routes {
     pub fn find<'p>(&self, method: &Method, path: &'p str) -> Found<'_, 'p> {
         let Ok(matched) = self.router.at(path) else { return Found::Nothing };
         let path = &self.paths[*matched.value];
-        // nova answers HEAD like GET, without the body.
+        // nova answers HEAD as it answers GET, but without the body.
         let method = if method == Method::HEAD { &Method::GET } else { method };
         match path.operations.iter().find(|operation| operation.method == *method) {
             Some(operation) => Found::Operation(operation, matched.params.iter().next().map(|(_, value)| value)),
@@ -91,7 +91,7 @@ fn methods(operations: &[Operation]) -> &'static str {
         return if has(Method::GET) { "GET, HEAD, PUT" } else { "PUT, DELETE" };
     }
     if operations.iter().any(|operation| operation.method == Method::GET && operation.streams()) {
-        // A path that streams does not allow HEAD, because nova does not know the status before it makes the answer.
+        // A path with a stream does not allow HEAD, because nova does not know the status before it makes the answer.
         return "GET";
     }
     match (has(Method::GET), has(Method::POST), has(Method::DELETE)) {

@@ -110,7 +110,7 @@ pub(in crate::http) struct Parameter {
 pub(in crate::http) enum Kind {
     /// A text of any length that fits into the head of a request.
     Line,
-    /// A cursor: a text of at most this number of characters of the URL-safe Base64 (RFC 4648 §5).
+    /// A cursor, which has at most this number of characters, all from the URL-safe Base64 alphabet (RFC 4648 §5).
     Cursor(usize),
     /// A text whose number of characters is from `min` to `max`.
     Text {
@@ -165,7 +165,7 @@ pub(in crate::http) struct Operation {
     pub handler: Handler,
     pub class: Option<Class>,
     pub plane: Plane,
-    /// The kind of the path's parameter in braces.
+    /// The kind of the parameter that the path has in braces.
     pub path_kind: Kind,
     pub query: Vec<Parameter>,
     pub headers: Vec<Parameter>,
@@ -173,7 +173,7 @@ pub(in crate::http) struct Operation {
     pub body: Option<Form>,
     /// Whether the body is required. A body is required if one of its members is required.
     pub body_required: bool,
-    /// The statuses of the answers that have the content.
+    /// The statuses of the answers that contain `content`.
     pub status: &'static [u16],
     pub content: Content,
     /// Whether the answer has an ETag, so that a cache may keep the answer and ask whether the answer is still valid.

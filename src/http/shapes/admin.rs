@@ -70,7 +70,7 @@ pub struct Replays {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Replay {
     pub id: u64,
-    /// `kept` if the letter stays a dead letter, or the outcome of the record.
+    /// `kept` if the letter stays a dead letter, otherwise the outcome of the record.
     pub outcome: &'static str,
     pub detail: String,
 }
@@ -118,11 +118,11 @@ pub struct SlotTold {
     pub reason: Option<String>,
     /// The end of the server's log, as the server last reported it.
     pub server_lsn: String,
-    /// The end of the log that the server had sent to nova at the last check, or null if nova does not stream or its
-    /// role may not see the number.
+    /// The position up to which the server had sent the log to nova at the last check. The position is null if nova
+    /// does not stream, or if nova's role may not see the position.
     pub sent_lsn: Option<String>,
-    /// The end of the log that the stream has brought to nova: the end of the last whole transaction, or a later
-    /// position before which the server had nothing more to send.
+    /// The position up to which nova has received the log. This position is the end of the last whole transaction, or a
+    /// later position before which the server had nothing more to send.
     pub received_lsn: String,
     /// The position in the log up to which the store has all changes.
     pub committed_lsn: String,
@@ -269,7 +269,7 @@ pub struct HealthState {
     pub commit_ms: f64,
 }
 
-/// A class of requests: the rate of each caller per second, and the number of requests with each decision.
+/// A class of requests, with each caller's rate per second, and with the number of requests by decision.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ClassState {
     pub class: &'static str,
@@ -290,7 +290,7 @@ pub enum TableName {
     Likes,
 }
 
-/// What nova does with the TRUNCATE that halted a table: it empties the table, or ignores the TRUNCATE.
+/// What nova does with the TRUNCATE that halted a table: nova empties the table, or ignores the TRUNCATE.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TruncateDecision {
@@ -311,8 +311,8 @@ pub struct Difference {
 #[schemars(example = example(r#"{ "findings": [], "changing_hours": 1 }"#))]
 pub struct Comparison {
     pub findings: Vec<Difference>,
-    /// The number of creation hours, over all tables, that nova did not compare because their rows changed during the
-    /// comparison.
+    /// nova compares the rows of a table by the hour of their creation. This is the number of hours that nova could not
+    /// compare because their rows changed during the comparison.
     pub changing_hours: usize,
 }
 

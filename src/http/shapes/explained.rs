@@ -33,8 +33,9 @@ pub struct PostExplained {
     pub rule: Option<Rule>,
     /// The rule, or the place of the post, in words for a person.
     pub why: String,
-    /// The rank, the score and its parts, for a post that the feed shows, or that only the spacing or the length of the
-    /// feed keeps out. If the spacing or the length keeps the post out, the rank is the place where the feed ends.
+    /// The rank, the score and the parts of the score. A post has these if the feed shows the post, or if only the
+    /// spacing or the length of the feed keeps the post out. If the spacing or the length keeps the post out, the rank
+    /// is the place where the feed ends.
     pub item: Option<FeedItem>,
     /// The ranking's settings for the feed.
     pub ranking: RankingShown,
@@ -78,7 +79,7 @@ pub enum Rule {
     Author,
     /// The post is too old for a feed, or its time is ahead of the clock.
     Age,
-    /// Posts that come before this post fill a source of posts or the feed.
+    /// The posts before this post fill the feed, or fill the post's source of posts.
     Cap,
     /// The feed ends before the post, because the spacing allows none of the remaining posts at the next place.
     Spacing,

@@ -31,7 +31,7 @@ pub struct FeedPage {
     pub algorithm: Algorithm,
     /// The time that nova took to make the page, in milliseconds.
     pub latency_ms: f64,
-    /// The id of the feed's snapshot that the page is from.
+    /// The id of the snapshot from which the page comes.
     pub snapshot: String,
     /// When nova made the snapshot of the feed.
     #[schemars(extend("format" = "date-time"))]
@@ -39,7 +39,7 @@ pub struct FeedPage {
     /// Whether the first page of a new snapshot would differ from the first page of this snapshot.
     pub newer: bool,
     pub degraded: Vec<Degraded>,
-    /// The details of each post of the page, with `hydrate` or `explain`.
+    /// The details of each post of the page, if the request has `hydrate` or `explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<FeedItem>>,
 }
@@ -82,7 +82,7 @@ pub struct FeedItem {
     pub rank_before_spacing: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// The sources of the feed that have the post.
+    /// Those sources of the feed that contain the post.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<FeedSource>>,
     #[serde(skip_serializing_if = "Option::is_none")]

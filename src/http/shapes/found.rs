@@ -15,10 +15,10 @@ use crate::schema::{Uuid, example};
     "posts": [], "whole": true
 }"#))]
 pub struct Found {
-    /// The users whose names begin with the searched text, followed by the users whose names contain the text after the
-    /// beginning.
+    /// The users whose names begin with the searched text, followed by the users whose names contain the text in
+    /// another place.
     pub users: Vec<UserFound>,
-    /// The posts that the search found, which finds posts only by id.
+    /// The posts that the search found. A search finds a post only by its id.
     pub posts: Vec<PostCard>,
     /// Whether the search examined every user.
     pub whole: bool,

@@ -23,7 +23,7 @@ pub struct TrendingPage {
     pub generated_at: String,
     /// The number of posts on all pages of the list.
     pub total_posts: u32,
-    /// The id of the trending list that the page is from.
+    /// The id of the trending list from which the page comes.
     pub generation: String,
     /// The cursor of the list's next page, or null after the last page.
     pub cursor: Option<String>,

@@ -1,6 +1,6 @@
-//! The forms of nova's answers, as `/openapi.json` describes them, and of client events. The code of frequent answers
-//! writes JSON without these types (`feed/page.rs`, `feed/trending/publish.rs`, `discover`); a test checks that the
-//! JSON has the forms of this module.
+//! The forms of nova's answers, as `/openapi.json` describes them, and of client events. The code for frequent answers
+//! writes JSON without these types (`feed/page.rs`, `feed/trending/publish.rs`, `discover`). A test checks that this
+//! JSON has the forms of the module.
 
 mod admin;
 mod events;

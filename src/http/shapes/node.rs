@@ -21,7 +21,7 @@ pub struct EventsTaken {
     /// The number of events that nova already had.
     pub deduped: usize,
     pub rejected: usize,
-    /// The number of accepted events, under the older name of `accepted`.
+    /// The same number as `accepted`, under its older name.
     pub count: usize,
     pub latency_ms: f64,
     /// The results of the events that nova did not accept, or accepted with a note.
@@ -39,8 +39,8 @@ pub struct RowsTaken {
     pub success: bool,
     /// The number of rows by outcome. A row has the outcome of its record.
     pub outcomes: BTreeMap<&'static str, usize>,
-    /// The outcomes of the rows, in the order of the tables (users, posts, follows, comments, likes), and within a
-    /// table in the order of the request.
+    /// The outcomes of the rows: first by table (users, posts, follows, comments, likes), then in the order of the
+    /// request.
     pub rows: Vec<RowTaken>,
 }
 
@@ -107,8 +107,8 @@ pub struct Readiness {
     pub dead_letters: Vec<String>,
     /// The problems of PostgreSQL that do not keep nova from reading.
     pub postgres: Vec<String>,
-    /// The servers that do not answer, among Redis, the schema registry and the issuer of the key set, each with the
-    /// consequence.
+    /// The servers that do not answer, each with the consequence. The list can name Redis, the schema registry and the
+    /// issuer of the key set.
     pub away: Vec<String>,
     /// The state of the check of the store's pages.
     pub store_check: CheckState,

@@ -103,7 +103,7 @@ pub struct StageTold {
     pub figure: String,
 }
 
-/// A finding for a person, with its stage, and with the commands of its text that work on the node's machine.
+/// A finding for a person, with its stage, and with those commands from its text that work on the node's machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "OverviewFinding")]
 pub struct FindingTold {
@@ -148,7 +148,7 @@ pub struct PartitionState {
     pub held: Option<String>,
     /// The number of records that nova has not read yet, or null if the number is unknown.
     pub lag_records: Option<i64>,
-    /// The possible age of the oldest record that nova has not read yet, in seconds.
+    /// The highest possible age of the oldest record that nova has not read yet, in seconds.
     pub lag_s: Option<i64>,
 }
 

@@ -45,7 +45,7 @@ pub struct NodeStatus {
     pub counts: CountsTold,
 }
 
-/// A message for a person, and the commands of its text that work on the node's machine.
+/// A message for a person, and those commands from its text that work on the node's machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ReasonWithCommands")]
 pub struct ReasonTold {
@@ -61,7 +61,7 @@ pub struct SourceTold {
     pub kind: &'static str,
     pub state: &'static str,
     pub detail: Option<String>,
-    /// The possible age of the oldest record that nova has not read yet, in seconds.
+    /// The highest possible age of the oldest record that nova has not read yet, in seconds.
     pub lag_s: i64,
 }
 
@@ -70,7 +70,7 @@ pub struct SourceTold {
 #[schemars(rename = "DeadLetterSummary")]
 pub struct DeadTold {
     pub waiting: u64,
-    /// The number of dead letters, from the oldest on, that `by_reason` counts.
+    /// `by_reason` counts this number of dead letters, from the oldest on.
     pub counted: u64,
     pub by_reason: Vec<DeadReason>,
 }

@@ -39,7 +39,7 @@ pub struct TappedRecord {
     pub version: Option<RecordVersion>,
     /// The effect of the record on the state in memory, in words, or an empty text if the record had no effect.
     pub effect: String,
-    /// The number of records before this record that the listener did not get, because the records came faster than the
+    /// The number of records that the listener did not get before this record, because records came faster than the
     /// allowed rate or the listener was too slow.
     pub left_out: u64,
     /// The bytes of the record, if the caller requested them.

@@ -38,6 +38,6 @@ pub trait Testing: Send + Sync {
     fn fault(&self, fault: &Fault) -> Result<(), Refused>;
     /// Notes, without blocking, that the server served a page at the time `at_ms`, in epoch milliseconds.
     fn page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: String);
-    /// The delay of the source that a test pretends, in milliseconds. The call of `behind_ms` does not block.
+    /// The pretended delay of the source, in milliseconds. The call of `behind_ms` does not block.
     fn behind_ms(&self) -> i64;
 }

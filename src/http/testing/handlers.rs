@@ -1,4 +1,4 @@
-//! The handler of each control route. Work that blocks runs on threads for blocking work.
+//! The handler of each control route. Blocking work runs on tokio's threads for such work.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ async fn content(call: &mut UserCall<'_>) -> Result<Bytes, Problem> {
     body::content_within(call.call.headers, body, BODY_MAX_BYTES).await
 }
 
-/// Runs a call of the control on a thread for blocking work.
+/// Calls the control of the server for tests, on a thread for blocking work.
 async fn done<T: Serialize + Send + 'static>(
     edge: &Edge,
     work: impl FnOnce(&dyn Testing) -> Result<T, Refused> + Send + 'static,
@@ -146,7 +146,7 @@ pub(in crate::http) async fn log(call: UserCall<'_>) -> Answer {
     done(call.edge(), move |testing| Ok(testing.log(since, limit as usize))).await
 }
 
-/// Refuses a fault of ClickHouse without a member, or with members that exclude each other.
+/// Refuses a fault of ClickHouse that has no member, or that has members which exclude each other.
 fn fits(fault: &ClickHouseFault) -> Result<(), Problem> {
     let ClickHouseFault { refuses, status, code, body, slow_ms, times } = fault;
     let (refuses, answers) = (refuses.unwrap_or(false), status.is_some() || code.is_some());

@@ -10,7 +10,8 @@ use crate::http::body::{integer, maybe_integer};
 use crate::http::shapes::TappedRecord;
 use crate::schema::{Time, Uuid, example};
 
-/// The longest advance of the clock in one call, in milliseconds, which is longer than every window of trending.
+/// The longest time by which one call may advance the clock, in milliseconds. This time is longer than every window of
+/// trending.
 pub const ADVANCE_MAX_MS: i64 = 400 * 86_400_000;
 /// The most characters of a snapshot's name.
 pub const NAME_MAX_CHARS: usize = 64;
@@ -72,7 +73,7 @@ pub struct Settled {
     pub dead_letters: u64,
     /// The last dead letter of each partition since the last reset, with its reason.
     pub last_dead: Vec<String>,
-    /// Whether the outcomes of every partition add up to the records consumed.
+    /// Whether, for every partition, the numbers of all outcomes add up to the number of consumed records.
     pub balanced: bool,
 }
 
@@ -170,7 +171,7 @@ pub struct LoggedPage {
     pub answer: Value,
 }
 
-/// The faults that the server sets. Setting faults ends every fault that the request leaves out.
+/// The faults that the server sets. A request ends every fault that it does not name.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "FaultRequest", example = example(r#"{ "slow_commit_ms": 200, "source_lag_ms": 600000, "clickhouse": { "status": 503 } }"#))]
@@ -206,7 +207,7 @@ pub struct ClickHouseFault {
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 1, max = REFUSAL_CODE_MAX))]
     pub code: Option<u32>,
-    /// The text of the stand-in's answer. If a fault has `code`, the text of the answer follows the code.
+    /// The text of the stand-in's answer. If a fault has `code`, this text stands after the code in the answer.
     #[schemars(length(max = REFUSAL_BODY_MAX_CHARS))]
     pub body: Option<String>,
     /// The time that each answer of the stand-in takes, in milliseconds. If an answer takes 1000 ms or longer, nova
@@ -221,7 +222,7 @@ pub struct ClickHouseFault {
 }
 
 /// Reads a fault of ClickHouse, which must be an object. Without the check for an object, serde would also read the
-/// fault from an array of its members, which is not documented.
+/// fault from an array of its members. The API does not document such arrays.
 fn maybe_fault<'de, D: Deserializer<'de>>(json: D) -> Result<Option<ClickHouseFault>, D::Error> {
     let Some(fault) = Option::<&RawValue>::deserialize(json)? else { return Ok(None) };
     if fault.get().starts_with('[') {

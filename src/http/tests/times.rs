@@ -79,7 +79,7 @@ fn one_connection_that_pipelines_leaves_others_their_turn() {
         greedy.write_all(&LIVE.repeat(MANY)).await.unwrap();
         other.write_all(LIVE).await.unwrap();
         assert_eq!(status(&mut other).await, Some(200));
-        // nova answered the connection with one request before it had answered all requests of the greedy connection.
+        // nova answered the single request of one connection before all requests of the greedy connection.
         let mut out = vec![0; 1 << 20];
         let first = timeout(Duration::ZERO, greedy.read(&mut out)).await.map_or(0, |read| read.unwrap());
         let answered = out[..first].windows(9).filter(|nine| nine == b"HTTP/1.1 ").count();

@@ -189,7 +189,8 @@ fn while_the_server_is_away_wishes_wait_and_are_done_when_it_is_back() {
     let world = small();
     world.read(Kind::Feed, 2);
     world.publisher.shared.copies.end(Kind::Feed, user(1));
-    // The cache server becomes unreachable before the trending lists, and after them, when the copies are sent.
+    // The cache server becomes unreachable either before the trending lists are sent, or after the lists and before the
+    // copies.
     for answers in [0, LISTS, 0, LISTS] {
         world.answers(answers);
         assert!(matches!(world.refresh(), Err(JobError::Away(_))));
@@ -288,7 +289,7 @@ proptest! {
                 9 => world.answers(if b % 2 == 0 { ALWAYS } else { usize::from(a) }),
                 10 => {
                     world.clock.set(world.clock.now_ms() + i64::from(a) * 9_000);
-                    // After a step of the clock, copies of the reads so far may have expired.
+                    // After a step of the clock, the copies of all earlier reads may have expired.
                     reads.clear();
                 }
                 _ => {

@@ -10,10 +10,10 @@ use crate::pipeline::fill::{Filled, Known, fill, refill, unfilled};
 use crate::pipeline::stored::{Content, EXTRA, Hole, StoredRow};
 
 /// Fills an upsert with the values that it does not repeat. The values are from the stored row or, if the key was
-/// changed, from the row that had the key before. If a key was changed and then changed back, and nova has not read the
-/// delete under the intermediate key yet, the row takes values from the image in the tombstone that is stored under its
-/// key. `key` and `lsn` are the key and the LSN of the upsert. The LSNs of the stored row can be compared with LSNs of
-/// the epoch `own_epoch`.
+/// changed, from the row that had the key before. A key may have been changed and then changed back. If nova has not
+/// read the delete under the intermediate key yet, the row takes values from the image in the tombstone under the row's
+/// own key. `key` and `lsn` are the key and the LSN of the upsert. The LSNs of the stored row can be compared with LSNs
+/// of the epoch `own_epoch`.
 pub(super) fn filled(
     row: Row,
     (stored, old, own_epoch): (Option<&StoredRow<'_>>, Option<&Row>, u16),
@@ -27,8 +27,8 @@ pub(super) fn filled(
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
-    // If deletes are null values, the delete of the old key has no LSN of its own, but its image has the LSN of each
-    // value.
+    // If the source writes a delete as a null value, the delete of the old key has no LSN, but the image of the old row
+    // has the LSN of each value.
     let nulls = renamed.as_ref().is_some_and(|row| row.format == Format::FlatTombstone);
     let first = match (&renamed, lsn) {
         (Some(renamed), Some(_)) if nulls => Source::of(renamed, epoch)?,
@@ -54,9 +54,9 @@ pub(super) fn filled(
     Ok(filled)
 }
 
-/// Corrects the LSNs of values of a key that was changed and then changed back. The row under the intermediate key,
-/// `renamed`, may have a value from the time before the first change of the key. A value from before the first change
-/// of the key keeps its LSN, because a newer version from before that change may still come late.
+/// Corrects the LSNs of a row's values after the row's key was changed and then changed back. The row under the
+/// intermediate key, `renamed`, may have a value from the time before the first change of the key. A value from before
+/// the first change of the key keeps its LSN, because a newer version from before that change may still come late.
 fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_>, own: Option<&Known<'_>>) {
     let moved = match stored.content {
         Content::Moved { .. } => stored.history.newest().map(|delete| delete.lsn.saturating_sub(1)),
@@ -98,10 +98,10 @@ impl<'a> Source<'a> {
         Ok(Some(Source { image: decode_cells(cells)?, holes, lsn }))
     }
 
-    /// Returns the row as it was before the change of the key that has the LSN `lsn`. The row's values are as old as
-    /// the change of the key: older than later values of the row under the new key, and newer than values of a previous
-    /// row under that key. If a row under the old key has a later LSN, it is not the row whose key changed, or it moved
-    /// to the old key from a third key.
+    /// Returns the row as it was before its key changed at the LSN `lsn`. The returned values count as if they were
+    /// written just before the key changed. So values that the row under the new key got later are newer, and values of
+    /// an earlier row under the new key are older. A row with a higher LSN under the old key is a different row, or it
+    /// moved to the old key from a third key.
     fn before(row: &'a StoredRow<'_>, key: Id, (lsn, epoch): (u64, u16)) -> Result<Option<Source<'a>>, CodecError> {
         let Some(mut source) = Source::of(row, epoch)? else { return Ok(None) };
         if row.version.epoch != epoch {

@@ -1,5 +1,5 @@
-//! The streamed versions that a row remembers, and the version that a record adds to them, even if the epoch was raised
-//! between these versions and the record.
+//! Adds the version of a record to the streamed versions that a row remembers. The epoch may have been raised after the
+//! remembered versions.
 
 use crate::event::{Format, Op};
 use crate::mutant::{self, Mutant};
@@ -20,8 +20,8 @@ impl Told {
         let mark = Some(ReadMark { lsn: self.lsn, ts_us: self.ts_us });
         match (self.op, self.lsn) {
             (Op::Read, lsn) if lsn.is_none() || !mutant::is(Mutant::ReadsAreChanges) => {
-                // By its time, the read is newer than a version of the row in another partition. A version in another
-                // partition may be of another log, so changes after the read count as newer than that version.
+                // The read's time is not earlier than the time of the row's version in another partition. A version in
+                // another partition may be of another log, so changes after the read count as newer than that version.
                 if self.mixed && in_epoch.is_some_and(|row| self.place.elsewhere(&row.place)) {
                     history.forget();
                 }
@@ -49,13 +49,12 @@ impl Told {
             return self.carried(version, stored);
         }
         let mut history = stored.history;
-        // Another partition may still have older, unseen versions of the row. A version whose LSN is lower than the LSN
-        // of an earlier version belongs to a log that began again, or it is a redelivery of a forgotten version.
-        // Versions that come after a version with a lower LSN are newer, whether the log began again or the version is
-        // a redelivery.
+        // Another partition may still have older, unseen versions of the row. If a version's LSN is lower than the LSN
+        // of an earlier version, the log began again, or a forgotten version is delivered again. In both cases nova
+        // forgets the earlier versions, because the versions that follow are newer.
         if self.place.elsewhere(&stored.place) || history.newest().is_some_and(|newest| version.lsn < newest.lsn) {
             history.forget();
-        // The change is the first change of a row that came in a snapshot, so the row has no version before it.
+        // The row came in a snapshot and this is the row's first change, so no earlier streamed version exists.
         } else if stored.only_read() {
             return History::first(version, true);
         }
@@ -63,10 +62,10 @@ impl Told {
         history
     }
 
-    /// Returns the history of a row whose epoch was raised, with the first streamed version of the new epoch. If
-    /// partitions were behind, the first version of a new epoch may still be of the previous log. Earlier versions are
-    /// kept only if their LSNs are in order with the LSN of the new version. If all earlier versions were kept, a
-    /// delete of the new log would be compared with versions of the old log.
+    /// Returns the row's history with the first streamed version of a raised epoch. If a partition was behind the
+    /// others when the epoch was raised, the first version of the new epoch may still be of the previous log. Earlier
+    /// versions are kept only if their LSNs are in order with the LSN of the new version. If all earlier versions were
+    /// kept, a delete of the new log would be compared with versions of the old log.
     fn carried(&self, version: Seen, stored: &StoredRow<'_>) -> History {
         let (mut history, created) = (stored.history, self.op == Op::Create);
         // The insert of a changed key has values of the row under the old key, and no LSN of the previous epoch is
@@ -82,7 +81,7 @@ impl Told {
         if let Some(history) = history.back_to(&version) {
             return history;
         }
-        // The version was never seen, so it is of the new log. Records before this version in its partition are of the
+        // The version was never seen, so it is of the new log. Earlier records of the version's partition are of the
         // old log.
         let began = history.newest().is_some() && history.covers(version.lsn);
         History::first(version, created || began || stored.only_read())
@@ -93,16 +92,17 @@ impl Told {
         !self.place.elsewhere(&stored.place) && self.place.offset > stored.place.offset
     }
 
-    /// Whether LSNs order the record and the known versions of the row. The row may be from an earlier epoch. In one
-    /// partition of one log, LSNs rise. If the log began again between the row's versions and the record, all versions
-    /// of the new log have higher LSNs than the versions of the old log.
+    /// Whether the LSNs give the order of the record and the known versions of the row. The row may be from an earlier
+    /// epoch. In one partition of one log, LSNs rise. The log may have begun again after the row's versions. If the
+    /// record's LSN is nevertheless higher than the row's, all later versions of the new log also have higher LSNs than
+    /// the row.
     fn continues(&self, stored: &StoredRow<'_>) -> bool {
         let (newest, lsn) = (stored.history.newest(), self.lsn.unwrap_or(0));
         let above = newest.is_some_and(|newest| lsn > newest.lsn || newest.is(lsn, self.ts_us));
         above && self.op != Op::Read && self.behind(stored)
     }
 
-    /// The epoch whose LSNs can be compared with those of the row's values.
+    /// The epoch whose LSNs can be compared with the LSNs of the row's values.
     pub(super) fn values_epoch(&self, stored: &StoredRow<'_>) -> u16 {
         if self.continues(stored) { stored.version.epoch } else { self.epoch }
     }

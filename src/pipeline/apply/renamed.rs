@@ -1,12 +1,12 @@
 //! A change of a row's key consists of a delete under the old key and an insert under the new key. If the delete and
-//! the insert are in two partitions, they come in any order. The insert does not repeat values that are stored out of
-//! line, so nova takes these values from the row under the old key.
+//! the insert are in two partitions, they may come in any order. The insert does not repeat values that are stored out
+//! of line, so nova takes these values from the row under the old key.
 //!
-//! The tombstone under the old key remembers the age of each value, even after it has passed its image to the row under
-//! the new key. If a version of the old row comes late from a third partition, nova gives the values of that version to
-//! the row under the new key ([`Late`]). In the row under the new key, the values of a late version count as if they
-//! were as old as the change of the key (`Image::before`), so that they are newer than the values of an earlier row
-//! under the new key.
+//! The tombstone under the old key remembers the age of each value, even after the row under the new key has taken the
+//! values. If a version of the old row comes late from a third partition, nova gives the values of that version to the
+//! row under the new key ([`Late`]). In the row under the new key, the values of a late version count as if they were
+//! written just before the key changed (`Image::before`). So they are newer than the values of an earlier row under the
+//! new key.
 
 use nova_storage::codec::CodecError;
 
@@ -77,7 +77,8 @@ fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
 
 impl Image {
     /// The image's values for `heir`, which is the row that may need them. A value of `heir` from an earlier epoch may
-    /// be newer than the image, unless `heir` is known to have got its key by the change to which the image belongs.
+    /// be newer than the image. The image is surely newer only if nova knows that `heir` got its key by the change that
+    /// made the image.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
         let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         let again = self.delete_lsn != 0;
@@ -115,8 +116,8 @@ impl Image {
     }
 
     /// Passes the image through the tombstone of a row whose key was changed a second time. Returns the next key, the
-    /// bytes to store, and the values that the row under that key may need. Returns `None` if the key was not changed a
-    /// second time, or if the row needs no value.
+    /// bytes to store, and the values that the row under the next key may need. Returns `None` if the key was not
+    /// changed a second time, or if the row needs no value.
     pub fn through(&self, stored: &[u8]) -> Result<Option<Through>, CodecError> {
         let row = StoredRow::decode(stored)?;
         let Content::Moved { to, cells } = row.content else { return Ok(None) };
@@ -159,7 +160,8 @@ pub fn without_image(stored: &[u8], heir: Id, lsn: u64) -> Result<Option<Box<[u8
     let taken = row.history.newest().is_none_or(|newest| same(newest.lsn));
     Ok(match row.content {
         Content::Moved { to, cells } if to == heir && taken && !cells.is_empty() => {
-            // The holes of the tombstone stay, because they say how old the values are that the tombstone gave away.
+            // The holes of the tombstone stay, because they give the age of the values that the row under the new key
+            // took.
             Some(StoredRow { content: Content::Moved { to, cells: &[] }, ..row }.encode())
         }
         _ => None,

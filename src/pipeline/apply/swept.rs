@@ -1,4 +1,5 @@
-//! A snapshot did not read a row that was stored before the snapshot was taken, so the source no longer has the row.
+//! Deletes rows that were stored before a snapshot and that the snapshot did not read. The source no longer has these
+//! rows.
 
 use nova_storage::codec::CodecError;
 
@@ -10,8 +11,8 @@ use crate::pipeline::sweep::Sweep;
 use super::told::Told;
 use super::written::Written;
 
-/// The delete that a sweep after a snapshot makes of a stored row. Returns `None` if the snapshot read the row, if the
-/// row was written after the snapshot began, or if the row is already deleted.
+/// The delete of a stored row by the sweep after a snapshot. Returns `None` if the snapshot read the row, if the row
+/// was written after the snapshot began, or if the row is already deleted.
 pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     if row.version.epoch >= sweep.epoch {
@@ -28,7 +29,7 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
 }
 
 /// The delete of a row that only an earlier attempt at a first snapshot has read. The completed snapshot, whose LSN is
-/// `by`, did not find the row, so the source has deleted it. Returns `None` if the row stays.
+/// `by`, did not find the row, so the row no longer exists in the source. Returns `None` if the row stays.
 pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let told = row.history.newest().is_some() || row.history.latest_us().is_some();

@@ -105,7 +105,7 @@ fn a_log_that_began_again_is_told_by_what_was_not_seen_where_the_clock_is_behind
     let created = write(judged(create, 7, None)).stored;
     let other = change(Some(90), 40, ChangeBody::Upsert(row("b")));
     assert!(matches!(judged(other.clone(), 8, Some(&created)), Judgement::Halt(_)));
-    // A row whose creation nova did not see may have older versions, and a dead letter may come from before the row.
+    // A row whose creation nova did not see may have older versions, and a dead letter may be older than the row.
     assert_eq!(judged(other.clone(), 8, Some(&stored("a"))), Judgement::Skip(Outcome::Stale));
     assert_eq!(judged(other, 6, Some(&created)), Judgement::Skip(Outcome::Stale));
 }
@@ -215,7 +215,8 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     assert_eq!(image.adopted(&heir.stored).unwrap().unwrap().new, Some(row("second")));
 }
 
-/// The simulation found that the image of a change that was read late replaced a newer value from an earlier epoch.
+/// The simulation found that nova read the change of a key late, and the image of this change replaced a newer value
+/// from an earlier epoch.
 #[test]
 fn an_image_does_not_replace_a_value_of_an_earlier_epoch_in_a_row_that_did_not_come_with_its_change() {
     let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
@@ -344,7 +345,7 @@ fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
     let versions = [live.version, gone.version, first.version, second.version, third.version];
     assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
     assert_eq!(second.new, Some(row("b")));
-    // A version that comes late and is not among the repeated rows is not part of the repetition.
+    // A version that comes late is stale if the connector has not repeated it after the null value.
     for (lsn, offset) in [(125, 13), (130, 7), (128, 7)] {
         let stale = judged(flat(lsn, 52, "late"), offset, Some(&third.stored));
         assert_eq!(stale, Judgement::Skip(Outcome::Stale), "{lsn} {offset}");
@@ -425,8 +426,8 @@ fn a_new_log_is_told_behind_a_change_that_the_log_before_brought_to_a_raised_epo
     let again = Change { op: Op::Create, ..change(Some(2_067), 50, ChangeBody::Upsert(row("a"))) };
     assert_eq!(at_epoch(again, 23, &known, 1), Judgement::Skip(Outcome::Stale));
     // If nova has not seen the first version of a row, it does not take a version of the row for a record of a new log.
-    // A delete with a lower LSN is stale if its time is earlier than the row's time, and nova applies the delete
-    // otherwise.
+    // A delete with a lower LSN than the row's LSN is stale if the delete's time is earlier than the row's time.
+    // Otherwise nova applies the delete.
     let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
     let known = write(at_epoch(update, 22, &stored("a"), 1)).stored;
     let older = change(Some(90), 49, ChangeBody::Delete);

@@ -47,8 +47,8 @@ pub(super) fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Opti
 }
 
 impl Told {
-    /// The row that the store holds after the record. If the key was changed, `moved` is the row's new key and its
-    /// table, and the image of the row is kept for the row under the new key.
+    /// The row that the store holds after the record. If the record is the delete of a changed key, `moved` is the new
+    /// key and the table. nova then keeps the image of the old row for the row under the new key.
     pub fn written(
         &self,
         stored: Option<&StoredRow<'_>>,
@@ -94,8 +94,8 @@ impl Told {
     }
 
     /// The image that the tombstone already has, and the holes of that image. A tombstone already has an image if the
-    /// same delete of a changed key came a second time in a raised epoch, and the row under the new key may not have
-    /// been read yet.
+    /// same delete of a changed key came a second time after the epoch was raised. nova may not have read the row under
+    /// the new key yet, so the image must stay.
     fn kept_image<'a>(&self, stored: &'a StoredRow<'_>, to: Id) -> Option<(&'a [u8], &'a [Hole])> {
         let same = |seen: &Seen| self.lsn.is_some_and(|lsn| seen.is(lsn, self.ts_us));
         match stored.content {

@@ -6,7 +6,8 @@
 pub struct Entry(pub(super) u128);
 
 impl Entry {
-    /// Makes an entry from `identity`, a 128-bit hash of user and event id, and `payload`, a 64-bit hash of the rest.
+    /// Makes an entry from `identity`, a 128-bit hash of user and event id, and `payload`, a 64-bit hash of the event's
+    /// other members.
     pub fn new(identity: u128, payload: u64) -> Entry {
         Entry(identity & !u128::from(u32::MAX) | u128::from(payload as u32))
     }
@@ -19,7 +20,7 @@ impl Entry {
         (self.0 >> 64) as u64
     }
 
-    /// The smallest possible entry of the same event.
+    /// The smallest possible entry for the same event.
     pub(super) fn floor(self) -> Entry {
         Entry(self.0 & !u128::from(u32::MAX))
     }

@@ -1,11 +1,11 @@
 //! The client events that nova accepted within the dedup horizon (rule N5).
 //!
-//! An entry has 16 bytes: 96 bits of the hash of (user, event id) above 32 bits of the hash of the payload. So nova
-//! recognises a known id with a different payload without a second structure. New entries are in the open segment,
-//! which is a hash table in memory. A start builds the open segment again from the blobs of the batches. A full or old
-//! segment is sealed: its sorted entries are written to disk in chunks. A filter of 2 bytes a key and the first entry
-//! of each chunk stay in memory. A look-up asks the open segment and then each filter. A look-up reads a chunk only
-//! when a filter answers "maybe".
+//! An entry has 16 bytes. The high 96 bits are from the hash of user and event id, and the low 32 bits are from the
+//! hash of the payload. So nova needs no second structure to find a known id with a different payload. New entries are
+//! in the open segment, which is a hash table in memory. At a start, nova builds the open segment again from the blobs
+//! that the commits stored. A full or old segment is sealed: its sorted entries are written to disk in chunks. A filter
+//! of 2 bytes a key and the first entry of each chunk stay in memory. A look-up asks the open segment and then each
+//! filter. A look-up reads a chunk only when a filter answers "maybe".
 //!
 //! *Whether an event is a duplicate can be proved within the horizon.* `floor_ms` is above the arrival of every entry
 //! that was ever dropped. A copy of an event never arrives before the event's own time. So if the time of an event is
@@ -187,7 +187,7 @@ impl Dedup {
         }
     }
 
-    /// Lowers the arrivals of entries that lie in the future, so that nova keeps these entries as long as entries that
+    /// Lowers arrivals that lie in the future, so that nova keeps the entries of these arrivals as long as entries that
     /// arrive now.
     fn heal(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         self.open.max_ms = self.open.max_ms.min(times.latest_ms);
@@ -253,8 +253,8 @@ impl Dedup {
 fn encode_batch(open: &Open) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 + open.batch.len() * 16);
     out.put_u8(BATCH_VERSION);
-    // The blob has the segment's opening time and latest arrival as they are now, because nova uses them only to decide
-    // when the segment is sealed and dropped.
+    // The blob has the segment's opening time and latest arrival as of now. nova uses both only to decide when the
+    // segment is sealed and dropped.
     out.put_zigzag(open.opened_ms.unwrap_or(i64::MAX));
     out.put_zigzag(open.max_ms);
     for entry in &open.batch {

@@ -11,8 +11,8 @@ use super::entry::{Entry, Seen};
 use super::times::Times;
 use crate::pipeline::filter::{Filter, Probe};
 
-/// The number of entries at which a segment is sealed. With the entries of one more commit, the segment still fits into
-/// a hash table of 2^19 slots, so the table does not double (8.9 MB).
+/// The number of entries at which a segment is sealed. Even with the entries of one more commit, the segment fits into
+/// a hash table of 2^19 slots (8.9 MB), so the table does not double.
 pub const SEGMENT_MAX_KEYS: usize = (1 << 19) / 8 * 7 - (1 << 15);
 /// The lowest segment number of delivered events.
 pub const DELIVERED_SEGMENT: u64 = 1 << 63;
@@ -78,7 +78,8 @@ impl Sealed {
         failed.map_or(Ok(all), |error| Err(error.into()))
     }
 
-    /// Lowers the times that a wrong clock put into the future to the latest possible times.
+    /// Corrects times of the segment that lie in the future because of a wrong clock. Such a time becomes the latest
+    /// possible time.
     pub fn heal(&mut self, times: Times, write: &WriteTxn) -> Result<(), WriteError> {
         if self.max_ms.max(self.sealed_ms) <= times.latest_ms {
             return Ok(());
@@ -102,7 +103,7 @@ impl Sealed {
     /// Looks an event up in the segment's entries on disk.
     pub fn look_up(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
         let after = self.index.partition_point(|first| *first < entry.floor());
-        // The event may be the first entry of a chunk, or it may be inside the chunk before that chunk.
+        // The event is either the first entry of the chunk `after`, or inside the chunk before `after`.
         for chunk in [after.checked_sub(1), Some(after)].into_iter().flatten() {
             if chunk >= self.index.len() {
                 continue;

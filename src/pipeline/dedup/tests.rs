@@ -164,7 +164,7 @@ fn the_open_segment_keeps_its_number_when_every_sealed_one_is_gone() {
     assert_eq!((dedup.open.segment, dedup.keys()), (2, 4));
 }
 
-/// In an earlier version one record whose time was days ahead made nova forget everything before it.
+/// In an earlier version, one record whose time was days ahead made nova forget everything before that time.
 #[test]
 fn n14_what_records_claim_forgets_nothing_before_the_nodes_clock_has_passed_the_horizon_too() {
     let store = store();
@@ -175,7 +175,7 @@ fn n14_what_records_claim_forgets_nothing_before_the_nodes_clock_has_passed_the_
     let now_ms = 20 * SEGMENT_MAX_MS;
     commit(&mut dedup, &store, Times { watermark_ms: far_ms, ..at(now_ms) });
     assert_eq!((dedup.keys(), dedup.floor_ms()), (21, i64::MIN));
-    // nova forgets nothing after a week in which the node was down, and nothing after a change of its clock.
+    // nova forgets nothing after a week in which the node was down, and nothing after a change of the node's clock.
     dedup = reload(&dedup, &store);
     commit(&mut dedup, &store, Times { watermark_ms: far_ms, ..at(now_ms + 7 * HORIZON_MS) });
     let floor_ms = dedup.floor_ms();

@@ -113,7 +113,7 @@ proptest! {
         prop_assert_eq!(after, if before == Repeated::No { Repeated::No } else { Repeated::InPart });
     }
 
-    /// If LSNs fall between two reads, the later read belongs to a log that began again.
+    /// If a read has a lower LSN than the read before it, the read belongs to a log that began again.
     #[test]
     fn a_log_that_began_again_deletes_nothing(first in 100u64..200, then in 1u64..100, picks: [usize; 8]) {
         let tables = [vec![vec![Some(first), Some(then), None]], vec![vec![Some(first), Some(then)]]];

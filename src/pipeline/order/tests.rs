@@ -264,7 +264,7 @@ proptest! {
         prop_assert_eq!(live(&rows), table(&source));
     }
 
-    /// Keys move to another partition with their value, and partitions are read in any order.
+    /// A key moves to another partition when its value changes, and partitions are read in any order.
     #[test]
     fn n6_keys_that_move_between_partitions_converge_in_any_order(
         steps in steps(), order in proptest::collection::vec(any::<u8>(), 0..200),
@@ -292,9 +292,9 @@ proptest! {
     }
 
     /// The source's logs begin again with LSNs and times in any order, and the epoch is raised at any moment, as if
-    /// another partition had raised it. nova can decide for every row that has no more versions than nova remembers, so
-    /// no row is wrong without a halt. A row with more versions is also right if no time says that a change is older
-    /// than the remembered versions. In this test the clocks do not move.
+    /// another partition had raised it. If a row has no more versions than nova remembers, the row is right or the
+    /// table halts. A row with more versions than that is also right if no time says that a change is older than the
+    /// remembered versions. So the test gives a row more versions only if all times are equal (`still`).
     #[test]
     fn n6_a_partition_converges_or_halts_where_logs_begin_again(
         logs in proptest::collection::vec((steps(), 0u64..200, 0i64..400), 2..4),

@@ -2,7 +2,7 @@
 //! look-up touches few cache lines. After the keys, a block has the ends of its rows, and then the rows.
 //!
 //! A block has the form `version, table, count (u16), count × key (16), count × end (u32), rows`, with little-endian
-//! integers, and ends counted from the first row.
+//! integers. An end is the number of bytes from the beginning of the first row.
 
 #![warn(clippy::indexing_slicing)]
 

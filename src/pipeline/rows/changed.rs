@@ -13,7 +13,7 @@ pub const ENTRY_OVERHEAD_BYTES: usize = 64;
 #[derive(Debug, Default)]
 pub struct Changed {
     places: FxHashMap<Key, u32>,
-    /// The rows by their indexes. The entry of a row that was taken out of the map is `None`.
+    /// Each row is at its index in this list. The entry of a row that was taken out of the map is `None`.
     rows: Vec<Option<Box<[u8]>>>,
     bytes: usize,
 }

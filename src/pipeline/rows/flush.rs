@@ -63,8 +63,7 @@ struct Ordered {
     keys: Vec<(Key, u32)>,
     /// The index from which on the keys are sorted.
     sorted: usize,
-    /// Rising indexes. The indexes at which the keys are divided: no key at or after such an index is above a key
-    /// before the index.
+    /// Rising indexes that divide the keys: all keys before such an index are above all keys from the index on.
     cuts: Vec<usize>,
 }
 

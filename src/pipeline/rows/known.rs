@@ -1,4 +1,4 @@
-//! One filter over the keys of all rows that were put since the start. A new row is nearly always absent from this
+//! One filter over the keys of all rows that were written since the start. A new row is nearly always absent from this
 //! filter, so its look-up waits for memory a few times, and not once for each run.
 
 use crate::pipeline::filter::{Filter, Probe};
@@ -10,7 +10,7 @@ const FIRST_KEYS: usize = 1 << 14;
 /// should not be much larger than its keys need.
 const STEEP_KEYS: usize = 1 << 20;
 /// The maximum number of keys in all layers, which need 256 MiB. When the layers have `MAX_KEYS` keys, the filter takes
-/// no more keys, and nova asks the runs with further keys one by one.
+/// no more keys. nova then looks for a further key in one run after the other.
 const MAX_KEYS: usize = 1 << 27;
 
 /// A filter that grows with its keys (after Almeida et al., "Scalable Bloom Filters", 2007).
@@ -38,9 +38,9 @@ impl Known {
         Known { layers: Vec::new(), free_keys: 0, layer_keys: 0, keys: 0, max_keys }
     }
 
-    /// Whether a key may have been put since the start. The answer "no" is certain for every key that was inserted
-    /// before the filter was full. The function asks every layer without a branch, so that the processor waits for the
-    /// memory of all layers at the same time.
+    /// Whether a row with the key may have been written since the start. The answer "no" is certain for every key that
+    /// was inserted before the filter was full. The function asks every layer without a branch, so that the processor
+    /// waits for the memory of all layers at the same time.
     #[inline]
     pub fn may_contain(&self, probe: &Probe) -> bool {
         self.layers.iter().fold(false, |any, layer| any | layer.may_contain(probe))

@@ -67,7 +67,7 @@ impl Rows {
         let key = (table.number(), key);
         let probe = Probe::new(hash(key));
         let known = self.known.may_contain(&probe);
-        // The filter lacks only keys that were put after the filter was full.
+        // The filter lacks only keys of rows that were written after the filter was full.
         let recent = known || !self.known.is_complete();
         let flushed = || self.flush.as_ref().and_then(|flush| flush.rows().get(&key));
         if recent && let Some(bytes) = self.changed.get(&key).or_else(flushed) {

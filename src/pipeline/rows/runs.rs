@@ -3,8 +3,8 @@
 //! A checkpoint adds a run to the store, some segments in each commit. A start ignores a run of an incomplete
 //! checkpoint. When [`MERGE_RUNS`] adjacent runs have about the same size, nova merges them into one run, a segment at
 //! a time. When rows are merged up to a key, the same commit removes them from the old runs. So a crash only interrupts
-//! a merge, and a row is stored twice for no longer than one segment takes. nova writes a row again each time that the
-//! runs have become [`MERGE_RUNS`] times as large.
+//! a merge, and a row is stored twice for no longer than the merge of one segment takes. nova writes a row again each
+//! time that the runs have become [`MERGE_RUNS`] times as large.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -28,8 +28,7 @@ const MERGES_VERSION: u8 = 1;
 /// A merge of adjacent runs into one run.
 #[derive(Debug)]
 struct Merge {
-    /// The range of runs that are merged: from the `newest` number of the oldest run to the `newest` number of the
-    /// newest run.
+    /// The runs that are merged, as a range of their numbers (see [`Run::newest`]).
     range: std::ops::RangeInclusive<u64>,
     /// The number of the run into which the rows are merged.
     into: u64,

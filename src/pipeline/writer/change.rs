@@ -43,7 +43,7 @@ impl Writer {
     }
 
     /// Applies a change if it is newer than the stored row. The function returns `Err` if the table of the change must
-    /// halt. The flag beside the change's place says whether the change is a replayed dead letter.
+    /// halt. The flag in the pair with the place says whether the change is a replayed dead letter.
     pub(super) fn judged(
         &mut self,
         change: Change,
@@ -103,7 +103,7 @@ impl Writer {
                     first.whole(lsn);
                 }
             }
-            // The stream has a read of an incremental snapshot, but the record has no mark that says so.
+            // A read without an LSN may come from an incremental snapshot, and no mark of the record says so.
             (Op::Read | Op::Unknown, None) => {}
             _ => first.streamed(partition),
         }

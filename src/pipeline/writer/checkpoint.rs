@@ -6,10 +6,10 @@
 //! the frozen rows. After a checkpoint began, every commit writes some of the frozen data into the store under the
 //! number of the next generation. A recovery does not read the next generation before the checkpoint is complete. The
 //! commit that writes the last chunks makes the new generation the valid one, and notes that the checkpoint covers the
-//! journal up to the checkpoint's beginning. After a complete checkpoint, the next commits remove the data of the
-//! earlier generation that nobody reads any more, a part in each commit. So at every moment the store has the last
-//! complete checkpoint and the journal since that checkpoint. After a crash, a start finds the data of an unfinished
-//! checkpoint, and later commits remove this data.
+//! journal up to the checkpoint's beginning. After a complete checkpoint, each of the next commits removes a part of
+//! the data that nobody reads any more. So at every moment the store has the last complete checkpoint and the journal
+//! since that checkpoint. After a crash, a start finds the data of an unfinished checkpoint, and later commits remove
+//! this data.
 
 use std::borrow::Cow;
 
@@ -24,11 +24,11 @@ use super::error::WriterError;
 use super::slices::{Checkpoint, Clearing};
 use super::structures::Writer;
 
-/// The number of checkpoint bytes that a commit writes for each byte of its journal, if the product is larger than a
-/// slice. So a checkpoint during a load ends well before the next checkpoint is due.
+/// The number of bytes of the checkpoint that a commit writes for each byte of the commit's journal. A commit writes at
+/// least a slice. So a checkpoint during a load ends well before the next checkpoint is due.
 const CARRIED_FOR_A_BYTE: u64 = 8;
-/// The number of bytes that one commit writes of the last checkpoint before the process ends. Nobody waits for the
-/// commits of the last checkpoint.
+/// The number of bytes of a checkpoint that one commit writes when the process ends. Nobody waits for the commits of
+/// the last checkpoint.
 const LAST_SLICE_BYTES: u64 = 16 << 20;
 
 impl Writer {

@@ -13,7 +13,7 @@ pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 /// A command for the writer.
 pub enum Command {
-    /// Puts entries into the table of the edge or removes them, and writes an entry of the audit log if one is needed.
+    /// Changes the table of decisions and answers (`edge`), and writes an entry of the audit log if one is needed.
     Edge { entries: Vec<EdgeEntry>, audit: Option<Audit>, reply: Reply<()> },
     /// Decodes dead letters again and applies them. Dead letters that succeed are removed in the same commit.
     ReplayDead {
@@ -61,7 +61,7 @@ impl Command {
     }
 }
 
-/// One entry of the table of the edge.
+/// One entry of the table of decisions and answers (`edge`).
 #[derive(Clone, Debug)]
 pub struct EdgeEntry {
     pub kind: &'static str,

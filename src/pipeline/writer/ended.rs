@@ -25,7 +25,7 @@ impl Writer {
         for (table, key) in &page {
             let known = self.rows.with(*table, *key, read, |stored| stored.is_some())?;
             if !known && let Some(outbox) = &mut self.outbox {
-                // The version of the delete is below every version that the source can still have in this epoch.
+                // The version of the delete is below every version that the source can still send in this epoch.
                 let version = Version { epoch: self.meta.tables[*table as usize].epoch, ..Version::default() };
                 let change = RowChange {
                     table: *table,
@@ -45,11 +45,11 @@ impl Writer {
     }
 
     /// Deletes the rows that an earlier first snapshot has read and the completed first snapshot has not. Returns the
-    /// number of deleted rows. The rows are deleted only when every partition was read to the end that it had when nova
-    /// saw that the snapshot is complete.
+    /// number of deleted rows. Before the call, nova must have read each partition up to the end that the partition had
+    /// when nova saw the complete snapshot.
     pub(super) fn end_first_snapshot(&mut self, read: &ReadTxn) -> Result<u64, WriterError> {
         let Repeated::By(lsn) = self.meta.repeated() else { return Ok(0) };
-        // Records of a partition after the place at which it is held were not read.
+        // nova has not read the last records of a held partition.
         if self.partitions.iter().any(|partition| partition.hold.is_some()) || mutant::is(Mutant::KeepUnread) {
             return Ok(0);
         }

@@ -17,7 +17,7 @@ pub enum WriterError {
     Codec(#[from] nova_storage::codec::CodecError),
     #[error(transparent)]
     Prune(#[from] crate::source::local::PruneError),
-    /// Rule N2 is violated, which is a defect of nova. nova does not commit the batch whose counts do not add up.
+    /// Rule N2 is violated, which is a defect of nova. nova does not commit a batch whose counts do not add up.
     #[error(
         "{partition}: {consumed} records consumed, but their outcomes add up to another number; nothing was committed"
     )]

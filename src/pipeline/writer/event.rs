@@ -41,7 +41,8 @@ impl Writer {
             Seen::Conflict => return Ok(Fate::Conflict),
             Seen::New => {}
         }
-        // An event that arrived before the floor was replayed by force, and the dedup set remembers it from now on.
+        // Only a forced replay brings an event here whose arrival is below the floor. The dedup set remembers the event
+        // as if the event had arrived at the floor.
         self.dedup.insert(entry, arrival_ms.max(self.meta.dedup_floor_ms));
         let at_ms = event.event_time_ms.min(arrival_ms);
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;

@@ -44,7 +44,7 @@ impl Writer {
         self.hold(slot, Hold::Table(halt));
     }
 
-    /// Halts a table although no record is the cause. Each partition of the table stops where it is.
+    /// Halts a table although no record is the cause. Each partition of the table stops at its present offset.
     pub(super) fn halt_all(&mut self, table: Table, halt: Halt) {
         for (slot, name) in self.parts.shared.numbered_from(0).into_iter().take(self.partitions.len()) {
             if self.parts.decoder.table(&name.topic) == Some(table) {
@@ -93,8 +93,8 @@ impl Writer {
         let row = &mut self.partitions[slot.index()].row;
         // nova has not read the record before the new offset, so its digest is unknown.
         (row.next, row.digest) = (next, 0);
-        // The circuit breaker counts the dead letters of all partitions of a topic, so the counts of all its partitions
-        // begin at 0 again.
+        // The circuit breaker counts the dead letters of all partitions of a topic, so the counts of all partitions of
+        // the topic begin at 0 again.
         let topic = Arc::clone(&self.partitions[slot.index()].name.topic);
         let of_topic = self.partitions.iter_mut().filter(|partition| partition.name.topic == topic);
         of_topic.for_each(|partition| partition.dead_in_a_row = 0);
@@ -110,8 +110,7 @@ impl Writer {
         }
     }
 
-    /// When nova reads the partition again and comes to a range that a person decided to skip earlier, it skips the
-    /// range.
+    /// Skips a range of the partition again, if a person has decided to skip the range before.
     pub(super) fn honour_seek(&mut self, slot: Slot) {
         let partition = &self.partitions[slot.index()];
         let (name, row) = (&partition.name, &partition.row);

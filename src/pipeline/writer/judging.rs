@@ -38,7 +38,7 @@ pub(super) fn replayable(id: u64, letter: Option<DeadLetter>) -> Result<DeadLett
 }
 
 impl Writer {
-    /// Returns the judgement about a change. The flag beside the change's place says whether the change is a replayed
+    /// Returns the judgement about a change. The flag in the pair with the place says whether the change is a replayed
     /// dead letter.
     pub(super) fn judgement(
         &self,
@@ -71,8 +71,8 @@ impl Writer {
         }
     }
 
-    /// Returns the outcome of a truncate that is a dead letter. nova never applies a dead truncate, because the
-    /// truncate's place in the log is lost, so the truncate could delete rows that came after it.
+    /// Returns the outcome of a truncate that is a dead letter. nova never applies a dead truncate. The truncate's
+    /// place in the log is lost, so the truncate could delete rows that came after it.
     pub(super) fn dead_truncate(&self, id: u64, table: Table) -> Result<Outcome, CommandError> {
         match self.parts.settings.truncate {
             TruncatePolicy::Ignore => Ok(Outcome::Ignored),
@@ -80,7 +80,7 @@ impl Writer {
         }
     }
 
-    /// Returns what a replay of only this letter would do now. nova remembers nothing of the letter, and does not ask
+    /// Returns what a replay of only this letter would do now. nova remembers nothing of the letter. nova does not ask
     /// the registry for a schema, because the writer's thread must not wait for the registry.
     pub(super) fn try_dead(
         &self,

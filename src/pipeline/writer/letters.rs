@@ -13,8 +13,8 @@ use crate::pipeline::progress::{LastDead, Slot};
 use super::fate::Fate;
 use super::structures::Writer;
 
-/// The number of first conflicts of a partition, each of which becomes a dead letter. Of the conflicts above this
-/// number, every [`CONFLICT_SAMPLE_EVERY`]th becomes a dead letter.
+/// Each of this many first conflicts of a partition becomes a dead letter. After that, only every
+/// [`CONFLICT_SAMPLE_EVERY`]th conflict becomes a dead letter.
 const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
 const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
 /// The length in bytes at which nova cuts the detail of a dead letter.
@@ -68,7 +68,7 @@ impl Writer {
     pub(super) fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
         // A row that ClickHouse refused is in nova's own encoding, which has no private values.
         let masks = dead.stage != Stage::Warehouse;
-        // nova masks the bytes before it cuts them, because it cannot be certain what a text means after it is cut.
+        // nova masks the bytes before it cuts them, because the meaning of a cut text is uncertain.
         let cut = |bytes: &[u8]| bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)].to_vec();
         let kept = |part: Part<'_>, bytes: &bytes::Bytes| match masks {
             true => cut(&self.parts.decoder.masked(record, part, bytes)),

@@ -17,9 +17,9 @@ impl Writer {
     }
 }
 
-/// Whether a commit is part of a first copy or of a backlog. A commit of a load is large, and most of its records are
-/// reads of a snapshot, or all its records arrived long ago. In a load, fewer checkpoints save more time than the
-/// longer recovery after a crash costs.
+/// Whether a commit is part of a first copy or of a backlog. A commit of a load is large. In addition, most of the
+/// commit's records are reads of a snapshot, or all of them arrived long ago. In a load, fewer checkpoints save more
+/// time than the longer recovery after a crash costs.
 pub(super) fn is_load((records, reads): (usize, usize), newest_arrival_ms: Option<i64>, now_ms: i64) -> bool {
     let backlog = newest_arrival_ms.is_some_and(|newest_ms| newest_ms < now_ms.saturating_sub(BACKLOG_MS));
     records >= LOAD_MIN_RECORDS && (backlog || reads > records / 2)

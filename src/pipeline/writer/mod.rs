@@ -1,9 +1,9 @@
 //! Thread 2 of the batch loop is the only owner of the write transaction.
 //!
-//! All messages that have arrived go into one commit. Only after the commit, the writer changes memory and informs
-//! readers, the warehouse, waiting callers and the Kafka consumer. The consumer commits offsets as a hint. The writer's
-//! own data structures change before the commit. If a commit fails, the process ends, and recovery begins from the last
-//! commit.
+//! All messages that have arrived go into one commit. The writer changes memory only after the commit, and then informs
+//! readers, the warehouse, waiting callers and the Kafka consumer. The Kafka consumer commits offsets only as a hint.
+//! The writer's own data structures change before the commit. If a commit fails, the process ends, and recovery begins
+//! from the last commit.
 //!
 //! `structures` has the writer's state. `batch` takes records in, and passes each record to `change`, `event`,
 //! `snapshot` or `letters`. `execute` carries out a `command`. `commit` makes everything durable and reports the

@@ -1,4 +1,4 @@
-//! Handles changes of a row's key: it finds the values that the record under the new key does not repeat.
+//! Handles changes of a row's key, and finds the values that the record under the new key does not repeat.
 
 use nova_storage::ReadTxn;
 
@@ -12,9 +12,9 @@ use super::structures::Writer;
 const MOVES_MAX: usize = 8;
 
 impl Writer {
-    /// Handles a delete that belongs to a change of a key. If the row under the new key came before the delete, it
-    /// takes the last values of the old row. If the row under the new key does not exist yet, the tombstone of the old
-    /// row keeps the values.
+    /// Handles a delete that belongs to a change of a key. If the row under the new key came before the delete, the new
+    /// row takes the last values of the old row. If the row under the new key does not exist yet, the tombstone of the
+    /// old row keeps the values.
     pub(super) fn moved(
         &mut self,
         table: Table,
@@ -35,8 +35,8 @@ impl Writer {
                 self.write_row(table, heir, written, (Op::Update, None), None);
                 break;
             }
-            // The key was changed a second time, so the row that will come under the next key takes the values from the
-            // tombstone of the row under the second key.
+            // The key was changed a second time. The row under the third key will come later, and will take the values
+            // from the tombstone under the second key.
             let through = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.through(stored));
             let Some(next) = self.rows.with(table, heir, read, through)?? else { break };
             if let Some(stored) = next.stored {

@@ -13,7 +13,7 @@ use crate::source::local::{LOCAL_PARTITION, Settled};
 pub(super) struct Partition {
     pub name: TopicPartition,
     pub row: OffsetRow,
-    /// The position that the source keeps for itself.
+    /// The position that the source lets nova store.
     pub cookie: Arc<[u8]>,
     pub rewind: u32,
     pub hold: Option<Hold>,

@@ -1,4 +1,4 @@
-//! The place of a record in the form in which the record's row remembers it.
+//! The place of a record, in the form that the stored row keeps.
 
 use crate::event::Record;
 use crate::pipeline::stored::Place;

@@ -163,8 +163,8 @@ struct Loaded {
     whole_next: bool,
 }
 
-/// Loads the state from the store. `whole` is the generation of the last complete checkpoint. Data of every generation
-/// except `whole` must be removed.
+/// Loads the state from the store. `whole` is the generation of the last complete checkpoint. `clearing` gets the
+/// chunks to remove: chunks of an incomplete checkpoint, and chunks that a later checkpoint replaced.
 fn load_state(
     read: &ReadTxn,
     settings: StateSettings,
@@ -174,7 +174,8 @@ fn load_state(
     let mut loader = None;
     let mut hand_on = |chunk| loader.get_or_insert_with(|| Loader::new(settings.clone())).chunk(chunk);
     let (mut newest, mut last) = (None::<(String, u32, Vec<u8>)>, 0);
-    // The generation numbers of one chunk are in rising order, so the loader gets a chunk when the next chunk comes.
+    // The generations of one chunk come in rising order. So the newest generation is known only when the next chunk
+    // comes, and only then the loader gets the chunk.
     read.scan(STATE_CHUNK, ("", 0u32, 0u64).., |(structure, number, generation), bytes| {
         if generation > whole {
             clearing.chunk(structure, number, generation);

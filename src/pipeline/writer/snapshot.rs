@@ -1,5 +1,5 @@
-//! Handles snapshots that nova reads from PostgreSQL directly, in the writer's commits: the position that the source
-//! keeps, the epoch that a snapshot raises, and the sweep of the rows that the snapshot did not read.
+//! Handles, in the writer's commits, the snapshots that nova reads from PostgreSQL directly. Keeps the source's
+//! position, raises the epoch when a snapshot begins, and sweeps the rows that the snapshot did not read.
 
 use nova_storage::codec::COOKIE_MAX_BYTES;
 use nova_storage::{ReadTxn, WriteTxn};
@@ -17,8 +17,7 @@ use super::place::place;
 use super::structures::Writer;
 
 impl Writer {
-    /// Takes the position that a source keeps for itself into the present commit, if every record before the position
-    /// was consumed.
+    /// Puts the source's position into the present commit, if every record before the position was consumed.
     pub(super) fn keep(&mut self, slot: Slot, rewind: u32, cookie: Cookie) {
         let partition = &mut self.partitions[slot.index()];
         if partition.rewind != rewind || partition.row.next < cookie.offset {
@@ -33,14 +32,14 @@ impl Writer {
         partition.touched = true;
     }
 
-    /// Changes the position that a source keeps for itself, because a person asked for it. The partition begins again
-    /// from the changed position.
+    /// Changes the stored position of a source, because a person asked for the change. The partition begins again from
+    /// the changed position.
     pub(super) fn restart(&mut self, name: &TopicPartition, change: impl FnOnce(&[u8]) -> Vec<u8>) {
         let slot = self.parts.shared.slot(name);
         self.catch_up();
         let partition = &mut self.partitions[slot.index()];
         partition.cookie = change(&partition.cookie).into();
-        // The digest belongs to a record that nova read before the restart.
+        // The old digest belongs to a record from before the changed position.
         partition.row.digest = 0;
         self.release(slot);
     }

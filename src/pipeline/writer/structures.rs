@@ -1,5 +1,5 @@
-//! The data structures and clocks of the writer. The values in the writer's data structures change before the commit to
-//! which they belong.
+//! The data structures and clocks of the writer. The writer changes its data structures before the commit to which the
+//! changes belong.
 
 use nova_storage::codec::DeadLetter;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
@@ -34,7 +34,7 @@ pub struct Writer {
     pub(super) dedup: Dedup,
     /// Decides when records arrived, from their times and the clock.
     pub(super) time: Timekeeper,
-    /// The partitions, by their slots.
+    /// The partitions, in the order of their slots ([`crate::pipeline::progress::Slot`]).
     pub(super) partitions: Vec<Partition>,
     pub(super) journal: journal::Writer,
     pub(super) journal_next: u64,
@@ -64,7 +64,8 @@ pub struct Writer {
     pub(super) emitted: Emitted,
     /// The orders for ingest, which the writer sends after the present commit.
     pub(super) orders: Vec<Order>,
-    /// The unfinished sweeps. A sweep knows a table whose rows of an earlier epoch no longer exist in the source.
+    /// The unfinished sweeps. A sweep deletes the rows of a table that are of an earlier epoch, because these rows no
+    /// longer exist in the source.
     pub(super) sweeps: Sweeps,
     /// Whether the present commit has changed the sweeps.
     pub(super) sweeps_changed: bool,
@@ -100,8 +101,8 @@ impl Writer {
         }
     }
 
-    /// The arrival time up to which nova has read every partition with events, as far as the clock allows. A partition
-    /// that is far behind holds the dedup horizon, but by no more than [`MAX_PARTITION_SKEW_MS`].
+    /// The arrival time up to which nova has read every partition with events. The clock limits this time. A partition
+    /// that is far behind holds back the dedup horizon, but by no more than [`MAX_PARTITION_SKEW_MS`].
     fn watermark_ms(&self) -> i64 {
         let latest_ms = self.time.mark_max_ms();
         let with_events = || self.partitions.iter().filter(|partition| partition.row.carries_events);

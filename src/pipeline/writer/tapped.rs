@@ -26,7 +26,7 @@ pub(super) struct Commit {
     records: Vec<Tapped>,
     /// For each entry of `records`, the whole record, if a listener requested bytes.
     whole: Vec<Option<Record>>,
-    /// For each entry of `records`, the range of its effects among the effects of the commit.
+    /// For each entry of `records`, the range of the entry's effects in the list of the commit's effects.
     spans: Vec<Range<usize>>,
     /// The index of the entry of `records` to which the next effect may belong.
     next: usize,
@@ -34,7 +34,7 @@ pub(super) struct Commit {
     more: u64,
 }
 
-/// A record that a listener may get, as it is known before the writer judges it.
+/// The facts about a record that are known before the writer judges the record, for the listeners.
 pub(super) struct Watched {
     what: What,
     about: About,
@@ -120,8 +120,8 @@ impl Commit {
         });
     }
 
-    /// Applies effects of the commit, the first of which has the index `first`, and notes what the effects of the
-    /// entries did. Entries and effects are in the same order.
+    /// Applies effects of the commit, and notes what the effects of each entry did. `first` is the index of the first
+    /// of these effects. Entries and effects are in the same order.
     pub fn apply(&mut self, state: &mut State, effects: &[Effect], first: usize, now_ms: i64) {
         for (effect, place) in effects.iter().zip(first..) {
             while self.spans.get(self.next).is_some_and(|span| span.end <= place) {
@@ -167,7 +167,7 @@ impl Commit {
 }
 
 /// Returns the bytes of a record, masked as in a dead letter and within the limits of a listener. nova masks the bytes
-/// before it cuts them, because it cannot be certain what a text means after it is cut.
+/// before it cuts them, because the meaning of a cut text is uncertain.
 fn raw(decoder: &Decoder, record: &Record) -> Raw {
     let masked = |part: Part<'_>, bytes: &Bytes, most: usize| RawPart {
         bytes: cut(&decoder.masked(record, part, bytes), most).to_vec(),
@@ -248,8 +248,8 @@ mod tests {
         }
     }
 
-    /// The test has spellings that nova can read only if the whole text is present. The test cuts each spelling at
-    /// every position.
+    /// The test has spellings of a private member that nova can recognise only if the whole text is present. The test
+    /// cuts each spelling at every position.
     #[test]
     fn no_writing_of_a_private_member_is_shown_where_a_record_is_cut() {
         let decoder = Decoder::new(Topics::default(), Arc::new(NoSchemas));

@@ -26,8 +26,8 @@ pub(super) const SPECS: &[Spec] = &[
     spec("discard", 1, OTHER, |_| Err(Fault::Told("ERR DISCARD without MULTI"))),
 ];
 
-/// Adds a client's command after MULTI to its queue. The command EXEC returns the queue, and the caller runs its
-/// commands.
+/// Adds a command that a client sends after MULTI to the client's queue. If the command is EXEC, the caller gets the
+/// queue and runs the queued commands.
 pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsKept>>, Fault> {
     let args = call.args;
     let Some(spec) = call.all.find(args.at(0)) else { return Err(broken(call.client, unknown(args))) };

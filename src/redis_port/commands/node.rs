@@ -157,7 +157,7 @@ fn entry(spec: Option<&Spec>, out: &mut crate::redis_port::reply::Out) {
     out.array(0);
 }
 
-/// Counts the keys of the cache, two own keys for each user, and one own key for each window.
+/// Counts the keys of the cache and nova's own keys, which are two for each user and one for each window.
 fn dbsize(call: &mut Call<'_>) -> Done {
     let serving = &call.port.edge.serving;
     let own = serving.trending.windows().len() + 2 * serving.state.read().users.len();

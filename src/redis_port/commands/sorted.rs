@@ -151,7 +151,7 @@ fn rank(call: &mut Call<'_>, reverse: bool) -> Done {
     Ok(())
 }
 
-/// The options of ZRANGE and its variants that may follow the range.
+/// The options that may follow the range in ZRANGE and in the variants of ZRANGE.
 #[derive(Default)]
 struct Options {
     scores: bool,

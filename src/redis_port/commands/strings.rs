@@ -130,7 +130,7 @@ fn timed(call: &Call<'_>, place: usize) -> Result<Option<Timed>, Fault> {
     Ok(Some(Timed { seconds, at, place: place + 1 }))
 }
 
-/// Converts a time to live among the arguments to an expiry of the cache.
+/// Converts the time to live in a command's arguments to an expiry of the cache.
 fn expiry(call: &Call<'_>, timed: Timed) -> Result<Expiry, Fault> {
     let number = protocol::number(call.args.at(timed.place)).ok_or(NOT_AN_INTEGER)?;
     let millis = if timed.seconds { number.checked_mul(1_000) } else { Some(number) };

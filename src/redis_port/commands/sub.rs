@@ -9,8 +9,8 @@ use super::row::{Call, takes};
 pub(super) type Sub = (&'static str, i32);
 
 impl Call<'_> {
-    /// Returns the requested subcommand of `command`, after a check of its number of arguments. The errors for an
-    /// unknown subcommand are those of Redis.
+    /// Finds the requested subcommand of `command`, and checks the number of the arguments. The errors for an unknown
+    /// subcommand are those of Redis.
     pub(super) fn sub(&self, command: &str, subs: &[Sub]) -> Result<&'static str, Fault> {
         let Some((name, arity)) = subs.iter().copied().find(|(name, _)| self.is(1, name)) else {
             let (word, command) = (shown(self.args.at(1)), command.to_ascii_uppercase());

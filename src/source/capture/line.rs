@@ -31,7 +31,7 @@ struct Line<'a> {
     key_b64: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     value_b64: Option<Cow<'a, str>>,
-    /// The headers of the record as a flat list of names and values in turn.
+    /// The headers of the record as a flat list in which each value follows its name.
     #[serde(borrow, default)]
     headers: Vec<Option<Cow<'a, str>>>,
 }
@@ -81,7 +81,8 @@ fn text(value: &Value) -> bool {
     value.is_string() || value.is_null()
 }
 
-/// The message for a line that serde refuses: serde knows the position, and this function finds the member.
+/// Returns the message for a line that serde refuses. The message names the member with the wrong form, or the position
+/// at which serde stopped.
 fn told(bytes: &[u8], error: &serde_json::Error) -> String {
     if let Ok(Value::Object(members)) = serde_json::from_slice(bytes) {
         let wrong = |(name, _, is): &&Member| members.get(*name).is_some_and(|value| !is(value));

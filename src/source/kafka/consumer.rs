@@ -1,4 +1,4 @@
-//! The Kafka consumer and the state of its partitions, which polling and upkeep use.
+//! The Kafka consumer and the state of its partitions. Polling and upkeep use both.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub struct KafkaSource {
     pub(super) paused: Vec<TopicPartition>,
     /// When each error was last logged: librdkafka has few error codes, so the list stays short.
     pub(super) complained: Vec<(RDKafkaErrorCode, Instant)>,
-    /// The topic name of the last record, which the following records of the topic share.
+    /// The topic name of the last record. The following records of the same topic share this name in memory.
     pub(super) topic: Arc<str>,
 }
 

@@ -27,14 +27,15 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Inner {
-    /// The assigned partitions, and for each whether the store has read another log than the partition has now.
+    /// The assigned partitions. The value of a partition is true if the store has read a log that is not the
+    /// partition's present log.
     assigned: BTreeMap<TopicPartition, bool>,
     /// The partitions that were assigned since `fresh` was last read. A partition that ingest holds must be paused
     /// again after its assignment.
     fresh: Vec<TopicPartition>,
     revoked: Vec<TopicPartition>,
     faults: Vec<Fault>,
-    /// The number of existing partitions of each topic, and the changes of these numbers that were not reported yet.
+    /// The number of existing partitions of each topic. `counted` has the changed numbers that were not reported yet.
     counts: BTreeMap<Arc<str>, u32>,
     counted: Vec<PartitionCount>,
     /// The number of assignments of partitions to this consumer so far.
@@ -212,7 +213,7 @@ impl Context {
         }
     }
 
-    /// Counts the partitions of every topic between two assignments.
+    /// Counts the partitions of every topic once more, without an assignment.
     pub fn count_again(&self, consumer: &BaseConsumer<Context>) -> Result<(), KafkaError> {
         group::partitions(consumer, &self.topics)?.into_iter().for_each(|count| self.counted(count));
         Ok(())
@@ -289,7 +290,7 @@ impl ClientContext for Context {
         }
         match level {
             // librdkafka logs an error every second while a broker is unreachable. nova's Kafka source reports an
-            // unreachable broker less often than librdkafka.
+            // unreachable broker less often than librdkafka does.
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!(facility, "librdkafka: {message}");
             }

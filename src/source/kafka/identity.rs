@@ -1,6 +1,6 @@
 //! Detects topics that were deleted and made again. Kafka gives every topic an id (KIP-516), and a topic that is
-//! deleted and made again has a new id. librdkafka only logs that the id of a topic has changed, and continues at the
-//! old offset of the new log. librdkafka writes this log line before it fetches anything of the new log.
+//! deleted and made again has a new id. If the id of a topic changes, librdkafka only logs the change, and continues in
+//! the new log at the old offset. The log line comes before the first fetch from the new log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

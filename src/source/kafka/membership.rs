@@ -2,8 +2,8 @@
 //!
 //! A static member that comes back (after a kill, or after an outage of the broker) gets its former partitions at once,
 //! but no topics and partitions that were added during its absence (KIP-345). Kafka tells only the leader of the group
-//! about new partitions. nova counts the partitions at intervals, and joins with a changed subscription to make the
-//! broker assign all partitions again.
+//! about new partitions. So nova counts the partitions at intervals. If this node lacks partitions, nova joins the
+//! group again with a changed subscription, so that the broker assigns all partitions again.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ enum State {
     Member {
         lacking_since: Option<Instant>,
     },
-    /// The subscription leaves out the topics with missing partitions, until there have been more assignments than
+    /// The subscription leaves out the topics with missing partitions until the number of assignments exceeds
     /// `assignments`.
     Narrowed {
         assignments: u64,

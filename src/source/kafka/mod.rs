@@ -1,4 +1,4 @@
-//! Kafka as a source. The consumer's positions are the positions in the store. The broker's committed offset is a hint
+//! Kafka as a source. The consumer reads from the positions that the store has. The broker's committed offset is a hint
 //! for people and tools, and never exceeds the store's next offset (N4). When partitions are assigned, the store
 //! decides where reading continues.
 

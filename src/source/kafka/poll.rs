@@ -186,7 +186,8 @@ impl Source for KafkaSource {
     }
 }
 
-/// Makes a record from a Kafka message. `topic` is the topic name of the last record, which adjacent records share.
+/// Makes a record from a Kafka message. `topic` is the topic name of the last record. Adjacent records of one topic
+/// share this name in memory.
 fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>) -> Record {
     if **topic != *message.topic() {
         *topic = message.topic().into();

@@ -48,7 +48,7 @@ impl Producer {
         Ok(Producer { inner: config.create()?, topic: topic.to_owned() })
     }
 
-    /// Writes events to Kafka that arrived at `timestamp_ms`. Events of one user stay in order.
+    /// Writes to Kafka the events that arrived at `timestamp_ms`. Events of one user stay in order.
     pub async fn append(&self, events: Vec<(Id, Bytes)>, timestamp_ms: i64) -> Result<(), ProduceError> {
         let mut acknowledgements = Vec::with_capacity(events.len());
         for (user, value) in &events {

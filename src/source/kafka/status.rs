@@ -18,13 +18,13 @@ pub const BROKERS_MAX: usize = 32;
 /// The state of the log of an assigned partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
-    /// The first offset of the log (`low`), and the offset after the last readable record (`high`; records of an open
-    /// transaction are not readable). A value of −1 or less means that the offset is unknown.
+    /// `low` is the first offset of the log, and `high` is the offset after the last readable record. Records of an
+    /// open transaction are not readable. A value of −1 or less means that the offset is unknown.
     pub low: i64,
     pub high: i64,
-    /// All records of the partition before `read_to` have been read. The last record may be followed by offsets that no
-    /// consumer gets (the marker at the end of a transaction, the records of an aborted transaction). The value −1
-    /// means that the offset is unknown.
+    /// All records of the partition before `read_to` have been read. After the last record there may be offsets that no
+    /// consumer gets, such as the marker at the end of a transaction or the records of an aborted transaction. The
+    /// value −1 means that the offset is unknown.
     pub read_to: i64,
     /// The last time at which every record of the log had been read, in epoch milliseconds. All unread records of the
     /// partition arrived after `caught_up_ms`.
@@ -89,7 +89,7 @@ pub struct Figures {
     pub brokers: BTreeMap<i32, BrokerFigures>,
 }
 
-/// The states of a broker in which librdkafka sends requests to the broker (`rd_kafka_broker_state_names`).
+/// If a broker is in one of these states (`rd_kafka_broker_state_names`), librdkafka sends requests to the broker.
 const CONNECTED: [&str; 3] = ["UP", "UPDATE", "REAUTH"];
 /// The number of statistics reports (one a second) for which a broker without a connection still counts as connected,
 /// because it may be reconnecting. A broker closes connections that were idle for ten minutes, and connections break on
@@ -173,7 +173,7 @@ impl KafkaStatus {
         (told.assignment, told.figures) = (assignment, figures);
     }
 
-    /// Sets the offset before which all records have been read, for each partition where this offset is known.
+    /// Sets [`Watermarks::read_to`] of every partition. The value is −1 for a partition that the argument lacks.
     pub(super) fn set_read_to(&self, read_to: BTreeMap<TopicPartition, i64>) {
         let mut told = self.told.lock();
         for (name, marks) in &mut told.watermarks {

@@ -177,8 +177,8 @@ impl Stops {
         }
     }
 
-    /// Reads one record of the partition at the given offset. Returns true if a record was read or the log has no more
-    /// records, false if no broker answered, or the error.
+    /// Reads one record of the partition at the given offset. Returns true if a record was read or if the log has no
+    /// more records. Returns false if no broker answered. The inner `Err` is the error that prevents the read.
     fn look(&mut self, name: &TopicPartition, offset: Offset) -> Result<Result<bool, Code>, KafkaError> {
         let client = match self.client.take() {
             Some(client) => client,

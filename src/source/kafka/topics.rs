@@ -59,8 +59,8 @@ pub async fn delete(settings: &KafkaSettings, topic: &str) -> Result<(), KafkaEr
     }
 }
 
-/// Returns the findings about the stores that have committed to the consumer group, apart from this node's own store if
-/// the id of this store is known.
+/// Returns a finding if a store other than `own` owns the consumer group, or if several stores have committed to the
+/// group. `own` is this node's own store, if its id is known.
 pub fn group_findings(
     settings: &KafkaSettings,
     topics: &[String],
@@ -173,8 +173,8 @@ fn timestamps(name: &str, events: bool, value: &impl Fn(&str) -> String) -> Vec<
     if value("message.timestamp.type") == "LogAppendTime" {
         return Vec::new();
     }
-    // Brokers before Kafka 3.6 have one bound for both directions, and brokers before Kafka 4.0 have no bound by
-    // default.
+    // Brokers before Kafka 3.6 have one bound for early and late timestamps, and brokers before Kafka 4.0 have no bound
+    // by default.
     let bound = |key: &str| value(key).parse().or_else(|_| value("message.timestamp.difference.max.ms").parse());
     let [before_ms, after_ms] = ["before", "after"].map(|side| {
         let bound = bound(&format!("message.timestamp.{side}.max.ms"));

@@ -23,7 +23,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// The part of the source that keeps partitions moving.
 impl KafkaSource {
-    /// Returns the assigned partitions from which records come.
+    /// Returns the assigned partitions that are neither paused nor stopped nor faulty.
     pub(super) fn reading(&self) -> Vec<TopicPartition> {
         let faulty = self.consumer.context().faulty();
         let stands = |name: &TopicPartition| {

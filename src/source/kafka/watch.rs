@@ -1,7 +1,7 @@
-//! Checks whether each partition moves. librdkafka repeats some failed requests for ever without an error, and it
-//! learns the end of a log from the same requests. nova requests the end of each log separately from librdkafka's own
-//! requests, for a few partitions a second. If a partition has unread records but its position does not move although
-//! the source is polled, nova reports the partition and makes a new client.
+//! Checks whether each partition moves. If some kinds of requests fail, librdkafka repeats them for ever without an
+//! error, and meanwhile it does not learn the ends of the logs. Therefore nova itself requests the ends of the logs,
+//! for a few partitions each second. If a partition has unread records but its position does not move although the
+//! source is polled, nova reports the partition and makes a new client.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use super::context::Context;
 
 /// How often nova requests the ends of some logs.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// The number of rounds of requests in which nova asks once for the end of each partition.
+/// nova requests the end of each log once within this number of rounds.
 const TURNS: usize = 10;
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
-/// The longest pause between two polls for which the waiting times of partitions continue; after a longer pause they
-/// begin again, because the consumer did not cause the pause.
+/// If the pause between two polls is longer than this, the waiting times of all partitions begin again, because the
+/// consumer did not cause the pause.
 const POLL_GAP_MAX: Duration = Duration::from_secs(1);
 /// How long a partition with unread records may stand still before nova reports it.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
-/// How long a partition with unread records may stand still before nova makes a new client. nova waits long before it
-/// makes a new client, because a large batch may take long.
+/// How long a partition with unread records may stand still before nova makes a new client. The time is long, because a
+/// large batch may take long.
 const RENEW_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ impl Watch {
         Watch { seen: BTreeMap::new(), polled_at: now, ask_at: now, renewed_at: now, last: None }
     }
 
-    /// Notes when the source is polled. The source notes the time before each poll.
+    /// Notes that the source is polled now. The source calls `polled` before each poll.
     pub fn polled(&mut self, now: Instant) {
         if now.saturating_duration_since(self.polled_at) > POLL_GAP_MAX {
             self.seen.values_mut().for_each(|seen| seen.since = now);
@@ -58,7 +58,7 @@ impl Watch {
         self.polled_at = now;
     }
 
-    /// Notes the next offsets of partitions. The positions must not contain paused partitions.
+    /// Notes the next offsets of partitions. `positions` must not contain a paused partition.
     pub fn moved(&mut self, positions: &BTreeMap<TopicPartition, i64>, now: Instant) {
         self.seen.retain(|name, _| positions.contains_key(name));
         for (name, position) in positions {

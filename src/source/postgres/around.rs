@@ -1,6 +1,6 @@
-//! Finds problems around a publication: problems of the tables in the database (published or not), and problems of the
-//! encoding of texts. Each problem that this module finds would otherwise lose rows silently. The module does no input
-//! or output. Every check of the PostgreSQL server uses this module, so a node that streams also reports its problems.
+//! Finds problems around a publication: problems of the database's tables, published or not, and of the text encoding.
+//! Each problem that this module finds would otherwise lose rows silently. The module does no input or output. Every
+//! check of the PostgreSQL server uses this module, so nova also reports these problems while it streams.
 
 use crate::event::{Table, Tables};
 
@@ -8,8 +8,9 @@ use super::finding::{Code, Finding};
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{CHILDREN_MAX, Place, Published, Seen};
 
-/// Returns a table in the form that a publication needs: in the schema where the table is, or in the schema that has
-/// most of the tables. If the database was not checked, the table is named as the search path finds it.
+/// Returns a table in the form that a publication needs, with the schema of the published tables. If no table is
+/// published, the schema is the one that has most of the tables. If the database was not checked, the table has no
+/// schema, and PostgreSQL finds it by the search path.
 pub fn listed(seen: &Seen, table: Table) -> Listed {
     let near = seen.tables.iter().find(|one| !one.is_leaf).map(|one| one.namespace.as_str());
     let near = near.or_else(|| most(&seen.around.tables));
@@ -86,7 +87,7 @@ fn encoding(name: &str) -> Option<Finding> {
 }
 
 /// Returns the finding for a table that has inheriting tables. The rows of the inheriting tables are in no copy, and
-/// come in the stream under the names of those tables.
+/// come in the stream under the names of the inheriting tables.
 pub fn inherited(place: &Place) -> Option<Finding> {
     let first = place.children.first()?;
     let mut names = place.children[..place.children.len().min(CHILDREN_MAX)].join(", ");

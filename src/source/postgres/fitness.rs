@@ -139,7 +139,7 @@ fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
     Finding::new(Code::PublicationMissing, detail, remedy)
 }
 
-/// Returns the finding for a table whose published columns lack some columns that nova needs.
+/// Returns the finding for a table if some columns that nova needs are not published.
 fn uncovered(seen: &Seen, table: Table, publication: &str) -> Option<Finding> {
     let published = seen.published(table)?;
     let lacks = |name: &str| !published.columns.iter().any(|(known, _)| known == name);

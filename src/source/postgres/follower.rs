@@ -36,7 +36,8 @@ const COMMIT_LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct FollowSettings {
     pub slot: String,
     pub publication: String,
-    /// Whether nova reads all tables again without a person's order if the slot is lost, at most three times an hour.
+    /// Whether nova reads all tables again without a person's order if the slot is lost. nova does so at most three
+    /// times an hour.
     pub resnapshot: bool,
     /// The largest amount of log, in MiB, that the server may keep for the slot before nova drops the slot. 0 means no
     /// limit.
@@ -207,7 +208,7 @@ impl<S: Server> Follower<S> {
             Verdict::GoOn { wanted } => {
                 let mut position = Position { timeline: seen.timeline, ..position.unwrap_or_default() };
                 position.learn(seen.shapes(), seen.partitions_behind(position.partitions));
-                // A table that a person has ordered to be read is read as soon as it is published.
+                // If a person has ordered nova to read a table, nova reads the table as soon as it is published.
                 match seen.published_of(wanted).is_empty() {
                     true => (position, seen),
                     false => self.snapshot(position, &seen, wanted).await?,
@@ -254,7 +255,7 @@ impl<S: Server> Follower<S> {
             let detail = format!("the store's position: {error}");
             Ended::Stopped(Finding::new(Code::Position, detail, "Or read all tables again: nova cdc resnapshot"))
         })?;
-        // Records after the position that were already consumed come again with the offsets that they had before.
+        // If ingest has already consumed records after the position, these records come again with the same offsets.
         Ok(Some(position))
     }
 
@@ -285,7 +286,7 @@ impl<S: Server> Follower<S> {
     fn saw(&self, seen: &Seen) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
         let mut found = fitness::findings(seen, &self.settings.slot, &self.settings.publication);
-        // The session reports a position that cannot be decoded when it begins, so this check ignores the error.
+        // At its beginning the session reports a position that cannot be decoded, so this check ignores the error.
         let position = self.position().ok().flatten();
         found.extend(position.and_then(|position| redefined(&position, seen)));
         let mut new = Vec::new();

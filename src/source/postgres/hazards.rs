@@ -13,11 +13,11 @@ const KEEP_MIN_MIB: i64 = 1_024;
 /// The longest time (in seconds) for which a transaction may be open: a longer transaction delays the slot's restart
 /// position and the beginning of a snapshot.
 const OLD_TRANSACTION_S: i64 = 300;
-/// The multiple of `logical_decoding_work_mem` from which on spilled bytes are a problem.
+/// Spilled bytes are a problem if they reach this multiple of `logical_decoding_work_mem`.
 const SPILLED_TIMES: i64 = 4;
-/// For each major version, the two minor versions in which PostgreSQL repaired logical decoding: the first version ends
-/// a loss of changes (release notes of 2025-05-08, "Fix data loss in logical replication"), and the second version ends
-/// an exhaustion of memory (2025-08-14, "Fix re-distribution of invalidation messages").
+/// For each major version, the two minor versions in which PostgreSQL repaired logical decoding. The first minor
+/// version ends a loss of changes (release notes of 2025-05-08, "Fix data loss in logical replication"). The second
+/// minor version ends an exhaustion of memory (2025-08-14, "Fix re-distribution of invalidation messages").
 const MINOR_MIN: [(u32, u32, u32); 3] = [(15, 13, 14), (16, 9, 10), (17, 5, 6)];
 
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
@@ -45,8 +45,7 @@ fn minor_version(seen: &Seen) -> Option<Finding> {
     Some(Finding::new(Code::MinorVersion, detail, format!("Update the server to {major}.{no_bloat} or later")))
 }
 
-/// Returns the finding that the server has no free slot, or no free WAL sender, for the next slot or session that nova
-/// will need.
+/// Returns the finding that the server lacks a free slot or a free WAL sender, although nova will need one next.
 pub fn no_room(seen: &Seen) -> Option<Finding> {
     let slot_is_read = seen.slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
     if seen.slot.is_none() && seen.limits.slots.is_full() {
@@ -69,8 +68,8 @@ pub fn senders_full() -> Finding {
     Finding::new(Code::SendersFull, detail, remedy)
 }
 
-/// Returns the finding for a publication that is younger than the slot's position, at which PostgreSQL looks the
-/// publication up.
+/// Returns the finding for a publication that is younger than the slot's position. PostgreSQL looks the publication up
+/// as of this position.
 pub fn younger(publication: &str) -> Finding {
     let detail = format!(
         "the publication {publication} was made or altered after changes that the slot still has to read; where it did not \
@@ -216,8 +215,8 @@ pub fn primary_key(name: &str) -> String {
     )
 }
 
-/// Returns the finding that the server sends too little of a deleted row, or of a row whose key changes, to identify
-/// the row.
+/// Returns the finding that nova cannot identify a deleted row, or a row whose key changes, because the server sends
+/// too little of the row.
 fn keyless(published: &Published, name: &str) -> Option<Finding> {
     let columns: Vec<_> = published.identity_columns.iter().map(|column| column.name.as_str()).collect();
     if columns.is_empty() || columns.contains(&"id") {

@@ -24,7 +24,7 @@ const RECORD_OVERHEAD_BYTES: usize = size_of::<Record>();
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub records: Vec<Record>,
-    /// The newest position of the stream, which is valid after the records of the chunk.
+    /// The newest position of the stream. The position is valid after the records of the chunk.
     pub cookie: Option<Cookie>,
 }
 
@@ -35,7 +35,7 @@ impl Chunk {
     }
 }
 
-/// Where ingest orders the session to begin reading.
+/// The position at which ingest orders the session to begin reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The session begins at the store's position.
@@ -72,8 +72,8 @@ pub struct Link {
 
 /// The methods of the link that the session calls.
 impl Link {
-    /// Returns the number of the current generation, and the order that began it if the session has not seen this order
-    /// yet.
+    /// Returns the number of the current generation. If the session has not yet seen the order that began the
+    /// generation, also returns this order.
     pub fn begin(&self) -> (u64, Option<Order>) {
         let mut inner = self.inner.lock();
         (inner.generation, inner.order.take())
@@ -91,7 +91,7 @@ impl Link {
     }
 
     /// Hands a chunk over to ingest. A chunk of an earlier generation is dropped. The caller has checked that the queue
-    /// has room, so the queue always accepts one more chunk than its limits allow.
+    /// has room. The last chunk may exceed the limits of the queue.
     pub fn push(&self, generation: u64, chunk: Chunk) {
         let mut inner = self.inner.lock();
         if inner.generation != generation {

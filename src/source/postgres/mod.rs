@@ -1,9 +1,9 @@
 //! PostgreSQL as a direct source: the logical replication stream of one slot becomes the only partition `pg.{slot}` 0.
-//! The session with the server (`session`) has its own thread and runtime. On this thread the follower (`follower`)
-//! compares (`slot`), reads a snapshot, streams and acknowledges over a `server`, which `net` implements. The follower
-//! hands numbered records (`numbering`) over a bounded `link`, and ingest polls this source like any other source. nova
-//! commits the `position` together with the effects of the records before it, and never acknowledges a change that is
-//! after the store's position.
+//! The session with the server (`session`) has its own thread and runtime. On this thread the `follower` compares the
+//! slot with the store's position (`slot`), reads a snapshot, streams, and acknowledges. The follower uses the
+//! interface `server`, which `net` implements. The follower numbers the records (`numbering`) and hands them over
+//! through a bounded `link`, and ingest polls this source like any other source. nova commits the `position` together
+//! with the effects of the records before it, and never acknowledges a change that is after the store's position.
 
 pub mod around;
 pub mod finding;
@@ -72,8 +72,8 @@ impl Source for PostgresSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
-        // The session delivers the records after the last position a second time. nova recognises the records that the
-        // store already has by their offsets, and drops them.
+        // The session delivers the records after the last position a second time. nova drops records that the store
+        // already has, which it recognises by their offsets.
         if *partition == self.partition {
             self.cookie = None;
             self.link.restart(Order::Restart);

@@ -34,7 +34,7 @@ use self::target::{CONNECT_MAX, Target, session_options, targets};
 pub use self::target::{role_of, split_ssl_mode, unknown_parameter, verifier};
 use self::tls::{Tls, replication_tls};
 
-/// How often nova asks the server which transactions keep it from making a slot.
+/// How often nova asks the server which transactions delay a new slot.
 const BLOCKED_EVERY: Duration = Duration::from_secs(5);
 /// The longest message of the replication stream, in bytes; a message is a change of one row.
 const MESSAGE_MAX_BYTES: usize = 64 << 20;
@@ -109,7 +109,8 @@ impl NetServer {
             .with_buffer_size(EVENTS_MAX))
     }
 
-    /// Opens a replication session to the server of the SQL connection, before the session streams.
+    /// Opens a replication session that does not stream yet, and checks that the session reaches the same server as the
+    /// SQL connection.
     async fn gated(&self, config: ReplicationConfig, seen_system_id: u64) -> Result<ReplicationClient, Failure> {
         let connected = tokio::time::timeout(CONNECT_MAX, async {
             let mut client = ReplicationClient::connect_gated(config).await?;

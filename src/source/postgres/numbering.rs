@@ -18,7 +18,7 @@ use super::server::{Event, Failure};
 /// than `RELATIONS_MAX`.
 const RELATIONS_MAX: usize = 4_096;
 
-/// What a relation of the stream is for nova.
+/// How nova treats a relation of the stream.
 #[derive(Clone, Debug)]
 enum Described {
     Other,
@@ -142,9 +142,9 @@ impl Numbering {
         self.relations.iter().find(|(known, _)| *known == oid).map(|(_, described)| described)
     }
 
-    /// Returns the relation of a change, or `None` if the change is skipped. A change that was committed before its
-    /// table was copied is already in the copy, and the change in the stream may be outdated, because the table may
-    /// have left the publication for a time.
+    /// Returns the relation of a change, or `None` if the change is skipped. A change is skipped if it was committed
+    /// before its table was copied, because the copy already has the change. The stream's version of the change may be
+    /// outdated, because the table may have left the publication for a time.
     fn taken(&self, described: &Described) -> Result<Option<Arc<Relation>>, Failure> {
         match described {
             Described::Other => Ok(None),

@@ -1,5 +1,5 @@
-//! nova's position in the log of a PostgreSQL server, which the store keeps beside the partition's next offset. The
-//! commit that stores the position also stores the effects of every change before the position.
+//! nova's position in the log of a PostgreSQL server. The store keeps the position beside the partition's next offset.
+//! The commit that stores the position also stores the effects of every change before the position.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -11,15 +11,15 @@ use crate::event::{Table, Tables};
 /// [`Position::partitions`].
 const VERSION: u8 = 2;
 const WHAT: &str = "position in PostgreSQL's log";
-/// The maximum number of automatic snapshots within [`AUTOMATIC_WITHIN_MS`] whose times nova remembers.
+/// nova begins at most this number of snapshots within [`AUTOMATIC_WITHIN_MS`] without a person's order.
 pub const AUTOMATIC_MAX: usize = 3;
 pub const AUTOMATIC_WITHIN_MS: i64 = 3_600_000;
 
 /// What nova does next with the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// nova must read all tables with a new slot. An existing slot is nova's own from an earlier attempt, and nova
-    /// drops it.
+    /// nova must read all tables with a new slot. If the slot already exists, it is nova's own slot from an earlier
+    /// attempt, and nova drops it.
     #[default]
     Snapshot,
     /// nova reads the stream of the slot.
@@ -53,8 +53,8 @@ pub struct Position {
     /// The shape of each table when its rows were read ([`super::redefined`]), in the order of [`Table::ALL`]. 0 means
     /// that the shape of the table is unknown.
     pub shapes: [u64; Table::ALL.len()],
-    /// The partitions of each table when its rows were read ([`super::redefined`]), as one hash for each table in the
-    /// order of [`Table::ALL`]. 0 means that the table had no partitions, or that the partitions are unknown.
+    /// The mark of each table's partitions when its rows were read ([`super::redefined`]), in the order of
+    /// [`Table::ALL`]. 0 means that the table had no partitions, or that the partitions are unknown.
     pub partitions: [u64; Table::ALL.len()],
     /// The tables that a person has ordered nova to read again.
     pub wanted: Tables,
@@ -136,16 +136,14 @@ impl Position {
         Ok(position)
     }
 
-    /// Notes that the stream has reached the LSN `end_lsn`, so it has passed all copies that were taken before this
-    /// LSN.
+    /// Notes that the stream has reached the LSN `end_lsn` and has passed all copies that were taken before this LSN.
     pub fn reach(&mut self, end_lsn: u64) {
         self.end_lsn = end_lsn;
         self.copied.iter_mut().filter(|copied_lsn| **copied_lsn <= end_lsn).for_each(|copied_lsn| *copied_lsn = 0);
     }
 
-    /// Takes the present shape of each table for which no earlier shape is known. `partitions` are the present
-    /// partitions of tables whose partitions have changed only in a way that the stream contains
-    /// ([`super::redefined`]).
+    /// Takes the present shape of each table for which no earlier shape is known. `partitions` has the present marks of
+    /// the tables whose partitions have changed only in ways that the stream contains ([`super::redefined`]).
     pub fn learn(&mut self, shapes: [u64; Table::ALL.len()], partitions: [u64; Table::ALL.len()]) {
         self.partitions = partitions;
         let unknown = self.shapes.iter_mut().zip(shapes).filter(|(known, _)| **known == 0);

@@ -19,15 +19,16 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Returns a table in the form that nova proposes without checking the server. Only those columns of `users` leave
-    /// the server that nova keeps, so its private columns do not (column lists need PostgreSQL 15 or later).
+    /// Returns a table in the form that nova proposes without checking the server. From `users`, only the columns that
+    /// nova keeps leave the server, so private columns stay there. Column lists need PostgreSQL 15 or later.
     pub fn by_default(table: Table) -> Listed {
         let names = || table.columns().iter().map(|column| column.name.to_owned()).collect();
         Listed { table, schema: None, columns: (table == Table::Users).then(names) }
     }
 
-    /// Returns a table with the given columns except private columns; of `users`, only columns that nova knows are
-    /// taken. `needed` are further columns that must be published because they are in the replica identity.
+    /// Returns a table with the given columns except private columns. For `users`, the result has only columns that
+    /// nova knows or needs. `needed` are further columns that must be published because they are in the replica
+    /// identity.
     pub fn of(table: Table, schema: &str, columns: &[&str], needed: &[&str]) -> Listed {
         let known = |name: &str| table.columns().iter().any(|column| column.name == name);
         let follows = |name: &str| table != Table::Users || known(name) || needed.contains(&name);
@@ -135,7 +136,7 @@ fn all(listed: &[Listed]) -> String {
     listed.iter().map(Listed::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns an identifier for SQL, which has quotes only if it needs them.
+/// Returns the name as an SQL identifier, with quotes only if the name needs quotes.
 pub fn quoted(name: &str) -> String {
     /// The names of columns that are reserved words in SQL, and therefore must be quoted.
     const RESERVED: [&str; 12] =

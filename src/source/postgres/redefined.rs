@@ -1,6 +1,6 @@
 //! Detects changes of a table's rows that PostgreSQL makes without a record in the stream: a column gets a new type, or
-//! a partition is attached or detached with its rows. Changes without a record are detected by a comparison of the
-//! table with its state at the time when its rows were read, and nova reports them until the rows are read again. The
+//! a partition is attached or detached with its rows. To detect such changes, nova compares the table's present state
+//! with its state at the time when nova read the rows. nova reports the changes until the rows are read again. The
 //! module does no input or output. A partition that is truncated under its own name is not detected by the module.
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -53,9 +53,8 @@ impl Seen {
         Table::ALL.map(|table| self.published(table).map_or(0, Published::shape))
     }
 
-    /// Returns the mark of each table's present partitions, in the order of [`Table::ALL`], if the table gained or lost
-    /// no rows together with a partition since `known`. If attaching, detaching or dropping a partition added or
-    /// removed rows of a table, the result for that table is its entry in `known`.
+    /// Returns the mark of each table's present partitions, in the order of [`Table::ALL`]. If attaching, detaching or
+    /// dropping a partition added or removed rows of a table, the result for that table is its entry in `known`.
     pub fn partitions_behind(&self, known: [u64; Table::ALL.len()]) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| match self.published(table) {
             Some(published) if !published.regrouped(known[table as usize]) => published.partitions_mark(),

@@ -28,9 +28,9 @@ pub trait Server {
 
     fn drop_slot(&mut self) -> impl Future<Output = Result<(), Failure>>;
 
-    /// Makes a slot, and opens the snapshot that was exported with it for [`Server::copy`]. A temporary slot disappears
-    /// when its snapshot ends. A new slot waits for every open transaction: `told` is called at intervals with a
-    /// description of the open transactions.
+    /// Makes a slot, and opens the snapshot that the server exports with the slot. [`Server::copy`] reads from this
+    /// snapshot. A temporary slot disappears when its snapshot ends. The server makes the slot only after all open
+    /// transactions have ended. Until then, `told` is called at intervals with a description of these transactions.
     fn make_slot(&mut self, temporary: bool, told: impl Fn(String)) -> impl Future<Output = Result<Made, Failure>>;
 
     /// Returns every row of a table in the open snapshot, with the published columns.
@@ -111,8 +111,8 @@ pub enum Event {
 /// A replication slot that has been made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// The LSN at which the slot begins: the stream has every transaction that commits after it, and the snapshot has
-    /// all earlier transactions.
+    /// The LSN at which the slot begins: the stream has every transaction that commits after this LSN, and the snapshot
+    /// has all earlier transactions.
     pub consistent_lsn: u64,
     /// The server's time when the slot was made, in epoch microseconds.
     pub at_us: i64,

@@ -1,6 +1,6 @@
 //! What a database needs before nova can follow it: a role, rights, and a publication. The module does no input or
-//! output: from the present state of the database it makes the missing statements. `net::Administrator` reads the state
-//! and runs the statements, and `nova postgres setup` prints them.
+//! output: it derives the statements to run from the present state of the database. `net::Administrator` reads the
+//! state and runs the statements, and `nova postgres setup` prints the statements.
 
 use crate::decode::{KeepUnknown, is_private};
 use crate::event::{Table, Tables};
@@ -29,7 +29,8 @@ pub struct Existing {
     /// Whether the role `rds_replication` exists in the database. On Amazon RDS and Aurora, members of
     /// `rds_replication` have the right to replicate.
     pub has_rds_replication: bool,
-    /// Whether the role (or `public`) may connect to the database and, in `may_use_schema`, use the schema.
+    /// Whether the role (or `public`) may connect to the database. `may_use_schema` says whether the role may use the
+    /// schema.
     pub may_connect: bool,
     pub may_use_schema: bool,
     pub tables: Vec<SourceTable>,
@@ -88,7 +89,7 @@ impl From<String> for Step {
 /// The statements that the setup runs in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The statements. The steps that are missing; the list is empty if nothing is missing.
+    /// The missing statements. The list is empty if nothing is missing.
     pub steps: Vec<Step>,
     /// Statements that fail if PostgreSQL would refuse an UPDATE or DELETE of the application. A probe touches no row,
     /// and the effects of statement triggers are rolled back.
@@ -98,7 +99,7 @@ pub struct Plan {
 }
 
 /// Plans the setup of a database. `verifier` is what PostgreSQL stores for the password of a new role (SCRAM-SHA-256).
-/// The plan fails with every problem that a person must solve first, and then nothing is changed.
+/// If a person must solve problems first, the plan fails with a finding for each problem, and nothing is changed.
 pub fn plan(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Result<Plan, Vec<Finding>> {
     let mut plan = Plan { steps: role(wanted, existing, verifier), ..Plan::default() };
     let (mut wrong, mut listed) = (absent(wanted, existing), Vec::new());
@@ -215,7 +216,7 @@ fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     };
     let uncovered: Vec<_> = identity.iter().filter(|column| !covered(column)).collect();
     let left_out = uncovered.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-    // If a table is published with all columns, PostgreSQL before version 18 does not compare generated columns of its
+    // If a table is published with all columns, PostgreSQL before version 18 ignores generated columns of the table's
     // replica identity. For a replica identity with generated columns, a probe of the plan shows whether PostgreSQL
     // refuses an UPDATE.
     if listed.columns.is_none() || uncovered.is_empty() {
@@ -246,8 +247,8 @@ fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String
     lacks.then(|| format!("GRANT SELECT{} ON {} TO {}", listed.list(), listed.name(), quoted(&wanted.role)))
 }
 
-/// Plans to make the publication, or to add what the publication lacks. The tables of the publication that nova does
-/// not follow stay in the publication.
+/// Adds to the plan the statements that make the publication, or that add what the publication lacks. The tables of the
+/// publication that nova does not follow stay in the publication.
 fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut Plan) -> Vec<Finding> {
     let (publication, seen) = (wanted.publication.as_str(), &existing.seen);
     let partitioned = existing.tables.iter().any(|table| table.partitioned);
@@ -295,7 +296,7 @@ fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut
     wrong
 }
 
-/// Whether the publication lacks a column that must be sent, or a column of the table that nova knows.
+/// Whether the publication lacks a column of the table that must be sent or that nova knows.
 fn lacks(existing: &Existing, wanted: &Listed, published: &Published) -> bool {
     let has = |name: &str| published.columns.iter().any(|(known, _)| known == name);
     let source = existing.tables.iter().find(|one| one.table == wanted.table);
@@ -346,7 +347,7 @@ pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     text
 }
 
-/// Returns the plan without a check of the server, for the tables of `deploy/postgres/10-schema.sql`.
+/// Returns the plan for the tables of `deploy/postgres/10-schema.sql`, without a check of the server.
 pub fn by_default(wanted: &Wanted) -> Plan {
     let listed: Vec<_> = Table::ALL
         .map(|table| {

@@ -21,7 +21,6 @@ pub struct Seen {
     pub in_recovery: bool,
     /// The server's `effective_wal_level` if the server has the setting, otherwise its `wal_level`.
     pub wal_level: String,
-    /// Whether the role may replicate (`may_replicate`), and whether it is a superuser or owns what it needs.
     pub may_replicate: bool,
     /// The end of the log that the server has flushed, or 0 on a standby.
     pub flush_lsn: u64,
@@ -203,8 +202,8 @@ pub struct Published {
     /// The `pg_class.oid` of each partition, and of the partitions of partitions. The flag of a partition is true if it
     /// was a table of its own before it was attached.
     pub partitions: Vec<(u32, bool)>,
-    /// The catalogue rows for the table in `pg_publication_rel` and `pg_publication`, with the time of their writing.
-    /// If the membership changes, the table may have left the publication for a time.
+    /// The table's rows in `pg_publication_rel` and `pg_publication_namespace`, and the publication's row, each with
+    /// its `xmin`. If the membership changes, the table may have left the publication for a time.
     pub membership: String,
 }
 
@@ -329,8 +328,8 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
     membership(position, seen)
 }
 
-/// Returns the finding that the server has another log than the one that was read, because an earlier copy of the
-/// server was restored.
+/// Returns the finding that the server's log is not the log that nova has read, because somebody restored an earlier
+/// copy of the server.
 pub fn other_log(what: &str, position: &Position) -> Finding {
     let detail = format!(
         "{what}, and the store has read up to {}: the server was restored from a copy without changes that nova has",

@@ -1,5 +1,5 @@
 //! The state of the PostgreSQL source for people and metrics. The session's thread writes the state, and readers hold
-//! the lock only for a copy.
+//! the lock only while they copy the state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -123,7 +123,7 @@ impl View {
     pub fn reason(&self) -> Option<String> {
         match &self.state {
             State::Starting => Some("postgres: not connected yet".to_owned()),
-            // `nova postgres status` says more about an unreachable server than the finding.
+            // `nova postgres status` says more about an unreachable server than the finding does.
             State::Away(finding) => Some(format!("postgres: {finding}; nova postgres status")),
             State::Unfit(finding) | State::Stopped(finding) => Some(format!("postgres: {finding}")),
             State::Snapshot(Snapshot { blocked, .. }) if !blocked.is_empty() => {

@@ -9,7 +9,7 @@ use nova_storage::codec::CodecError;
 pub(super) const STATE_VERSION: u8 = 6;
 pub(super) const STATE_VERSION_FIRST: u8 = 5;
 pub(super) const WHAT: &str = "state checkpoint";
-/// The number of bits of a chunk's stored number that say which piece it is.
+/// The number of low bits of a stored number that hold the index of the piece.
 pub(super) const PIECE_BITS: u32 = 8;
 pub(super) const PIECES_MAX: usize = 1 << PIECE_BITS;
 

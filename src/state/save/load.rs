@@ -184,8 +184,8 @@ fn part<C: Piece>(
     Ok(())
 }
 
-/// Joins pieces. `all` has the number of things and the number of things in one chunk. If `all` is given, no chunk may
-/// be missing.
+/// Joins pieces. `all` has the total number of things, and the number of things in one chunk. If `all` is given, no
+/// chunk may be missing.
 fn install<C: Piece + Clone + Default>(
     chunks: &mut Chunks<C>,
     mut parts: Parts<C>,

@@ -4,7 +4,7 @@ use nova_storage::codec::{CodecError, Reader};
 
 use crate::state::dense::{PostNo, UserNo};
 
-/// The largest number of a user and of a post to which a chunk refers, each plus one.
+/// The largest user number and the largest post number to which a chunk refers, each plus one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refs {
     pub users: u64,

@@ -8,8 +8,8 @@ use crate::event::Table;
 use crate::warehouse::mark::Mark;
 use crate::warehouse::target::Target;
 
-/// The version of the ledgers' format. The ledgers of version 1 had no marks. In the versions 1 and 2 of the ledgers
-/// there was one entry for each of the six tables of that time, without the number of the table.
+/// The version of the ledgers' format. The ledgers of version 1 had no marks. In the versions 1 and 2 of the ledgers,
+/// each of the six tables of that time had one entry, and the entry did not contain the table's number.
 const VERSION: u8 = 3;
 /// The tables of the versions 1 and 2, in the order of their entries.
 const TARGETS_V2: [Target; 6] = [
@@ -20,8 +20,8 @@ const TARGETS_V2: [Target; 6] = [
     Target::Rows(Table::Likes),
     Target::Events,
 ];
-/// The outbox marks one delivered batch in this time, and keeps at most `MARKS_MAX` marks. The hourly check looks for
-/// the marked batches in `post_events`.
+/// The outbox marks one delivered batch in each period of this length, and keeps at most `MARKS_MAX` marks. The hourly
+/// check looks for the marked batches in `post_events`.
 const MARK_EVERY_MS: i64 = 3_600_000;
 const MARKS_MAX: usize = 48;
 

@@ -1,6 +1,6 @@
-//! The batches of client events that are sent in pieces, because the table refused some of their rows. The store
-//! contains the note about a batch in pieces before the first piece is sent. A process that finds the note about a
-//! batch in pieces waits until no piece of an earlier process can arrive any more.
+//! The batches of client events that are sent in pieces, because the table refused some of their rows. Before the first
+//! piece of a batch is sent, the store contains a note that the batch is sent in pieces. A process that finds a note of
+//! an earlier process waits until no piece from the earlier process can arrive any more.
 
 use std::collections::BTreeSet;
 

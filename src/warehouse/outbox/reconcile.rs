@@ -47,7 +47,7 @@ impl Outbox {
 
     /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, and drops the waiting rows that
     /// ClickHouse has. The numbers of the new batches were never used, not even before the restore. `totals` are the
-    /// numbers of this store's rows in ClickHouse, and the ledger adopts these numbers.
+    /// counts of this store's rows in ClickHouse, and the ledger adopts these counts.
     pub fn reconcile(
         &mut self,
         read: &ReadTxn,

@@ -188,7 +188,7 @@ fn flip(bytes: &[u8], flips: u64, seed: u64) -> (u32, u32) {
     let (mut same, mut refused) = (0, 0);
     for number in 0..flips {
         let mut damaged = bytes.to_vec();
-        // A tenth of the flips are in the header of the file, where a few bytes decide much.
+        // A tenth of the flips are in the file's header, because the whole file depends on a few bytes of the header.
         let at = if number % 10 == 0 { next(400) } else { used[next(used.len())] * 4_096 + next(4_096) };
         damaged[at.min(bytes.len() - 1)] ^= 1 << next(8);
         std::fs::write(&path, damaged).unwrap();

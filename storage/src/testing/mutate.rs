@@ -1,5 +1,5 @@
-//! Nearly valid bytes for tests of codecs. Random bytes seldom pass the check of the version byte, so they test nothing
-//! after it.
+//! Nearly valid bytes for tests of codecs. Random bytes seldom pass the check of the version byte, so they would test
+//! nothing but this check.
 
 #![allow(clippy::panic, reason = "what a test finds ends the test")]
 
@@ -89,8 +89,8 @@ pub fn check_values<T: PartialEq + Debug>(
     values
 }
 
-/// Does the same as `check_values`, for a codec that has one encoding for each value: a mutant that can be read must
-/// equal the encoding of its value, unless it is of an earlier version.
+/// Does the same as `check_values`, for a codec that has one encoding for each value. A mutant that can be read must
+/// equal the encoding of its value, unless the mutant is of an earlier version.
 pub fn check_bytes<T: PartialEq + Debug>(
     valid: &[u8],
     seed: u64,

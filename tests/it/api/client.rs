@@ -69,7 +69,7 @@ impl Client {
         let mut answer = Answer { status, headers, body: Vec::new() };
         if !bodiless && status != 304 {
             match answer.header("transfer-encoding") {
-                // The answer with a stream of events has no end, so its body is not read.
+                // An event stream has no end, so its body is not read.
                 Some(_) if answer.header("content-type") == Some("text/event-stream") => {}
                 Some(_) => answer.body = self.chunks()?,
                 None => {

@@ -46,7 +46,7 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
     // nova has had no record of the event's post. The answer notes `unknown-post` for an event whose post is unknown,
     // and does not refuse the event.
     assert_eq!([&report["results"][0]["note"], &report["results"][0]["code"]], [&json!("unknown-post"), &Value::Null]);
-    // Two events with one id and different users are different events.
+    // If two users send events with the same id, these events are different events.
     let second = client.post(&live.headers(Id::from_u128(2)), &body(&[event(1, "view")]));
     assert_eq!(second.json()["accepted"], 1);
     let metrics = String::from_utf8(client.get("/metrics", "").body).unwrap();
@@ -238,7 +238,7 @@ fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
     let mut client = live.client();
     let whole = client.get("/api/v1/feed?limit=100&explain=1", &headers).json();
     let all: Vec<_> = whole["posts"].as_array().unwrap().clone();
-    // If only posts of the author just shown are left, spacing ends the list.
+    // If only posts of the author just shown are left, the spacing rule ends the list.
     assert!((55..=60).contains(&all.len()), "{}", all.len());
     assert_eq!((&whole["has_more"], &whole["cursor"]), (&json!(false), &Value::Null));
     assert_eq!(whole["items"].as_array().unwrap().len(), all.len());

@@ -75,8 +75,7 @@ fn an_event_means_at_the_edge_what_it_means_in_the_pipeline() {
         event["user_id"] = user;
         client.post(&headers, &body(&[event]))
     };
-    // The texts at the beginning of the list are forms of the user's own id, and the texts at the end of the list are
-    // forms of a second user's id.
+    // The list begins with forms of the user's own id, and ends with forms of a second user's id.
     assert_eq!(ask(own.to_string().to_uppercase().into()).json()["accepted"], 1);
     assert_eq!(ask(own.to_string().replace('-', "").into()).json()["deduped"], 1);
     assert_eq!(ask(Value::Null).json()["deduped"], 1);

@@ -54,7 +54,8 @@ fn a_repeated_request_is_the_same_however_its_content_is_compressed() {
     let live = Live::start();
     let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
     let zipped = format!("{headers}Content-Encoding: gzip\r\n");
-    // Two gzip files of one content may differ in the time in the header, in the level, and in the number of members.
+    // Two gzip files with the same content may differ in the time in the header, in the level, and in the number of
+    // members.
     let gzip = |content: &[u8], mtime: u32, level: u32| {
         let builder = flate2::GzBuilder::new().mtime(mtime);
         let mut gzip = builder.write(Vec::new(), flate2::Compression::new(level));
@@ -123,7 +124,7 @@ fn while_a_request_is_on_its_way_its_repetition_is_told_so() {
     let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
     let (mut one, mut two) = (live.client(), live.client());
     let state = std::sync::Arc::clone(&live.state);
-    // The effects of a commit wait for the lock that the test holds, and the answer waits for the effects.
+    // The test holds a lock; the effects of a commit wait for this lock, and the answer waits for the effects.
     let held = state.read();
     let (sent, length) = (body(7), body(7).len());
     one.send(

@@ -16,7 +16,7 @@ use super::client::{Client, Live, NOW_MS, bearer};
 /// A time that is longer than any wait in the tests of this file.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An address that serves a key set, which can change, and the number of requests to it.
+/// A server of a key set that the test can change, with a count of the requests for the key set.
 struct Keys {
     addr: SocketAddr,
     document: Arc<Mutex<String>>,
@@ -146,7 +146,7 @@ fn ids_of_keys_that_there_are_not_do_not_make_nova_a_burden_to_the_issuer() {
             });
         }
     });
-    // nova allows six reads of the key set at once, and one more read every ten seconds.
+    // nova allows a burst of six reads of the key set, and one more read every ten seconds.
     let most = 6 + begun.elapsed().as_secs() / 10 + 1;
     assert!(keys.asked() <= most, "{} looks in {:?}", keys.asked(), begun.elapsed());
     assert_eq!(feed(&mut live.client(), &token(&auth, 1)), 200);
@@ -204,7 +204,7 @@ fn a_service_reads_for_a_user_and_an_admins_look_is_audited() {
     let own = format!("/api/v1/admin/users/{}/explain-feed", Id::from_u128(9));
     assert_eq!(client.get(&own, &admin).status, 200);
     assert_eq!(client.ask("POST", "/api/v1/admin/backup", &admin, br#"{"name":"a"}"#).status, 200);
-    // A user, a service (twice) and a caller without a token are refused.
+    // The node refuses the request of a user, of a service (twice), and of a caller without a token.
     for headers in [live.headers(me), service.clone(), service, String::new()] {
         assert!([401, 403].contains(&client.get("/api/v1/admin/limits", &headers).status));
     }

@@ -64,7 +64,7 @@ fn without_a_token_the_address_counts_as_a_trusted_proxy_tells_it() {
     let list = "/api/v1/feed/trending";
     assert!(statuses("1.1.1.1", list, &mut ask).contains(&429));
     assert_eq!(ask("1.1.1.2", list).status, 200);
-    // Guesses at tokens are limited by the address of the caller.
+    // nova limits the guesses at tokens from each address.
     let guesses = statuses("1.1.1.3", "/api/v1/feed", &mut ask);
     assert!(guesses.contains(&401) && guesses.contains(&429) && !guesses.contains(&200));
 }
@@ -122,7 +122,7 @@ fn one_abusive_subject_leaves_anothers_answers_as_they_were() {
         during
     });
     // The client, the attackers and the server share one machine, so some delay is no error. Only a queue of requests
-    // behind the abuser would be an error.
+    // behind the attackers would be an error.
     assert!(during < (quiet * 10.0).max(50.0), "p99 {during:.1} ms beside an abuser, {quiet:.1} ms without");
 }
 

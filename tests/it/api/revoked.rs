@@ -30,8 +30,7 @@ fn a_revocation_holds_when_the_call_returns_and_after_a_restart() {
     let mint = |user| live.auth.mint(user, None, NOW_MS, 60).unwrap();
     let (one, two, other) = (mint(user), mint(user), mint(Id::from_u128(2)));
     let admin = live.role(Id::from_u128(9), "admin");
-    // The tokens are used first, so that they are cached: nova must check a cached token like a token that is not
-    // cached.
+    // The tokens are used first so that nova caches them, because nova must also check a cached token.
     assert_eq!([&one, &two, &other].map(|token| feed(&mut client, token)), [200; 3]);
     let revoke =
         |client: &mut Client, body: Value| client.ask("POST", REVOCATIONS, &admin, body.to_string().as_bytes());

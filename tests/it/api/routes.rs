@@ -211,7 +211,7 @@ fn each_object_is_a_component_each_array_has_items_and_each_example_fits() {
 #[test]
 fn every_route_answers_what_the_document_says_and_nothing_else() {
     let live = Live::start_in(tempfile::tempdir().unwrap());
-    // The users and posts of the test's world make the answered lists non-empty.
+    // With the users and posts of the test's world, no answered list is empty.
     edge::world(&live);
     trending::world(&live);
     trending::until_shown(&mut live.client(), trending::post(29));

@@ -68,7 +68,7 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
     }
 }
 
-/// A number above the number of answers that the clients can get before the kill.
+/// A number that is larger than the number of answers that the clients can get before the kill.
 const ANSWERS_MAX: usize = 1 << 16;
 
 /// Sends requests until the server is gone, and reports the number of each request that was answered with 202.
@@ -117,8 +117,8 @@ fn sigterm_under_load_ends_in_ten_seconds_and_keeps_every_202() {
 
 /// The number of crashes in a normal run of the test. The variable `NOVA_TEST_KILLS` overrides this number.
 const CRASHES: u64 = 10;
-/// The longest time that a start after a crash may take. If a start took longer than this, a loop of crashes would be
-/// an outage.
+/// The longest time that a start after a crash may take. If starts took longer than this limit, repeated crashes would
+/// be an outage.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
 #[test]

@@ -1,4 +1,4 @@
-//! Tests what every answer has, and how connections are accepted.
+//! Tests the headers of answers, and how the node accepts connections.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;

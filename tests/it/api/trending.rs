@@ -41,7 +41,7 @@ fn trending(client: &mut Client, query: &str) -> Value {
     answer.json()
 }
 
-/// Requests the trending list until the list has a post, and returns how long that took.
+/// Requests the trending list until it contains a post, and returns how long that took.
 pub(crate) fn until_shown(client: &mut Client, wanted: Id) -> Duration {
     let started = nova::clock::monotonic_now();
     while !ids(&trending(client, "&limit=200")).contains(&wanted.to_string()) {

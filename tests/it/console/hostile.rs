@@ -1,5 +1,5 @@
-//! Tests that every page of the console shows what strangers wrote as plain text and shows no private data, and that a
-//! page says when its node no longer answers.
+//! Tests that every page of the console shows strangers' texts as plain text and shows no private data. If the node no
+//! longer answers, the page must say so.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use super::browser::{Browser, until};
 use super::walker::{CANARY, Walk, pages};
 use super::world::{HOSTILE, LONG_NAMED, post, user};
 
-/// The most text that a page may show, whatever somebody wrote.
+/// The maximum length of the text that a page may show, whatever somebody wrote.
 const TEXT_MAX: i64 = 250_000;
 
 /// Checks that no text on the page became markup, contains a mark that turns the direction of writing, or is private.
@@ -119,7 +119,7 @@ fn what_a_client_says_of_itself_is_text_where_its_event_arrives() {
     walk.sign_in();
     walk.visit("live", "Listening");
     let (headers, now_ms) = (bearer(&walk.admin), nova::clock::Clock::System.now_ms());
-    // The page may say that it listens a moment before it receives records.
+    // At first the page may say that it is listening although it receives no records yet.
     until("an event is shown", || {
         let event = json!({ "event_time": now_ms, "post_id": post(20).to_string(), "action": "view",
             "device": "one\u{0}two\u{202e}", "app_ver": "<h1>owned" });
@@ -130,7 +130,7 @@ fn what_a_client_says_of_itself_is_text_where_its_event_arrives() {
     });
     browser.click("tbody", "Record");
     browser.shows("Value, private members masked");
-    // JSON has the character NUL as an escape, and the page shows the escape as it is.
+    // JSON writes the character NUL as an escape, and the page shows this escape unchanged.
     for text in ["one\\u0000two⟨U+202E⟩", "<h1>owned"] {
         browser.shows(text);
     }

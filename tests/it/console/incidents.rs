@@ -1,5 +1,5 @@
-//! Incidents for which the console has a button. The overview shows each incident with the command that repairs it
-//! within five seconds, and a person repairs the incident from the page. `.ci/incidents.py` makes all incidents of
+//! Incidents for which the console has a button. Within five seconds, the overview shows each incident together with
+//! the command that repairs it; a person repairs the incident from the page. `.ci/incidents.py` makes all incidents of
 //! `docs/operations.md`, and reads the overview for each incident.
 
 use std::path::Path;
@@ -38,7 +38,7 @@ fn post(at_ms: i64) -> Value {
     record("posts", (1, 999_000), &row, at_ms)
 }
 
-/// Makes a store whose log began again, and whose latest backup is 40 hours old.
+/// Makes a store in which the log of the source began again, and whose latest backup is 40 hours old.
 fn stored(dir: &Path, data: &Path) {
     let now_ms = nova::clock::Clock::System.now_ms();
     let at_ms = now_ms - HOUR_MS;

@@ -17,7 +17,7 @@ const END: &str = "\u{e010}";
 const BACKSPACE: &str = "\u{e003}";
 const SHIFT: &str = "\u{e008}";
 
-/// The most presses of Tab until the focus is on the wanted element.
+/// The maximum number of presses of Tab until the focus is on the wanted element.
 const TABS_MAX: usize = 400;
 
 /// Presses Tab, and at the end of the page Shift and Tab, until the focus is on an element `e` for which the
@@ -40,7 +40,7 @@ fn tab_to(walk: &Walk, expression: &str) {
     panic!("Tab does not reach {expression}");
 }
 
-/// Moves the focus to a button or link whose text begins with `label`, and presses the key on it.
+/// Moves the focus to a button or link whose text begins with `label`, and presses the given key on it.
 fn press(walk: &Walk, label: &str, key: &str) {
     let label = Value::from(label);
     tab_to(walk, &format!("e.matches('a, button') && e.innerText.trim().startsWith({label})"));
@@ -91,7 +91,7 @@ fn the_keyboard_alone_reaches_every_control_of_every_page() {
         return window.wanted.length;";
     const MISSED: &str =
         "return window.wanted.filter(e => e.isConnected && !window.reached.has(e)).map(e => e.outerHTML.slice(0, 120))";
-    /// An element that can be scrolled by the keyboard is no control, but Tab also reaches it.
+    /// Tab also reaches elements that the keyboard can scroll, although such elements are no controls.
     const SCROLLING: usize = 40;
     let Some(walk) = Walk::begin() else { return };
     let browser = &walk.browser;

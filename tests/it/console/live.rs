@@ -21,7 +21,7 @@ fn send(walk: &Walk, rows: &Value) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// The most consoles of one address that a node serves.
+/// The maximum number of consoles that a node serves to one address.
 const CONSOLES_MAX: usize = 64;
 
 /// Opens the stream of one more console, or returns `None` if the node refuses it.
@@ -53,7 +53,7 @@ fn a_hidden_tab_ends_its_streams_and_goes_on_when_it_is_shown_again() {
     let browser = &walk.browser;
     walk.visit("", "adds up");
     assert!(connected(browser));
-    // The page has one of the places that the node has for the consoles of one address.
+    // The page counts against the limit of consoles for one address.
     let mut others: Vec<_> = (1..CONSOLES_MAX).map(|_| watch(&walk).unwrap()).collect();
     assert!(watch(&walk).is_none());
     hide(browser, true);
@@ -80,8 +80,8 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
     walk.sign_in();
     walk.visit("live", "Listening");
     let hostile = HOSTILE.join(" ");
-    // The page may say that it listens a moment before it receives records. A row that was already sent has no effect,
-    // so each attempt sends a new row.
+    // At first the page may say that it is listening although it receives no records yet. A row that was already sent
+    // has no effect, so each attempt sends a new row.
     let mut numbers = 100..;
     until("a record is shown", || {
         arrive(&walk, numbers.next()?, &hostile);
@@ -99,7 +99,7 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
         assert!(!text.contains(mark), "{mark:?} in {text}");
     }
     assert_eq!(browser.run("return document.querySelectorAll('main img, main script').length"), 0);
-    // New records wait in a queue, and the shown record stays where it is, also at the narrowest width of the window.
+    // New records wait in a queue, and the shown record stays in its place, even at the narrowest width of the window.
     arrive(&walk, 91, "another");
     browser.until("/[1-9][0-9]* came since/.test(document.body.innerText)");
     browser.width(320);
@@ -129,7 +129,8 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
     });
     let others = "return [...document.querySelectorAll('tbody tr')].filter(e => !e.innerHTML.includes('/console/post/ID')).length";
     assert_eq!(browser.run(&others.replace("ID", &post(93).to_string())), 0);
-    // A comment says by how much it moved its post, and a record of a user shows no private column.
+    // The record of a comment shows by how much it moved the commented post, and a user's record shows no private
+    // column.
     until("a comment is shown", || {
         let comment = json!({ "user_id": user(2).to_string(), "post_id": post(93).to_string(), "content": hostile });
         send(&walk, &json!({ "comments": [comment] }));

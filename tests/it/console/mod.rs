@@ -1,4 +1,4 @@
-//! The console from the outside: its files, the rights that its cookie gives, and walks with a real browser.
+//! The console from the outside: its files, the rights that the console's cookie gives, and walks with a real browser.
 
 mod browser;
 mod hostile;

@@ -1,5 +1,5 @@
-//! The files and cookies of the console. Without the role admin a user can change nothing, and without the console's
-//! header a cookie is worthless.
+//! The files and cookies of the console. A user without the role admin can change nothing, and a cookie without the
+//! console's header is worthless.
 
 use std::collections::BTreeSet;
 

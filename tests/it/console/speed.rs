@@ -1,23 +1,23 @@
-//! Tests how fast the first screen appears, how few bytes it takes, and that a page that is open for a day takes no
-//! more memory than after an hour.
+//! Tests that the first screen appears fast and takes few bytes, and that an open page takes no more memory after a day
+//! than after an hour.
 
 use serde_json::{Value, json};
 
 use super::browser::Browser;
 use super::walker::Walk;
 
-/// The number of page loads, of which the median is compared with the limit.
+/// The number of page loads; the test compares the median time with the limit.
 const LOADS: usize = 9;
 /// The longest time from the last byte of the first screen until its boxes are painted.
 const PAINTED_MS: f64 = 100.0;
-/// The most bytes of the first screen on the wire, with the heads of its answers.
+/// The maximum number of bytes that the first screen may take on the wire, with the heads of the HTTP answers.
 const FIRST_SCREEN_BYTES: f64 = 80_000.0;
 const PATCHES_PER_HOUR: u32 = 7_200;
 const HOURS: u32 = 24;
-/// The most bytes by which the page's heap may differ between the first hour and the last. The heap of a page that kept
-/// seven bytes of each patch would differ by more.
+/// The maximum number of bytes by which the page's heap may differ between the first hour and the last. The heap of a
+/// page that kept seven bytes of each patch would differ by more.
 const HEAP_GROWS_BYTES: f64 = 1_048_576.0;
-/// The most nodes by which the page's document may differ between the first hour and the last.
+/// The maximum number of nodes by which the page's document may differ between the first hour and the last.
 const NODES_GROW: f64 = 200.0;
 
 /// A script that notes when bytes of the stream came, and when the boxes of the pipeline were painted. The script runs
@@ -44,7 +44,7 @@ const WATCH: &str = "
     });
     seen.observe(document, { subtree: true, childList: true, characterData: true });";
 
-/// A script that returns the time from the last byte until the boxes were painted, and the number of all bytes.
+/// A script that returns the time from the last byte until the boxes were painted, and the total number of bytes.
 const MEASURED: &str = "
     const all = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
     const ends = all.map((one) => one.responseEnd).filter((end) => end > 0 && end <= first.painted);

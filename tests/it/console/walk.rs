@@ -142,7 +142,8 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     }
 }
 
-/// A script that shows a partition as held, and no table as halted. The script runs before the scripts of the page.
+/// A script that makes the page show a partition as held, and no table as halted. The script runs before the scripts of
+/// the page.
 const HELD: &str = "
     const ask = window.fetch;
     window.fetch = async (path, options) => {

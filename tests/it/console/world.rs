@@ -32,7 +32,7 @@ pub const HOSTILE: [&str; 5] = [
     "</bdi></td></table><h1>owned</h1>",
 ];
 
-/// The name of a user. One name is far too long for a page, and the last names are hostile.
+/// The name of a user. One name is far too long for a page, and the last names in the list are hostile.
 fn name(number: u128) -> String {
     match number {
         ..LONG_NAMED => format!("person_{number}"),
@@ -116,8 +116,8 @@ pub fn stored(dir: &Path, canary: &str) -> PathBuf {
     let time = nova::clock::rfc3339(now_ms * 1_000);
     let mut capture = Capture::default();
     people(&mut capture, canary, now_ms, &time);
-    // The dead letters are a text that is not JSON, raw bytes of every kind, and a row with private columns that lacks
-    // a required column.
+    // The dead letters are a text that is not JSON, raw bytes of every kind, and a row that has private columns and
+    // lacks a required column.
     capture.letter("no json, but <b>markup</b> \u{0} \u{202e}turned", now_ms);
     capture.letter(&"x".repeat(LONG), now_ms);
     let source = json!({ "connector": "postgresql", "name": "nova", "ts_ms": now_ms, "snapshot": "false", "table": "users", "lsn": 9_000 });

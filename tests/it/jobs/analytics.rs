@@ -49,7 +49,7 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
     let (records, expected) = mix(6_000, 77);
     feed(&setup(&first, &settings), records.clone());
 
-    // A node over the store has counted every event that the views have.
+    // A node with this store has counted every event that the views of ClickHouse contain.
     let node = start(&setup(&first, &settings));
     until("a comparison", || (status(&node, "views_drift").ended[0] > 0).then_some(()));
     assert_eq!(node.edge.watch.drift.as_ref().unwrap().lock().events, [0; 5]);

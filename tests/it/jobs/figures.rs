@@ -33,7 +33,7 @@ fn what_was_saved_survives_a_crash_and_what_came_since_a_stop() {
     node.edge.watch.jobs.runner.wake("figures_save");
     until("the second", || (status(&node, "figures_save").ended[0] > 1).then_some(()));
     served.feed(NOW_MS, true, false, 5);
-    // The copied store is like a store after a crash: it lacks what the end of the node writes.
+    // The copied store is like a store after a crash: it lacks what a node writes when it ends.
     node.running.store.copy_to(&second.path().join(nova::app::STORE_FILE), |_, _| Ok(Vec::new())).unwrap();
     stop(node);
     assert_eq!(pages(&at(&second)), (10, 7, 1, 2));

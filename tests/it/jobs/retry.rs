@@ -46,8 +46,8 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let (state, asked) = (AtomicU8::new(UNKNOWN), AtomicUsize::new(0));
     let late = Arc::new(Late { schemas: Arc::clone(&setup.schemas), state, asked });
     let setup = Setup { data_dir: dir.path().to_owned(), schemas: Arc::clone(&late) as _, ..setup };
-    // The topic of users makes no dead letters for unknown schemas: nova must find private columns in a row of a user,
-    // so its partitions wait while the registry is unreachable.
+    // If the schema of a record of `users` is unknown, nova makes no dead letter, because it must first find the
+    // private columns. The partitions of `users` wait while the registry is unreachable.
     let mut records = capture(NAME);
     records.retain(|record| !record.topic.ends_with("users"));
     let poison = records.iter_mut().find(|record| record.value.is_some()).unwrap();
@@ -59,7 +59,7 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let (all, died_ms) = (letters(&app::open(&setup).unwrap().store).len() as u64, setup.clock.now_ms());
     assert!(all > 20);
 
-    // At first no dead letter is due for a retry. Later the letters are due, but the registry is unreachable, and no
+    // At first, no dead letter is due for a retry. Later the letters are due, but the registry is unreachable, and no
     // attempt is counted.
     late.state.store(AWAY, Ordering::SeqCst);
     late.asked.store(0, Ordering::SeqCst);
@@ -83,7 +83,7 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let left = letters(&opened.store);
     let left: Vec<_> = left.iter().map(|(_, letter)| (letter.topic.clone(), letter.offset)).collect();
     assert_eq!(left, [poisoned], "only what no schema heals");
-    // The poisoned record was a change of a row, so the row may differ.
+    // The poisoned record was a change of a row, so nova may have an older version of this row.
     let (found, lines) = (dump(&opened).concat(), expected.concat());
     let lacking = lines.iter().filter(|line| !found.contains(line)).count();
     let users = expected[Table::Users as usize].len();

@@ -16,7 +16,7 @@ fn fresh() -> Id {
     Id(uuid::Uuid::new_v4().into_bytes())
 }
 
-/// Starts a node that copies the lists that it serves to the Redis server at `url`.
+/// Starts a node that copies its served lists to the Redis server at `url`.
 fn live(url: &str) -> Live {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
@@ -26,8 +26,8 @@ fn live(url: &str) -> Live {
     Live::of(dir, &setup)
 }
 
-/// Makes `user` follow `friend`, who has written a post and who follows `other`. Returns the id of the post of
-/// `friend`.
+/// Makes `user` follow `friend`, who has written a post and who follows `other`. Returns the id of the post that
+/// `friend` has written.
 fn world(live: &Live, user: Id, friend: Id, other: Id) -> Id {
     let (post, mut state) = (fresh(), live.state.write());
     let mut put = |key: Id, new: Facts| state.apply(&Effect::Row { key, old: None, new: Some(new) });

@@ -13,8 +13,8 @@ fn events(range: std::ops::Range<usize>) -> Vec<Record> {
     records[range].iter().map(|one| Record { partition: 0, ..one.clone() }).collect()
 }
 
-/// Returns the number of unread records of the first partition, and their age. A store that has never read the
-/// partition counts as being at offset 0.
+/// Returns the number of unread records of the first partition, and their age. If the store has never read the
+/// partition, its position counts as offset 0.
 fn lag(real: &Real, shared: &Shared, status: &KafkaStatus) -> Option<(i64, i64)> {
     let name = TopicPartition::new(real.topic.as_str(), 0);
     let marks = *status.watermarks().get(&name)?;
@@ -40,9 +40,8 @@ fn every_codec_is_read_whether_the_producer_compresses_or_the_topic() {
     }
 }
 
-/// A topic that was made again has lost the log that nova has read, whatever the length of the new log is. nova reads
-/// nothing of a new log before a person decides, and reads everything after the decision, each time that the topic is
-/// made again.
+/// A topic that was deleted and made again has lost the log that nova has read, even if the new log is longer. Each
+/// time, nova reads nothing of the new log before a person decides, and reads everything after the decision.
 #[test]
 fn a_topic_that_is_made_again_under_a_running_node_is_held_and_read_after_the_decision() {
     let Some(real) = Real::topic("events", 1) else { return };
@@ -52,8 +51,7 @@ fn a_topic_that_is_made_again_under_a_running_node_is_held_and_read_after_the_de
     let (running, shared, status) = real.follow(&Recorder::new(), &settings);
     until("the events", || consumed(&shared) == 100);
     let (mut read, mut next) = (100, 100);
-    // The new log is first longer than the old log, next shorter than the old log, next as long as the old log, and at
-    // last empty.
+    // The new log is first longer than the old log, then shorter, then equally long, and finally empty.
     for length in [300, 40, 40, 0] {
         real.make_again(1);
         real.put(events(1_000..1_000 + length));
@@ -117,8 +115,8 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
     stop(running, &shared);
 }
 
-/// A value that is larger than nova accepts, and that Kafka accepts, becomes a dead letter. The size limits in this
-/// test are the limits of the shipped connector.
+/// A value that Kafka accepts but that is too large for nova becomes a dead letter. The size limits in this test are
+/// the limits of the shipped connector.
 #[test]
 fn a_value_over_the_limit_of_nova_is_a_dead_letter_and_not_the_end() {
     const MIB: usize = 1 << 20;

@@ -47,7 +47,7 @@ fn settings(brokers: &str) -> KafkaSettings {
     KafkaSettings { brokers: brokers.to_owned(), group_id: "nova".to_owned(), ..KafkaSettings::default() }
 }
 
-/// Produces client events of the mix from number `from` on, each to its own partition.
+/// Produces the client events of the mix from number `from` on; each event keeps its partition.
 fn produce(brokers: &str, from: usize, count: usize) {
     put(brokers, &support::events::mix((from + count) as u64, 5).0[from..]);
 }
@@ -194,8 +194,8 @@ fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
     assert_whole(&running.finish(|_| {}).unwrap(), 4_500);
 }
 
-/// Case 42 of `docs/testing.md`: the group has removed the member, as after a long standstill. The member loses its
-/// partitions, and gets them back.
+/// Case 42 of `docs/testing.md`: the group has removed the member, as happens after a long standstill. The member loses
+/// its partitions, and gets them back.
 #[test]
 fn lost_partitions_are_read_on_from_the_store_without_a_hole() {
     let cluster = cluster();
@@ -308,7 +308,7 @@ fn a_rebuild_reads_everything_again_and_comes_to_the_same_state() {
     running.finish(|_| {}).unwrap();
     let image = |backend: &Recorder| backend.image(backend.syncs(), 0);
     let before = app::open_store(&support::setup("events"), store_over(image(&backend))).unwrap();
-    // If a user has viewed a post twice, it depends on the order of the partitions which of the two views counts.
+    // If a user has viewed a post twice, the order of the partitions decides which of the two views counts.
     let counts = |opened: &app::Opened| support::events::days(&opened.state.read());
     let known = counts(&before);
     assert!(!known.is_empty());

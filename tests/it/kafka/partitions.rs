@@ -79,7 +79,7 @@ fn more_partitions_of_events_are_read_on_and_dedup_knows_what_others_delivered()
     let applied = count(&shared, Outcome::Applied);
     stop(running, &shared);
     drop(first);
-    // The topic has its old log and three more partitions, on which every event comes again.
+    // The topic has its old log and three additional partitions, to which the test sends every event once more.
     let second = cluster_with(TOPIC, 6);
     put(&second.bootstrap_servers(), &records);
     let again: Vec<_> = records.iter().map(|one| Record { partition: one.partition + 3, ..one.clone() }).collect();

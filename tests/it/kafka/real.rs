@@ -70,7 +70,7 @@ impl Real {
         assert!(grown[0].is_ok(), "{grown:?}");
     }
 
-    /// Returns the records with their topic replaced by the topic of the test.
+    /// Replaces the topic of the records by the topic of the test.
     pub fn moved(&self, records: impl IntoIterator<Item = Record>) -> Vec<Record> {
         let topic: Arc<str> = self.topic.as_str().into();
         records.into_iter().map(|record| Record { topic: Arc::clone(&topic), ..record }).collect()

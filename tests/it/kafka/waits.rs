@@ -1,5 +1,5 @@
-//! A partition whose records cannot be read now waits and reports the reason, while all partitions with readable
-//! records continue.
+//! If nova cannot read the records of a partition, that partition waits and reports the reason, and all other
+//! partitions continue.
 
 use nova::decode::FileSchemas;
 use nova::pipeline::writer::{Command, Message};
@@ -11,7 +11,7 @@ const REPAIRED: &[u8] =
     br#"{"id":"30000000-0000-4000-8000-000000000001","user_id":"00000000-0000-4000-8000-000000000001",
     "post_id":"20000000-0000-4000-8000-000000000001","created_at":1795132800000000,"__deleted":"false","__lsn":5}"#;
 
-/// Returns schemas in which the schema of one topic writes a time as text.
+/// Returns a schema (number 7) that declares a time as a string.
 fn mismatched() -> Arc<FileSchemas> {
     let field = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
     let fields = ["id", "user_id", "post_id", "created_at"].map(field).join(",");

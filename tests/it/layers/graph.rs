@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The text of each file by its module path, such as `http::lane`; the root of the crate has the empty path.
+/// The text of each file by the file's module path, such as `http::lane`; the root of the crate has the empty path.
 pub type Sources = BTreeMap<String, String>;
 
-/// For each file the files that it names, each with one of the paths that name it.
+/// The files that each file names, each of them with one of the paths that name it.
 pub type Graph = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Returns every file of code below `src`. Files that contain only tests are left out.
@@ -25,7 +25,7 @@ pub fn sources(src: &Path) -> Sources {
         let module = parts.iter().copied().filter(|part| *part != "mod").collect::<Vec<_>>().join("::");
         match module.as_str() {
             "lib" => sources.insert(String::new(), text),
-            // The program names the crate as `nova`, because `main.rs` is not part of the library.
+            // `main.rs` is not part of the library, so it names the crate as `nova`.
             "main" => sources.insert(module, text.replace("nova::", "crate::")),
             _ => sources.insert(module, text),
         };
@@ -33,7 +33,7 @@ pub fn sources(src: &Path) -> Sources {
     sources
 }
 
-/// Returns the graph that has, for each file, the files that it names.
+/// Returns a graph that maps each file to the files that it names.
 pub fn graph(sources: &Sources) -> Graph {
     let mut graph = Graph::new();
     for (file, text) in sources {
@@ -218,8 +218,8 @@ fn absolute(file: &str, path: &str, children: &BTreeSet<&str>) -> Option<String>
     Some(base.join("::"))
 }
 
-/// Returns the file that defines an item: the longest prefix of the item's path that is a module with a file of its
-/// own.
+/// Returns the file that defines an item: its module path is the longest prefix of the item's path that belongs to a
+/// file.
 fn holder(sources: &Sources, path: &str) -> Option<String> {
     let mut path = path;
     loop {

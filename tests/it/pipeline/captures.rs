@@ -116,7 +116,7 @@ fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record>
     let mut picks = picks.iter().cycle();
     while !lists.is_empty() {
         let at = picks.next().unwrap().index(lists.len());
-        // Up to seven records of one partition come in a row.
+        // Up to seven records of one partition come directly after each other.
         for _ in 0..7 {
             out.extend(lists[at].pop_front());
         }

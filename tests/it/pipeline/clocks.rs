@@ -90,7 +90,8 @@ fn numbered(mut records: Vec<Record>) -> Vec<Record> {
 /// The time at which nova reads the records of a test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reading {
-    /// nova reads each record when it arrives. The node's clock follows the times of the honest records.
+    /// nova reads each record when it arrives. The test's source sets the node's clock to the times of the honest
+    /// records.
     Live,
     /// nova reads the records a year after they arrived.
     Later,
@@ -112,7 +113,7 @@ fn read(reading: Reading, records: &[Record], honest_end_ms: i64) -> (Opened, Re
     (app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap(), backend)
 }
 
-/// A source that sets the clock to the time of each honest record, which has a header as a mark.
+/// A source that sets the clock to the time of each honest record. Honest records have a header as a mark.
 struct Steps {
     inner: Listed,
     clock: Clock,
@@ -217,8 +218,8 @@ fn strange() -> impl Strategy<Value = Strange> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Honest events get the outcomes and the lists that they get without strange events, whatever times the strange
-    /// events have, and wherever they are in the log.
+    /// Strange events do not change the outcomes and lists of honest events, whatever times the strange events have and
+    /// wherever they are in the log.
     #[test]
     fn n14_honest_events_are_as_without_any_others(
         steps in proptest::collection::vec((1i64..40, 0i64..20, 0i32..2, 0usize..10), 20..150),
@@ -252,7 +253,7 @@ proptest! {
         for at_ms in [now_ms - 3 * DAY_MS, now_ms - 5 * HOUR_MS, now_ms] {
             prop_assert_eq!(served(&among, at_ms), served(&alone, at_ms));
         }
-        // N13: after a recovery, an event with a time ahead counts in the place where it counted before the recovery.
+        // N13: after a recovery, an event with a time in the future counts in the same place as before the recovery.
         let mut setup = setup("events");
         setup.clock = Clock::manual(now_ms);
         let again = |backend: &Recorder| app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
@@ -262,8 +263,8 @@ proptest! {
     }
 }
 
-/// In the case that a user reported, 180 of 9 500 views were left. A like with a date in 2099 counts as if its date
-/// were the time of its arrival.
+/// In the case that a user reported, only 180 of 9 500 views still counted. A like with a date in 2099 counts as if its
+/// date were the time of its arrival.
 #[test]
 fn n14_a_like_of_2099_counts_at_its_arrival() {
     let lists = |created_us| {
@@ -279,8 +280,8 @@ fn n14_a_like_of_2099_counts_at_its_arrival() {
     assert_eq!(lists(9_223_372_036_825_200_000), sane);
 }
 
-/// The test has a machine whose clock was months ahead for a while, and a store in which a record with a wrong time had
-/// moved the watermarks.
+/// The clock of the test's machine was months ahead for a while, and a record with a wrong time had moved the store's
+/// watermarks.
 #[test]
 fn n14_marks_of_a_wrong_clock_heal_when_it_is_set_right() {
     let (mut setup, backend) = (setup("events"), Recorder::new());

@@ -1,5 +1,5 @@
-//! The test freezes the disk at each sync of a run. nova must recover a whole prefix of the log from each frozen disk,
-//! and must reach from this prefix the end of a run without a crash.
+//! The test freezes the disk at each sync of a run. From each frozen disk, nova must recover a whole prefix of the log,
+//! and must then reach the same end as a run without a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,7 +128,7 @@ fn a_checkpoint_rewrites_only_chunks_that_changed() {
     }
 }
 
-/// Case 11 of `docs/testing.md`: a disk that cannot read remembered ids ends the process. An id that cannot be looked
+/// Case 11 of `docs/testing.md`: if the disk cannot read remembered ids, the process ends. An id that cannot be looked
 /// up never counts as a new id.
 #[test]
 fn a_dedup_page_that_cannot_be_read_ends_the_run_and_counts_nothing_twice() {

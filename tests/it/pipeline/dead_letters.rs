@@ -163,8 +163,8 @@ fn a_truncate_among_the_dead_letters_is_kept_unless_truncates_are_ignored() {
     }
 }
 
-/// In an earlier version of nova, the dry run of a change gave the writer the form of the change's topic, and a second
-/// letter, with a null value, then became a delete.
+/// In an earlier version of nova, the dry run of one letter changed what the writer knew about the topic's format. A
+/// second letter, with a null value, then became a delete.
 #[test]
 fn a_dry_run_of_one_letter_changes_nothing_about_another() {
     let mut null = record("cdc.users", 0, 1, "");
@@ -211,8 +211,8 @@ fn a_change_of_the_log_before_that_is_replayed_after_the_epoch_was_raised_is_sta
 
 #[test]
 fn an_event_from_before_the_dedup_horizon_is_replayed_only_by_force() {
-    // The events come over ninety hours, with a commit for each hour. At the end nova has forgotten the ids of the
-    // first events.
+    // The events are spread over ninety hours, with a commit for each hour. At the end nova has forgotten the ids of
+    // the first events.
     let hours = (0..90i64).map(|hour| {
         let (event, at_ms) = (view(hour, 100 + hour as u128), T + hour * HOUR_MS);
         let value = String::from_utf8(event.value.unwrap().to_vec()).unwrap();

@@ -75,7 +75,7 @@ fn garbage_ends_in_the_dead_letters_and_every_good_record_is_applied() {
     assert!(letters.iter().any(|(_, letter)| letter.value_bytes > 20 << 20), "its whole size is known");
     drop(opened);
 
-    // Lines that are not records also have offsets, so a second reading skips them.
+    // Lines that are not records also have offsets, so a second reading skips such lines.
     let opened = app::open_store(&setup, store_over(image)).unwrap();
     let source = CaptureSource::new(vec![path]).unwrap();
     let statuses = opened.start(Box::new(source), &setup).unwrap().finish(|_| {}).unwrap();

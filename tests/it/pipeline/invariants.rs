@@ -95,8 +95,8 @@ fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_cras
     assert_eq!(done.recv_timeout(std::time::Duration::from_secs(60)), Ok(true), "the writer blocks itself");
 }
 
-/// Returns what Debezium writes for a truncate, as the last record of a partition of comments, later than every given
-/// record. If the truncate were earlier than a row of any partition, the truncate would belong to an older log.
+/// Returns Debezium's record of a truncate as the last record of a partition of comments, with a later time than every
+/// given record. If the truncate were earlier than a row of any partition, the truncate would belong to an older log.
 fn truncate(records: &[Record]) -> Record {
     let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
     let (lsn, ts_ms) = (i64::MAX, records.iter().map(|record| record.timestamp_ms).max().unwrap() + 1);
@@ -190,7 +190,7 @@ fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_
     let mut setup = setup("events");
     setup.state.likes = CountedFrom::Events;
     let backend = Recorder::new();
-    // The test delivers two events of one user and one post, and then the first event again.
+    // The test delivers two events of the same user and post, and then the first event again.
     let statuses = run(&setup, store_over(backend.clone()), vec![like(0, 1), like(1, 2), like(2, 1)]);
     assert_eq!([statuses[0].count(Outcome::Applied), statuses[0].count(Outcome::Duplicate)], [2, 1]);
     let image = || backend.image(backend.syncs(), 0);

@@ -46,7 +46,7 @@ fn n5_n13_kill_9_at_random_moments_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (records, expected) = mix(100_000, 11);
     let capture = dir.path().join("events.jsonl");
-    // The rows of the posts of the events are written, because only a known post can trend.
+    // The capture also has the rows of the viewed posts, because only a known post can trend.
     let mut text = String::new();
     for number in 0..100u128 {
         let id = nova::event::Id::from_u128(2 << 100 | number);

@@ -75,7 +75,7 @@ impl Source for Logs {
     }
 }
 
-/// The two threads of the batch loop. The test makes each step of the two threads.
+/// The two threads of the batch loop. The test runs each step of the two threads itself.
 struct Stepped {
     opened: Opened,
     ingest: Ingest,
@@ -181,8 +181,8 @@ fn moves() -> impl Strategy<Value = Move> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// In an earlier version of nova, ingest and the writer each numbered partitions: a seek of an unknown partition
-    /// got a number that ingest had given to a different partition.
+    /// In an earlier version of nova, ingest and the writer assigned numbers to partitions independently. A seek of an
+    /// unknown partition got a number that ingest had given to a different partition.
     #[test]
     fn seeks_of_unknown_partitions_and_records_of_new_ones_never_mix_partitions_up(
         moves in proptest::collection::vec(moves(), 0..40),
@@ -238,8 +238,8 @@ fn a_seek_to_what_is_no_place_names_the_field_and_the_way_out() {
     stepped.seek(&TopicPartition::new("cdc.users", 0), SEEK_MAX).unwrap();
 }
 
-/// In an earlier version of nova, a partition stopped again after each rebuild at the place where a person had moved it
-/// past bad records.
+/// In an earlier version of nova, each rebuild stopped a partition again at bad records that a person had already
+/// skipped.
 #[test]
 fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     let mut setup = setup("rows");

@@ -1,4 +1,4 @@
-//! Checkpoints that are written in slices, one slice with each commit, while the test kills the process at every slice.
+//! Checkpoints are written in slices, one slice with each commit, and the test kills the process at every slice.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ fn seen(opened: &Opened, backend: &Recorder) -> Commit {
 struct Leftover {
     /// The number of chunks of a checkpoint that is not complete.
     unfinished: usize,
-    /// The number of old copies of chunks of which a later copy is also in the store.
+    /// The number of old copies of chunks; an old copy is one with a later copy in the store.
     replaced: usize,
     /// The number of journal blobs that a whole checkpoint covers.
     covered: u64,

@@ -18,12 +18,12 @@ fn like_id(key: u128) -> Id {
     Id::from_u128((4 << 100) + key)
 }
 
-/// A topic as the connector fills it, and the rows of the source: the post of each like.
+/// A topic as the connector fills it, and the rows of the source, each as its key and the post of the like.
 #[derive(Clone, Debug, Default)]
 struct Source {
     records: Vec<Record>,
     rows: BTreeMap<u128, u128>,
-    /// The LSN of the source, which rises with each commit, like the time.
+    /// The LSN of the source, which rises with each commit.
     lsn: u64,
 }
 
@@ -219,8 +219,8 @@ fn torture_67_a_delete_of_nobody_stays_and_a_row_with_its_own_time_comes_back() 
     assert_eq!(counts(&ends_like(&source)), [4, 0, 1, 2]);
 }
 
-/// In flattened records, a null value is a delete if rows have no `__deleted`, and only follows the delete if rows have
-/// this member.
+/// In flattened records, a null value is itself a delete if rows have no member `__deleted`. If rows have this member,
+/// the null value only follows a delete.
 #[test]
 fn torture_68_deletes_by_tombstone_and_by_flag_delete_once() {
     let bare = |source: &mut Source, key| source.record(key, Some(row(key, 1)));
@@ -248,8 +248,8 @@ fn torture_68_deletes_by_tombstone_and_by_flag_delete_once() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Cases 59 to 62 of `docs/testing.md`: the test draws a history of a few keys with several changes in a commit,
-    /// and any parts of it are delivered again, each part in its own order.
+    /// Cases 59 to 62 of `docs/testing.md`: the test draws a history of a few keys, with several changes in a commit.
+    /// Any parts of the history are delivered again, each part in its own order.
     #[test]
     fn n6_whatever_is_delivered_again_rows_and_counters_are_the_sources(
         steps in proptest::collection::vec((0u128..5, proptest::option::weighted(0.7, 0u128..4), any::<bool>()), 1..60),
@@ -282,7 +282,7 @@ proptest! {
     }
 }
 
-/// Returns the LSN of a record. A tombstone has no LSN, because it belongs to the delete before it.
+/// Returns the LSN of a record. A tombstone has no LSN, because a tombstone belongs to the delete before it.
 fn lsn_of(record: &Record) -> Option<u64> {
     let value: serde_json::Value = serde_json::from_slice(record.value.as_ref()?).unwrap();
     value["source"]["lsn"].as_u64()

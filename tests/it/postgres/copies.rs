@@ -1,4 +1,4 @@
-//! Tests of copies of tables, and of the publication that names the tables: what is read, when, and what prevents
+//! Tests of the publication and of the copies of its tables: what nova reads, when nova reads it, and what prevents
 //! reading. The numbers in the test names refer to public bugs of systems other than nova.
 
 use std::sync::Arc;
@@ -73,7 +73,7 @@ fn p7_a_table_that_was_away_for_a_time_is_read_again() {
         node.resnapshot(Tables::NONE.with(Table::Likes));
         node.catch_up();
         node.check_equal();
-        // nova read only the tables again that the person had named.
+        // nova read again only the tables that the person had named.
         for (table, epoch) in Table::ALL.iter().zip(epochs) {
             let read = u16::from(*table == Table::Likes);
             assert_eq!(node.opened.writer.tables()[*table as usize].epoch, epoch + read, "{table}");

@@ -204,8 +204,8 @@ proptest! {
         check_bytes(&bytes, seed, origin::decode, encode);
     }
 
-    /// A dead letter is as long as the message, and has no value of a private column, wherever the column is in the
-    /// row.
+    /// A dead letter is as long as the message. A dead letter contains no value of a private column, wherever the
+    /// column is in the row.
     #[test]
     fn dead_letters_have_no_private_values(secret in "[a-z]{6,40}", public in "[A-Z]{6,20}", at in 0usize..4, copied: bool, more: bool) {
         let mut columns = vec![("id", 2_950), ("username", 25), ("email", 25), ("password_hash", 25), ("phone", 25), ("bio", 25)];

@@ -1,5 +1,5 @@
-//! The double of the PostgreSQL server for the follower: it answers one request at a time, and has a snapshot and the
-//! stream of the slot.
+//! The double of the PostgreSQL server for the follower: it answers one request at a time, and it has a snapshot, a
+//! slot and the slot's stream.
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -1,6 +1,6 @@
-//! Faults of the stream that were public bugs of systems other than nova, each tested with the double: what nova
-//! acknowledges and when, what a session survives, and what a row may contain. `slots` and `copies` test the faults of
-//! slots and of copies, and `real` tests the faults that need a real server.
+//! Faults of the stream that were public bugs of systems other than nova, each tested with the double. The tests check
+//! what nova acknowledges and when, what a session survives, and what a row may contain. `slots` and `copies` test the
+//! faults of slots and of copies, and `real` tests the faults that need a real server.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn p3_p24_the_slot_moves_on_while_the_followed_tables_are_idle() {
         let held = pg.lsn - pg.slot.as_ref().unwrap().confirmed;
         assert!(held < 64 << 20, "{held} bytes are held");
     }
-    // nova made the server write nothing for the idle position: neither a log record nor a table.
+    // For the idle position, the server had to write neither a log record nor a table.
     let consumed = node.partition().row.consumed;
     node.steps(200);
     assert_eq!(node.partition().row.consumed, consumed);
@@ -85,7 +85,7 @@ fn p9_what_is_not_repeated_is_never_taken_for_null() {
     node.catch_up();
     node.check_equal();
     assert_eq!(node.partition().unfilled, 0);
-    // nova has not stored the row with its value. nova counts the value as unknown, but keeps the row.
+    // The delete comes after a restart, so nova must find the row in its store.
     let sync = disk.syncs();
     drop(node);
     let mut node = Node::boot(&disk.image(sync, 0), &pg, settings());
@@ -99,7 +99,7 @@ fn p16_p19_a_session_ends_for_silence_and_never_while_keepalives_come() {
     let (pg, _, mut node) = following(false);
     let starts = pg.lock().starts;
     for _ in 0..3_000 {
-        // A long transaction writes to a database of the server that nova does not follow.
+        // A long transaction writes to a second database of the server, and nova does not follow this database.
         pg.lock().foreign_wal(1 << 20);
         node.step();
     }

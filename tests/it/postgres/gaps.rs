@@ -1,6 +1,5 @@
-//! Changes that the stream does not report, or that the stream reports when they are outdated. In each case an attacker
-//! once made nova's rows differ from PostgreSQL's rows while nova was ready. Each case runs with the double of the
-//! server.
+//! Changes that the stream does not report, or reports only when they are outdated. In each case an attacker once made
+//! nova's rows differ from PostgreSQL's rows while nova was ready. Each case runs with the double of the server.
 
 use std::sync::Arc;
 
@@ -18,8 +17,8 @@ use crate::support::events::Rng;
 
 const LIKES: Tables = Tables::NONE.with(Table::Likes);
 
-/// Makes steps until nova has committed and acknowledged a position up to which the server had nothing to send, and
-/// until the server has saved it as the position of the slot.
+/// Makes steps until nova has acknowledged an idle position, which is a position up to which the server had nothing to
+/// send. After the steps, the function saves the position of the slot on the server.
 fn idle(pg: &Mutex<Pg>, node: &mut Node) {
     pg.lock().foreign_wal(1 << 20);
     let end = pg.lock().lsn;
@@ -110,7 +109,7 @@ fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_sa
         node.catch_up();
         assert_eq!((node.stopped(), node.partition().redelivered), (None, redelivered));
         node.check_equal();
-        // nova also reports the finding if the process was killed before.
+        // nova also continues without a finding if the nova process restarts after a second crash of the server.
         pg.lock().crash();
         let mut node = again(&disk, &pg, node);
         some(&pg, 10);
@@ -124,8 +123,7 @@ fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_sa
 
 #[test]
 fn what_a_copy_of_a_table_has_is_not_taken_from_the_stream_behind_it() {
-    // The test kills the node between the copy and the part of the stream that repeats the copy, or does not kill the
-    // node.
+    // In one run, the test kills the node between the copy and the part of the stream that repeats the copy.
     for kill in [false, true] {
         let (pg, mut disk, node) = following(false);
         let sync = disk.syncs();
@@ -228,7 +226,7 @@ fn a_table_that_a_person_wanted_is_read_when_it_comes_into_the_publication() {
     assert_eq!(snapshots(&node), 1);
     node.resnapshot(LIKES);
     node.steps(300);
-    // nova has no table to read again, and follows all published tables.
+    // nova need not read any table again, and follows all published tables.
     assert_eq!((snapshots(&node), node.view().state), (1, State::Streaming));
     some(&pg, 2);
     pg.lock().add_member(Table::Likes);

@@ -120,7 +120,7 @@ impl Node {
         self.check();
     }
 
-    /// Ends the process after its last commit, and lets the follower report the position of the last commit to the
+    /// Ends the process after its last commit; before that, the follower reports the position of this commit to the
     /// server.
     pub fn close(&mut self) {
         self.link.end(Duration::ZERO);
@@ -211,8 +211,8 @@ impl Node {
     pub fn check(&self) {
         let pg = self.pg.lock();
         let Some(slot) = &pg.slot else { return };
-        // The check holds only for a slot that a session reads: a slot that no session reads may belong to a different
-        // server, or somebody may have moved the slot.
+        // The check holds only for a slot that a session reads. A slot without a session may belong to a different
+        // server, or somebody may have moved it.
         if slot.active.is_none() {
             return;
         }

@@ -1,7 +1,6 @@
-//! Random histories: transactions, kills of nova at any sync, crashes of the server, slots that are lost, moved or made
-//! again, tables that leave the publication and come back, and promotions of a standby. The test plays the operator,
-//! and runs the one command that nova recommends. At the end nova has the rows of the server, and nova has acknowledged
-//! only what the store had.
+//! Random histories of transactions and faults: kills of nova, crashes of the server, changed slots, tables that leave
+//! the publication and come back, and promotions of a standby. The test plays the operator, and runs the one command
+//! that nova recommends. At the end nova has the rows of the server, and nova has acknowledged only what the store had.
 
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ const STEPS: u64 = 150;
 #[derive(Clone, Copy)]
 struct Weather {
     kills: bool,
-    /// Whether the history has faults after which a person must act.
+    /// Whether the history has faults that only a person can repair.
     disasters: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Tests in which the slot, the server or the store was replaced. nova reports every replaced slot, server or store,
-//! and one command makes nova's rows equal to the server's again. The numbers in the test names refer to public bugs of
-//! systems other than nova.
+//! and one command makes nova's rows equal to the server's rows again. The numbers in the test names refer to public
+//! bugs of systems other than nova.
 
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ use nova::source::postgres::slot::{Around, Place, Publication, Published, Seen, 
 
 use super::pgoutput::{self, Values, Wire, relation};
 
-/// The length above which a value is stored out of line (TOAST). An update that leaves a value unchanged does not
-/// repeat the value if it is stored out of line.
+/// The length above which a value is stored out of line (TOAST). An update does not repeat a value that is stored out
+/// of line and that the update leaves unchanged.
 pub const OUT_OF_LINE: usize = 12;
 
 pub(super) type Rows = BTreeMap<String, Values>;
@@ -25,7 +25,7 @@ pub struct Transaction {
     pub commit_lsn: u64,
     pub end_lsn: u64,
     pub commit_us: i64,
-    /// The LSN, the table and the message of each change of a published table, with the relation at the time of the
+    /// Each change of a published table, as its LSN, its table and its message, with the relation at the time of the
     /// change.
     pub changes: Vec<(u64, Table, Bytes, Arc<Relation>)>,
     /// The rows of every table after the transaction.
@@ -35,7 +35,7 @@ pub struct Transaction {
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
     pub confirmed: u64,
-    /// The position at which the slot is after a crash of the server.
+    /// The rows of every table after the transaction.
     pub saved: u64,
     pub lost: Option<&'static str>,
     pub active: Option<u64>,
@@ -46,25 +46,26 @@ pub struct Pg {
     pub now: Duration,
     pub system_id: u64,
     pub timeline: u32,
-    /// For each earlier timeline the LSN at which it ended.
+    /// The LSN at which each earlier timeline ended.
     pub branches: BTreeMap<u32, u64>,
     pub lsn: u64,
     pub tables: [Rows; 5],
     pub log: Vec<Transaction>,
     pub slot: Option<Slot>,
     pub publication: Option<Publication>,
-    /// The membership number of each table that is published.
+    /// The number of each published table's membership; a table that is published again gets a new number.
     pub members: [Option<u64>; 5],
     /// The relation of each table, with the name and the columns.
     pub(super) relations: [Arc<Relation>; 5],
     pub leaf: bool,
     /// The server's `server_encoding`.
     pub encoding: &'static str,
-    /// The tables from which a child table inherits. The next member has the tables with policies that apply to nova's
-    /// role.
+    /// The tables from which a child table inherits.
     pub parents: Tables,
+    /// The tables with row-security policies that apply to nova's role.
     pub hidden: Tables,
-    /// The number of the server's present run, which a crash raises. Sessions of an earlier run of the server are dead.
+    /// The number of the server's present run; a crash raises this number. Sessions from an earlier run of the server
+    /// are dead.
     pub(super) life: u64,
     pub(super) sessions: u64,
     /// Whether the double of the server gives no answer.
@@ -146,7 +147,7 @@ impl Pg {
         for write in writes {
             self.lsn += 40;
             let lsn = self.lsn;
-            // A change is in the stream if its table is published at the time of the change.
+            // A change is in the stream if its table was published at the time of the change.
             if let Some((table, message)) = self.apply(write)
                 && self.members[table as usize].is_some()
             {
@@ -223,7 +224,7 @@ impl Pg {
         }
     }
 
-    /// Makes a standby the primary. Everything after `lsn` is lost, and so is the slot, unless it is kept.
+    /// Makes a standby the primary. Everything after `lsn` is lost. The slot is also lost, unless `keep_slot` is set.
     pub fn promote(&mut self, lsn: u64, keep_slot: bool) {
         self.crash();
         self.branches.insert(self.timeline, lsn);

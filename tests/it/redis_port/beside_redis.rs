@@ -1,5 +1,5 @@
-//! Random commands are sent to nova's Redis port and to a real Redis, which `NOVA_TEST_REDIS` names, and their answers
-//! are compared. `.ci/redis_port.py` sends more random commands through redis-py.
+//! The test sends random commands to nova's Redis port and to a real Redis, which `NOVA_TEST_REDIS` names, and compares
+//! the answers. `.ci/redis_port.py` sends more random commands through redis-py.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -102,8 +102,8 @@ fn command(random: &mut fastrand::Rng, keys: &[Vec<u8>]) -> Vec<Vec<u8>> {
     shape.split(' ').map(argument).collect()
 }
 
-/// Returns an answer in a form that can be compared: it is sorted if the order is not defined, and a score is compared
-/// by its value, because Redis 7.0 writes scores with more digits than necessary.
+/// Returns an answer in a form that can be compared. Members without a defined order are sorted. Scores are compared by
+/// value, because Redis 7.0 writes scores with more digits than necessary.
 fn plain(sent: &[Vec<u8>], told: Told) -> Told {
     let scores = sent[0].starts_with(b"Z");
     let (members, pairs) = (sent[0] == b"SMEMBERS", sent[0] == b"HGETALL");

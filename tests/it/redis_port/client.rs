@@ -13,7 +13,7 @@ pub enum Told {
     Bulk(Vec<u8>),
     Double(f64),
     Null,
-    /// An array, a set or a map, with the first byte of the answer, which tells them apart.
+    /// An array, a set or a map; the first byte of the answer says which of the three it is.
     List(char, Vec<Told>),
 }
 

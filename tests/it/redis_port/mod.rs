@@ -171,7 +171,7 @@ fn a_scan_finds_keys_of_novas_own_and_of_the_cache() {
     assert_eq!(scan(" MATCH nova:cache:trending:?h"), ["nova:cache:trending:1h", "nova:cache:trending:6h"]);
     assert_eq!(redis.ask("DBSIZE"), Told::Int(all.len() as i64));
     assert_eq!(redis.ask("KEYS *").list().len(), all.len());
-    // A user sees the keys of the user and the keys for everybody.
+    // A user sees the user's own keys, and the keys that are for everybody.
     let mut own = as_role(&live, worlds[0].user, None);
     let mut found: Vec<_> = own.ask("SCAN 0").list().pop().unwrap().list().iter().map(Told::text).collect();
     found.sort();

@@ -22,8 +22,8 @@ fn whole(state: &State, window: Window, now_ms: i64, overrides: &Overrides) -> S
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// A tick gives byte for byte the result of a full count, whatever time passes and whatever is written between
-    /// ticks, with any windows and weights. A removed post also disappears from the lists without a tick (N11).
+    /// A tick gives byte for byte the result of a full count, with any windows and weights, and after any time and any
+    /// writes. A removed post also disappears from the lists without a tick (N11).
     #[test]
     fn every_tick_gives_the_bytes_of_a_full_count(seed: u64, drawn: bool) {
         let mut rng = Rng(seed);
@@ -73,8 +73,8 @@ proptest! {
         }
     }
 
-    /// N10 for trending: the pages of a generation together are the list of this generation, whatever is published
-    /// while they are read.
+    /// N10 for trending: together, the pages of one generation are that generation's list, whatever nova publishes
+    /// while a reader fetches the pages.
     #[test]
     fn n10_pages_of_a_generation_concatenate_to_its_list(seed: u64, limit in 1usize..9) {
         let mut rng = Rng(seed);
@@ -121,8 +121,8 @@ proptest! {
     }
 }
 
-/// A checkpoint holds a read lock on the state for a long time. If a tick waited for a write lock, it would stop every
-/// later reader.
+/// A checkpoint holds a read lock on the state for a long time. If a tick waited for a write lock, the tick would stop
+/// every later reader.
 #[test]
 fn a_tick_is_made_while_somebody_reads_the_state_for_long() {
     let state = Arc::new(RwLock::new(State::new(StateSettings::default())));

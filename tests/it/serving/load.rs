@@ -19,7 +19,7 @@ use crate::support::events::Rng;
 
 const AUTHORS: u64 = 60;
 const WALKS: usize = 60;
-/// The number of effects that are applied under one lock; the writer of nova applies as many effects under one lock.
+/// The number of effects that the test applies under one lock, which is more than nova's writer applies.
 const SLICE: usize = 64;
 
 /// The effects that the writer has acknowledged. A read that begins after the acknowledgement of an effect must know
@@ -162,7 +162,8 @@ impl World {
         let state = self.state.read();
         let reader = state.users.number(id(1, 0)).unwrap();
         for (place, post) in page.snapshot.posts().iter().enumerate() {
-            // An unfollow that was undone leaves no trace, so posts that only a follow brought are not checked.
+            // An unfollow that was undone leaves no trace, so the test does not check posts that were on the pages only
+            // because of a follow.
             let gone = !state.visible(post.number) || state.touches.seen(reader, post.number, T0_MS);
             let reason = gone || (post.sources.followed && !post.sources.trending && !post.sources.affinity);
             assert!(shown.contains(&place) || reason, "N10: a hole at {place}");

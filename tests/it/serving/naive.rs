@@ -23,7 +23,7 @@ pub struct Naive {
     views: BTreeMap<(Id, Id), Vec<i64>>,
 }
 
-/// Everything of the reference that is visible at one moment.
+/// The contents of the reference at one moment.
 pub struct View {
     ranking: Ranking,
     users: BTreeMap<Id, bool>,
@@ -138,8 +138,8 @@ impl View {
         list
     }
 
-    /// Returns ten times the weight of the user's counted actions in the last 90 days, for each author whose posts they
-    /// were on.
+    /// Returns, for each author, ten times the weight of the user's actions on the author's posts that count and are
+    /// from the last 90 days.
     fn affinities(&self, user: Id, now_ms: i64) -> BTreeMap<Id, i64> {
         let today = now_ms.div_euclid(DAY_MS);
         let mut sums = BTreeMap::new();

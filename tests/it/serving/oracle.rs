@@ -112,7 +112,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     /// The test checks every list with every drawn combination of ranking parameters. After a restart with new
-    /// parameters, nova immediately gives the lists that it would give if it had always had the new parameters.
+    /// parameters, nova immediately gives the same lists as if it had always had the new parameters.
     #[test]
     fn lists_by_any_numbers_agree_with_the_naive_reference_and_so_do_those_after_a_start_with_others(seed: u64) {
         let mut rng = Rng(seed);

@@ -1,4 +1,4 @@
-//! A store that is opened with other ranking parameters than those with which it was written.
+//! A store that is opened with ranking parameters that differ from those with which it was written.
 
 use nova::app::{self, Setup};
 use nova::event::Record;

@@ -9,7 +9,8 @@ use crate::support::events::Rng;
 /// drawn separately.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kinds {
-    /// Whether the database is older than the connector, whose first snapshot reads it while rows are written.
+    /// Whether the database is older than the connector; the connector's first snapshot then reads tables to which the
+    /// product still writes.
     pub initial: bool,
     /// Whether transactions stay open, also during snapshots.
     pub open: bool,
@@ -17,7 +18,7 @@ pub struct Kinds {
     pub snapshots: bool,
     /// Whether the clocks of the server and of the connector are set back and forth.
     pub clocks: bool,
-    /// Whether Kafka's timestamps come from a producer, and are days and years ahead.
+    /// Whether Kafka's timestamps come from a producer whose clock is days or years ahead.
     pub stamps: bool,
     /// Whether there are rows of tables that nova does not follow, deletes without a key, and rows without a required
     /// column.
@@ -26,16 +27,15 @@ pub struct Kinds {
     pub left_out: bool,
     /// Whether a change of a primary key leaves out values that are stored out of line.
     pub renamed: bool,
-    /// Whether the column that nova does not know has values of its own, also out of line.
+    /// Whether the column that nova does not know has values of its own, some of them stored out of line.
     pub unknown_values: bool,
     /// Whether a row moves to a different partition when a column changes, because of `message.key.columns`.
     pub moving: bool,
     /// Whether a producer writes its last messages twice.
     pub produced_again: bool,
-    /// Whether one run has both a truncate and LSNs that begin again, also while some partitions are further behind
-    /// than the rest.
+    /// Whether one run has both a truncate and LSNs that begin again, even if some partitions are behind the rest.
     pub upset_twice: bool,
-    /// Whether a proxy holds inserts back, also inserts into tables that refuse rows.
+    /// Whether a proxy holds inserts back, including inserts into tables that refuse rows.
     pub held_pieces: bool,
 }
 
@@ -62,8 +62,8 @@ impl Kinds {
         // If an open transaction moves a row while a snapshot reads the row, the old partition gets the snapshot's
         // record after the new partition got the insert.
         let open = kinds.open && !(moving && (kinds.initial || kinds.snapshots));
-        // A version with a later time that comes late from a different partition may be of a log that began again, or
-        // of a clock that was set back: nova cannot tell the two apart, and the table halts.
+        // If a version from a different partition comes late and has a later time, either the log began again or a
+        // clock was set back. nova cannot tell the two cases apart, so the table halts.
         let clocks = kinds.clocks && !moving;
         Kinds { moving, open, clocks, ..kinds }
     }

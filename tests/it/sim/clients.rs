@@ -51,9 +51,9 @@ impl Clients {
         self.rng.below(USERS)
     }
 
-    /// Draws an event of the user: a new event, an event from yesterday, an event that was sent before, or an earlier
-    /// event with new content. With `poison`, ClickHouse may refuse the row of the event. With `retried`, the event may
-    /// arrive again later, as a second record.
+    /// Draws an event of the user: a new event, an event from yesterday, a repeated event, or a repeated id with new
+    /// content. With `poison`, ClickHouse may refuse the row of the event. With `retried`, the event may arrive again
+    /// later, as a second record.
     pub fn event(&mut self, number: u64, post: Id, now_ms: i64, (poison, retried): (bool, bool)) -> ClientEvent {
         let user_id = Clients::user(number);
         let dice = self.rng.below(20);
@@ -97,8 +97,8 @@ impl Clients {
         event
     }
 
-    /// Returns an event of a device whose clock is ahead, like the clock of its producer. The event is a like and does
-    /// not count, because the simulation counts likes from rows.
+    /// Returns an event of a device; the clocks of the device and of its producer are ahead. The event is a like and
+    /// does not count, because the simulation counts likes from rows.
     pub fn event_ahead(&mut self, number: u64, post: Id, now_ms: i64, ahead_ms: i64) -> ClientEvent {
         self.made += 1;
         let event = ClientEvent {
@@ -144,8 +144,8 @@ impl Clients {
     }
 }
 
-/// Whether the constraint of `post_events` refuses a row. A row begins with its id: the first 8 bytes are the high half
-/// of the id, and the next 8 bytes are the low half.
+/// Whether the constraint of `post_events` refuses a row. A row begins with the event's id: the first 8 bytes are the
+/// high half of the id, and the next 8 bytes are the low half.
 pub fn refused(row: &[u8]) -> bool {
     row[8..10] == (POISON as u16).to_le_bytes()
 }

@@ -192,8 +192,8 @@ impl World {
         }
     }
 
-    /// Sets the wall clock of nova's machine. The timestamps of records follow the clock of the broker, which is not
-    /// set.
+    /// Sets the wall clock of nova's machine. The timestamps of records follow the broker's clock, which this fault
+    /// does not change.
     pub fn jump(&mut self) {
         self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
         let skew_ms = self.skew_ms;

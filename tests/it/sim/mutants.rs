@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::{THREADS, run};
 
-/// For each mutant the first seed that finds it. If the draws of the simulation change, the noted seed may no longer
-/// find its mutant, and the search begins at seed 1.
+/// The first seed that finds each mutant. If the draws of the simulation change, the noted seed may no longer find its
+/// mutant, and the search begins at seed 1.
 const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::LeaveRunning, 93),
     (Mutant::BlameRows, 231),
@@ -30,7 +30,7 @@ const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::NullDeletes, 11),
     (Mutant::KeepUnread, 37),
 ];
-/// A mutant counts as not found if it passes this many seeds.
+/// A mutant counts as not found if this many seeds pass although nova has the mutant.
 const SEEDS: u64 = 1_000;
 
 fn fails(seed: u64, mutant: Option<Mutant>) -> bool {

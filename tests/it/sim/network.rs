@@ -35,7 +35,7 @@ pub enum Weather {
     ViewThrows,
     /// The server stores every insert, and ends the connection without an answer.
     Unanswered,
-    /// The number of milliseconds for which every insert runs, which is longer than the client waits. With `GivenUp`, a
+    /// Every insert runs for this number of milliseconds, which is longer than the client waits. With `GivenUp`, a
     /// proxy reports that it has stopped waiting for an insert that is still running.
     Slow(u64),
     GivenUp(u64),

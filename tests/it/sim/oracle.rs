@@ -16,12 +16,10 @@ use super::world::World;
 use crate::support::clickhouse::version_at;
 use crate::support::{state_bytes, store_over};
 
-/// The bytes of rows that one batch may add to an outbox that is already full. The slack of the outbox also covers a
-/// file with few rows.
+/// The bytes of rows that one batch may add to an outbox that is already full.
 const OUTBOX_SLACK_BYTES: u64 = 1 << 20;
 const FILE_MAX_BYTES: usize = 24 << 20;
-/// The size of the columns `_version`, `_deleted`, `_op`, `_lsn` and `_source_ts` in a row. The column `_extra` comes
-/// after the columns of numbers.
+/// The size of the columns `_version`, `_deleted`, `_op`, `_lsn` and `_source_ts` in a row.
 const NUMBERS_BYTES: usize = 16 + 1 + 2 + 8 + 8;
 
 impl World {
@@ -274,9 +272,9 @@ impl World {
 
 type Found = BTreeMap<Id, (Vec<Cell>, Option<String>)>;
 
-/// Removes from the model the values that nova reports as unknown. If a changed key needs values of a row in a
-/// partition that was behind, and nothing says which row that is, nova must report the values as unknown, and must
-/// never use the values of a wrong row.
+/// Removes from the model the values that nova reports as unknown. If a changed key needs values of a row that nova
+/// cannot identify because its partition was behind, nova must report the values as unknown. nova must never use the
+/// values of a wrong row.
 fn forget_unfilled(found: &Found, wanted: &mut Found) {
     for (id, (cells, extra)) in wanted {
         let Some((known, known_extra)) = found.get(id) else { continue };

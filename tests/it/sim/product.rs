@@ -63,7 +63,7 @@ struct Op {
     key: Id,
     before: Option<Row>,
     after: Option<Row>,
-    /// A change of a key may be written as a delete and an insert: the field is the new key for the delete, and the old
+    /// A change of a key may be written as a delete and an insert. The field is the new key for the delete, and the old
     /// key for the insert.
     renamed: Option<Id>,
     /// The earlier row whose out-of-line values the message does not repeat.
@@ -151,8 +151,8 @@ impl Product {
     }
 
     /// Whether nova may be unable to find a value that the message about a changed key does not repeat. If the topic
-    /// has several partitions, a delete without an LSN names no version of its row, and a row that moves between
-    /// partitions may be followed by older versions of the row.
+    /// has several partitions, a delete without an LSN does not say which version of the row it deletes. Older versions
+    /// of a row may also arrive after the row has moved to another partition.
     pub fn values_get_lost(&self) -> bool {
         let unnamed = !self.style.numbered() || self.kinds.moving;
         unnamed && self.kinds.renamed && !self.ordered

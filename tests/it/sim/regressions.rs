@@ -26,7 +26,7 @@ fn story(choices: Choices, tell: impl AsyncFnOnce(&mut World)) {
     });
 }
 
-/// Returns an impression of a post that has only this event, so that the impression counts.
+/// Returns an impression, which counts because its post has no other event.
 fn event(number: u128, at_ms: i64) -> ClientEvent {
     ClientEvent {
         event_id: Id::from_u128(number << 16),
@@ -135,15 +135,15 @@ fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
     runs_on(Weather::Slow(2 * HOUR_MS), 31_000);
 }
 
-/// An earlier version of nova mistook a proxy's answer for the end of the insert, which ClickHouse then stored after it
-/// had forgotten the token.
+/// An earlier version of nova took a proxy's answer for the end of the insert. ClickHouse stored the insert later, when
+/// it had forgotten the insert's token.
 #[test]
 fn an_insert_that_a_proxy_gave_up_on_is_ended_before_its_batch_is_sent_again() {
     runs_on(Weather::GivenUp(2 * HOUR_MS), 11_000);
 }
 
-/// An earlier version of nova mistook a temporary refusal for an answer, and ClickHouse stored the insert after it had
-/// forgotten the token.
+/// An earlier version of nova took a temporary refusal for the end of the insert. ClickHouse stored the insert later,
+/// when it had forgotten the insert's token.
 #[test]
 fn inserts_have_ended_only_when_the_server_says_so() {
     story(Choices::plain(), async |world| {
@@ -248,7 +248,7 @@ fn a_look_is_an_answer_to_the_breaker() {
         world.server.set(Weather::Down);
         world.pass(2 * HOUR_MS).await;
         // The half-open circuit breaker lets only one request through, which is the query for stored rows, so no insert
-        // follows it.
+        // follows the query.
         world.heal().await;
         world.batch(5..9);
         world.heal().await;

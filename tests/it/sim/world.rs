@@ -67,7 +67,7 @@ pub struct World {
     pub expected: BTreeMap<TopicPartition, Expected>,
     pub requests: Vec<Request>,
     pub replayed: bool,
-    /// The number of batches of which the materialised view may lack rows, as counted by processes that have ended.
+    /// The number of batches of which the materialised view may lack rows, summed over all processes that have ended.
     pub uncertain: u64,
     pub choices: Choices,
     /// Whether the constraint on client events was changed during the run.

@@ -15,7 +15,7 @@ fn transactions() -> u64 {
     asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS)
 }
 
-/// Writes a user who follows one author, and as the last row a post of this author. As soon as the user's feed shows
+/// Writes a user who follows one author and, as the last row, a post by this author. As soon as the user's feed shows
 /// the post, everything that was written before the post has arrived.
 fn sentinel(world: &World) -> (String, String) {
     let row = world.sql().query_one(

@@ -1,5 +1,5 @@
-//! Measures how old data is when readers see it: from a COMMIT in SQL to the feed of a follower, and from the answer
-//! 202 to the trending list.
+//! Measures how old data is when readers see it. One measurement goes from a COMMIT in SQL to a follower's feed, and
+//! the other from the answer 202 to the trending list.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::api::client::Client;
 use super::world::{Form, PATIENCE, Servers, World, nap};
 
 const ROUNDS: usize = 60;
-/// The 95th percentiles that may not be exceeded with the shipped connector, for feeds and for trending, and the factor
-/// by which a shared machine may exceed them.
+/// The limits of the 95th percentiles with the shipped connector, for feeds and for trending, and the factor by which a
+/// shared machine may exceed these limits.
 const FEED_P95: Duration = Duration::from_millis(200);
 const TRENDING_P95: Duration = Duration::from_millis(1_200);
 const SLACK: u32 = 4;
@@ -53,7 +53,8 @@ fn a_commit_reaches_the_feed_and_an_event_trending_in_time() {
         .unwrap();
         let first = |page: &serde_json::Value| page["posts"][0] == *post;
         feed.push(watched(&mut client, "/api/v1/feed?algo=time&limit=1", &headers, first));
-        // Each earlier post has one share and is older, so one share lifts the new post above them.
+        // Each earlier post has one share and is older than the new post, so one share lifts the new post above the
+        // earlier posts.
         let now_ms = nova::clock::Clock::System.now_ms();
         let body = json!({ "events": [{ "event_id": Id::from_u128(3 << 64 | round).to_string(), "event_time": now_ms,
             "post_id": post, "action": "share" }] });

@@ -11,7 +11,7 @@ pub fn session(sql: &mut Client, session: u64, count: u64) {
     for number in 0..count {
         let statements = (0..1 + rng.below(4)).map(|_| statement(&mut rng, session, number)).collect::<Vec<_>>();
         let end = if rng.below(12) == 0 { "ROLLBACK" } else { "COMMIT" };
-        // If transactions of two sessions conflict, PostgreSQL rolls one of them back, as it does for applications.
+        // If transactions of two sessions conflict, PostgreSQL rolls one of them back, as it would for an application.
         if sql.batch_execute(&format!("BEGIN; {}; {end}", statements.join("; "))).is_err() {
             sql.batch_execute("ROLLBACK").unwrap();
         }
@@ -31,7 +31,7 @@ fn statement(rng: &mut Rng, session: u64, number: u64) -> String {
         ),
         3..=5 => {
             // The size of each value is drawn. A value above 2 kB is stored out of line, and later updates do not
-            // repeat it.
+            // repeat such a value.
             let size = [10, 300, 40_000][rng.below(3) as usize];
             format!(
                 "INSERT INTO posts (user_id, caption, image_key, image_sizes, status) SELECT {user}, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, {})), 'k', '{{\"w\": 1}}', 'published' WHERE EXISTS (SELECT 1 FROM users)",

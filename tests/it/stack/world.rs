@@ -276,7 +276,8 @@ impl World {
     }
 }
 
-/// Drops the database of a test and its slots. The slots are dropped because PostgreSQL allows only a few slots.
+/// Drops a test's database, and the slots of this database. The slots are dropped because PostgreSQL allows only a few
+/// slots.
 pub fn drop_database(server: &str, name: &str) {
     let Ok(mut admin) = Postgres::connect(server, NoTls) else { return };
     for _ in 0..50 {

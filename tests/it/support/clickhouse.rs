@@ -48,7 +48,7 @@ pub struct Inner {
     pub stored: Vec<Stored>,
     /// A function that returns the number of the present moment of the run.
     pub now: Box<dyn Fn() -> usize + Send>,
-    /// The inserts that run without their clients, as query id, table, token and rows.
+    /// The inserts that run without their clients, each as its query id, table, token and rows.
     zombies: Vec<(String, String, String, Vec<u8>)>,
     /// The numbers of the batches whose rows nova has searched for.
     pub probes: BTreeSet<u64>,
@@ -56,7 +56,7 @@ pub struct Inner {
     pub targets: Vec<String>,
     /// The fixed answers to queries, each with a part of the query's text.
     pub answers: Vec<(&'static str, &'static str)>,
-    /// The token of every insert and the hash of its bytes, in the order of arrival.
+    /// The token of every insert, and the hash of the insert's bytes, in the order of arrival.
     pub inserts: Vec<(String, u128)>,
     window: Window,
     /// The number of tokens that a table remembers. `window_moments` is the number of moments for which a table
@@ -67,7 +67,7 @@ pub struct Inner {
     /// The fault of every insert for which the script has no fault.
     pub always: Option<Fault>,
     pub refuses: Option<Refuses>,
-    /// The password that every request must have, in lower case. `strangers` counts the requests that lack the
+    /// The password that every request must have, in lower case. The password in lower case; requests must contain this
     /// password.
     pub password: Option<String>,
     pub strangers: usize,

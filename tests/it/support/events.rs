@@ -35,8 +35,8 @@ pub struct Expected {
     pub accepted: BTreeMap<(Id, u8), u64>,
 }
 
-/// Makes `count` records on three partitions, of which 10 % repeat an event, 1 % repeat an id with different content,
-/// and 1 % are malformed.
+/// Makes `count` records on three partitions: 10 % of the records repeat an event, 1 % repeat an id with different
+/// content, and 1 % are malformed.
 pub fn mix(count: u64, seed: u64) -> (Vec<Record>, Expected) {
     let mut rng = Rng(seed);
     let (mut records, mut expected) = (Vec::new(), Expected::default());
@@ -116,7 +116,8 @@ pub fn lines(records: &[Record]) -> String {
     out
 }
 
-/// Returns the number of counted events of each action by day, for all users and in any order of partitions.
+/// Returns the number of events of each action that count on each day, for all users together. The result is the same
+/// for every order of the partitions.
 pub fn days(state: &nova::state::State) -> BTreeMap<i32, [u64; 5]> {
     (0..100_000).filter_map(|day| Some((day, state.daily.day(day)?.events))).collect()
 }

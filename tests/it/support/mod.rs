@@ -50,7 +50,7 @@ pub fn capture(name: &str) -> Vec<Record> {
     records
 }
 
-/// Returns the setup for a capture: topics are named by their last part, the schemas come from the file beside the
+/// Returns the setup for a capture. Topics are named by their last part, the schemas come from the file beside the
 /// capture, and the clock stands still.
 pub fn setup(name: &str) -> Setup {
     let schemas = schemas_path(&fixture(name));
@@ -82,7 +82,7 @@ impl Listed {
         Listed { records: records.into_iter(), step, clock: None }
     }
 
-    /// Makes a source whose records are read at their own time: the clock is never behind the records.
+    /// Makes a source that advances the clock to the time of each record, so that nova reads records at their own time.
     pub fn live(records: Vec<Record>, step: usize, clock: &Clock) -> Listed {
         Listed { clock: Some(clock.clone()), ..Listed::new(records, step) }
     }
@@ -131,7 +131,7 @@ pub fn state_bytes(opened: &Opened) -> Vec<u8> {
     out
 }
 
-/// Adds records to the dead letters, as if the causes of their deaths had been repaired since.
+/// Adds records to the dead letters, as if their faults had been repaired in the meantime.
 pub fn bury(store: &Store, letters: &[Record]) {
     let write = store.write().unwrap();
     for (letter, id) in letters.iter().zip(0u64..) {

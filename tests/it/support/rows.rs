@@ -7,7 +7,7 @@ use nova::event::{ColumnType, DROPPED_COLUMNS, Table};
 use serde_json::Value;
 
 /// For each capture, the columns whose values the stream could not report. `ALTER TABLE … ADD COLUMN language … DEFAULT
-/// 'en'` writes no change for existing rows, and the connector wrote a NULL in the column as the default value
+/// 'en'` writes no change for existing rows. If the column was NULL, the connector wrote the default value
 /// (`replace.null.with.default`).
 const NOT_CONVEYED: [(&str, &str, &str); 1] = [("posts", "language", "en")];
 

@@ -36,7 +36,7 @@ fn engine(test: &str) -> Option<(String, String, ClickHouse)> {
     Some((url, database, ClickHouse::new(&settings).unwrap()))
 }
 
-/// Runs a future on a new tokio runtime. A runtime of its own is needed because a connection that is kept open would
+/// Runs a future on a new tokio runtime. Each call needs a new runtime, because a connection that is kept open would
 /// depend on a runtime that no longer runs.
 fn on<T>(asked: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(asked)
@@ -75,7 +75,7 @@ fn the_real_engine_takes_the_migrations_twice_and_the_lint_finds_nothing() {
     assert_eq!(on(lint(&clickhouse)).unwrap(), []);
     on(clickhouse.run("ALTER TABLE likes_cdc MODIFY SETTING non_replicated_deduplication_window = 0")).unwrap();
     on(clickhouse.run("DROP TABLE posts_cdc")).unwrap();
-    // If the target of a view had no deduplication window, ClickHouse would store the rows of a retried insert twice.
+    // If a view's target table had no deduplication window, ClickHouse would store the rows of a retried insert twice.
     let taken = "ALTER TABLE post_metrics_1h MODIFY SETTING non_replicated_deduplication_window = 0";
     on(clickhouse.run(taken)).unwrap();
     let codes: Vec<_> = on(lint(&clickhouse)).unwrap().into_iter().map(|finding| finding.code).collect();
@@ -144,8 +144,8 @@ fn migrated(clickhouse: &ClickHouse) {
     on(migrate(clickhouse)).unwrap();
 }
 
-/// Runs records, waits until the table stalls for the given reason while the outboxes of all other tables are empty,
-/// repairs the cause, and waits until the outbox of the table is empty.
+/// Runs records, and waits until the table stalls for the given reason and the outboxes of all other tables are empty.
+/// After that, the function repairs the cause, and waits until the outbox of the stalled table is empty.
 fn stall(setup: &Setup, records: Vec<Record>, target: Target, reason: &str, repair: impl FnOnce()) {
     let opened = app::open_store(setup, store_over(Recorder::new())).unwrap();
     let status = opened.warehouse.clone().unwrap();

@@ -128,7 +128,7 @@ fn poison_is_found_by_experiment_and_every_other_row_lands_once() {
     assert!(times(poison).values().all(|times| *times == 1), "a poison row is a dead letter once");
 }
 
-/// The server forgets tokens at once, and nova searches for doubtful rows at once.
+/// The server forgets tokens immediately, and nova immediately searches for doubtful rows.
 #[test]
 fn n5_rows_of_an_unconfirmed_batch_are_looked_for_when_its_token_may_be_forgotten() {
     for (what, fault, uncertain) in [

@@ -1,5 +1,4 @@
-//! ClickHouse is ahead of the store, because the store was restored from a backup of any moment, or reads everything
-//! again.
+//! ClickHouse is ahead of the store, because the store was restored from a backup or reads everything again.
 
 use std::collections::BTreeSet;
 
@@ -38,8 +37,8 @@ fn run_in_small_batches(setup: &Setup, backend: Recorder, records: Vec<Record>) 
     statuses
 }
 
-/// Case 13 of `docs/testing.md`: the store is a backup of any moment. ClickHouse has everything that came after the
-/// backup, and has forgotten every token.
+/// Case 13 of `docs/testing.md`: the store is restored from a backup of an arbitrary moment. ClickHouse has everything
+/// that came after the backup, and has forgotten every token.
 #[test]
 fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_sent_again() {
     let (records, applied) = events(900, 31);
@@ -107,8 +106,8 @@ fn n5_after_a_restore_what_clickhouse_lacks_is_sent() {
     assert!(times.len() as u64 == applied && times.values().all(|times| *times == 1));
 }
 
-/// Case 36 of `docs/testing.md`: nova notices a ClickHouse that was restored from a backup, also after it took new
-/// rows. A rebuild that searches for stored rows sends again only what the server has lost.
+/// Case 36 of `docs/testing.md`: nova notices that ClickHouse was restored from a backup, even if ClickHouse has taken
+/// new rows since then. A rebuild that searches for stored rows sends again only what the server has lost.
 #[test]
 fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_again() {
     let (records, applied) = events(4_000, 33);
@@ -144,7 +143,7 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     }
     assert_eq!(status.complaints(), [found.to_string()]);
     running.finish(|_| {}).unwrap();
-    // The query makes the store forget what it had learned about delivered rows before the loss.
+    // The query makes the store forget what it learned before the loss about delivered rows.
     let report = asked(&setup, &store, true);
     assert_eq!(report.delivered, applied - lost as u64);
     rebuild(&store, Some(&Default::default())).unwrap();
@@ -172,8 +171,8 @@ fn a_store_is_not_reconciled_with_a_server_that_does_not_answer() {
     assert!(failed.to_string().starts_with("ClickHouse: not reached"), "{failed}");
 }
 
-/// Makes dead letters of events that were never sent, and of all events among `records`. Returns the ids of all letters
-/// and one id without a letter, and the ids of the letters whose events were sent to ClickHouse.
+/// Makes dead letters of events that were never sent, and of all events among `records`. Returns two lists of ids: the
+/// ids of all letters and one id without a letter, and the ids of the letters whose events were sent to ClickHouse.
 pub fn letters(setup: &Setup, store: &nova_storage::Store, records: Vec<Record>) -> (Vec<u64>, BTreeSet<u64>) {
     let mut decoder = setup.decoder();
     let mut letters = support::events::mix(40, 977).0;

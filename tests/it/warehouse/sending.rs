@@ -1,4 +1,4 @@
-//! Two batches of a table on their way at once.
+//! Tests in which two batches of one table are sent at the same time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use super::super::support::{run, store_over};
 use super::faults::assert_exactly_once;
 use super::{events, setup};
 
-/// Returns a store whose outbox has more than 30 sealed batches of events that no process has sent, and the number of
-/// ids that ClickHouse must get from them.
+/// Returns a store and a number of ids. The store's outbox has more than 30 sealed batches of events that no process
+/// has sent, and the number says how many ids ClickHouse must get from these batches.
 fn waiting(fake: &Fake, seed: u64) -> (Recorder, u64) {
     let (records, applied) = events(1_600, seed);
     fake.inner.lock().always = Some(Fault::Reject);

@@ -10,8 +10,8 @@ struct Level {
     places: Vec<usize>,
 }
 
-/// Returns where the first value of a private member may begin. Values for whose beginning `known` returns true are
-/// left out.
+/// Returns where the first value of a private member may begin. A value is left out if `known` returns true for its
+/// beginning.
 pub(super) fn first(bytes: &[u8], known: impl Fn(usize) -> bool) -> Option<usize> {
     let mut first = first_in(bytes, |at| Some(at).filter(|at| !known(at.saturating_sub(1))));
     if !bytes.contains(&b'\\') {
@@ -36,8 +36,8 @@ pub(super) fn first(bytes: &[u8], known: impl Fn(usize) -> bool) -> Option<usize
     first
 }
 
-/// Returns the place of the first value for which `place` returns one. The argument of `place` is the position after
-/// the separator of a name and a value.
+/// For each private name with a separator after it, calls `place` with the position after the separator. Returns the
+/// first position that `place` returns.
 fn first_in(text: &[u8], place: impl Fn(usize) -> Option<usize>) -> Option<usize> {
     (0..text.len()).find_map(|at| DROPPED_COLUMNS.iter().find_map(|name| value_start(text, at, name).and_then(&place)))
 }

@@ -103,8 +103,8 @@ fn clerk() {
 
 #[test]
 fn entra() {
-    // The key set has no `alg`, the subject is pairwise, the person is in `oid`, and the application's roles are in
-    // `roles`.
+    // The key set has no `alg`, and the token's subject is pairwise. The person's id is in `oid`, and the application's
+    // roles are in `roles`.
     let issuer = "https://login.microsoftonline.com/3338040d-6c67-4c5b-b112-36a304b66dad/v2.0";
     let kid = "nOo3ZDrODXEK1jKWhXslHR_KXEg";
     let header = json!({ "typ": "JWT", "alg": "RS256", "kid": kid, "x5t": kid, "nonce": "AQABAAAAAAD" });
@@ -203,8 +203,8 @@ fn cognito() {
 
 #[test]
 fn keycloak() {
-    // The key set also has a key for encryption and a key of a kind that nova does not use, `typ` is in the claims, and
-    // `role` is a list.
+    // The key set also has a key for encryption and a key of a kind that nova does not use. The token has the claim
+    // `typ`, and its claim `role` is a list.
     let issuer = "https://id.example/realms/social";
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": "FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE" });
     let claims = json!({

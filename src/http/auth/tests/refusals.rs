@@ -81,7 +81,8 @@ fn a_secret_that_others_can_read_or_guess_is_refused_with_the_way_out() {
     assert!(auth.reload_file() && auth.verify(&token, NOW_MS).is_err());
 }
 
-/// An earlier version of nova accepted an empty key file, because the content equalled the initial content in memory.
+/// An earlier version of nova accepted an empty key file, because the content of the file equalled the initial value in
+/// memory.
 #[test]
 fn a_file_that_holds_no_key_is_refused_at_the_start_however_little_it_holds() {
     let dir = tempfile::tempdir().unwrap();

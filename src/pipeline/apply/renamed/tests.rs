@@ -99,8 +99,8 @@ fn text(text: &str) -> Cell {
     Cell::Text(text.into())
 }
 
-/// The simulation found (seeds 1898 and 3437) that the tombstone's value was dated with the delete's LSN, so the insert
-/// with the same LSN but another value did not count as newer.
+/// The simulation found (seeds 1898 and 3437) that the tombstone's value got the LSN of the delete. So the insert with
+/// the same LSN and another value did not count as newer.
 #[test]
 fn n6_a_row_that_moved_takes_the_value_of_a_version_between_that_comes_late() {
     let mut rows = Rows::default();
@@ -201,7 +201,7 @@ fn n6_where_deletes_are_null_values_a_changed_key_takes_the_last_version_of_the_
     assert_eq!(rows.text(B), text("second"));
 }
 
-/// A row that came under the old key after the change is not the row that had the key before.
+/// A row that got the old key after the change is not the row that had the old key before.
 #[test]
 fn n6_a_changed_key_takes_no_value_of_a_later_row_under_the_old_key() {
     let mut rows = Rows::default();

@@ -40,8 +40,8 @@ fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
         assert_eq!(back.new, Some(row("new")));
         assert!(StoredRow::decode(&back.stored).unwrap().version > StoredRow::decode(&known).unwrap().version);
     }
-    // The change is applied only if it comes after the row in the row's partition, and only if its time contradicts the
-    // order of the LSNs.
+    // The change is applied only if it comes after the row in the row's partition, and only if the change's time
+    // contradicts the order of the LSNs.
     let known = forgetful([50, 51, 52, 53, 54]);
     let delete = |ts| change(Some(9), ts, ChangeBody::Delete);
     assert_eq!(judged(delete(52), 4, Some(&known)), Judgement::Skip(Outcome::Stale));
@@ -104,8 +104,8 @@ fn a_read_behind_the_row_with_a_higher_lsn_is_newer_in_a_raised_epoch_whatever_i
     }
 }
 
-/// The simulation found (seed 8816) that the delete of a changed key came a second time after the epoch was raised, and
-/// that the image for the row under the new key was lost although another partition still had the insert.
+/// The simulation found this case (seed 8816): the delete of a changed key came a second time after the epoch was
+/// raised. The image for the row under the new key was lost, although another partition still had the insert.
 #[test]
 fn a_delete_of_a_changed_key_that_comes_again_in_a_raised_epoch_keeps_the_image() {
     let to = Id::from_u128(9);
@@ -146,8 +146,8 @@ fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_versi
     assert_eq!(lang(&late).as_deref(), Some(r#"{"lang":"fr"}"#));
 }
 
-/// The dead letter of the previous log has the higher LSN, and a raised epoch accepts any change. Only the place of the
-/// dead letter shows that the letter is old.
+/// The dead letter of the previous log has a higher LSN than the row, and a raised epoch accepts any change. Only the
+/// place of the dead letter shows that the letter is old.
 #[test]
 fn a_dead_letter_of_the_log_before_that_is_replayed_in_a_raised_epoch_is_older_than_the_row() {
     let replay = |change, place, meta: &TableMeta, known: &[u8]| {

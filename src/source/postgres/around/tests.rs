@@ -14,7 +14,7 @@ fn place(table: Table, namespace: &str) -> Place {
     }
 }
 
-/// Five tables that have every column, and that are all published with every column.
+/// A database with all five tables, each of which has all its columns and is published with all its columns.
 fn fit() -> Seen {
     let around = Around { encoding: "UTF8".to_owned(), tables: Table::ALL.map(|table| place(table, "app")).to_vec() };
     let published = |place: &Place| Published {

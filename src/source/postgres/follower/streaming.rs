@@ -18,14 +18,14 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often the follower commits a position up to which the log had nothing to send.
 const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// The longest silence of the server after which a session still counts as alive. The session sets `wal_sender_timeout`
-/// to half of the longest silence, and the server sends something at least every half of `wal_sender_timeout`. A
-/// session that receives nothing for the longest silence is dead.
+/// to half of the longest silence, and the server sends something at least twice within `wal_sender_timeout`. A session
+/// that receives nothing for the longest silence is dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The maximum number of events that the follower takes in a row before it checks the orders of ingest and the
 /// deadlines.
 const RUN_MAX_EVENTS: usize = 512;
-/// The number of records or bytes with which the follower hands a chunk over; a smaller chunk is handed over when no
-/// further event is ready.
+/// The follower hands a chunk over when the chunk has this number of records or of bytes. A smaller chunk is handed
+/// over when no further event is ready.
 const CHUNK_MAX_RECORDS: usize = 1_024;
 const CHUNK_MAX_BYTES: usize = 1 << 20;
 /// How long the end of a session waits until the last feedback is sent, and then until the server shows the sent
@@ -54,8 +54,8 @@ impl Pending {
 impl<S: Server> Follower<S> {
     /// Streams from the given position until the session ends.
     pub(super) async fn stream(&mut self, position: Position, seen: &Seen) -> Result<(), Ended> {
-        // If the slot is older than the position, the server sends records again that were read before, and the
-        // repeated records must be the same as before.
+        // If the slot is older than the position, the server sends some records a second time, and each of these
+        // records must be the same both times.
         let confirmed_lsn = seen.slot.as_ref().and_then(|slot| slot.confirmed_lsn).unwrap_or(u64::MAX);
         let older = confirmed_lsn < position.end_lsn;
         let from = if older { confirmed_lsn.max(position.commit_lsn) } else { position.end_lsn };
@@ -208,7 +208,8 @@ impl<S: Server> Follower<S> {
             // If the settings allow reading the tables again, the next session reads them.
             Verdict::Stop(_) if self.settings.resnapshot => return Err(Ended::Void),
             Verdict::Stop(finding) => return Err(Ended::Stopped(finding)),
-            // A table that a person has ordered to be read is now in the publication, so the next session reads it.
+            // A person has ordered nova to read a table that is now in the publication, so the next session reads the
+            // table.
             Verdict::GoOn { wanted } if !seen.published_of(wanted).is_empty() => return Err(Ended::Void),
             Verdict::GoOn { .. } | Verdict::Snapshot => {}
         }
@@ -252,14 +253,14 @@ struct Reading<T> {
     /// The end of the last whole transaction that the follower took.
     position: Position,
     pending: Pending,
-    /// The LSN before which the server says that it has sent every change.
+    /// The server says that it has sent every change before this LSN.
     idle_lsn: u64,
     /// The LSN and the time of the present transaction's commit.
     begun: (u64, i64),
     known: Known,
-    /// The LSN before which every change was read in an earlier session; the slot may send these changes again.
-    /// `known_lsn` becomes 0 when the stream has passed the changes of earlier sessions. When `known_lsn` is 0, nova
-    /// knows that the server has the log that was read.
+    /// An earlier session has read every change before this LSN, but the slot may send these changes again. `known_lsn`
+    /// becomes 0 when the stream has passed the changes of earlier sessions. When `known_lsn` is 0, nova knows that the
+    /// server has the log that was read.
     known_lsn: u64,
 }
 

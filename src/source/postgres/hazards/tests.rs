@@ -96,8 +96,8 @@ fn each_hazard_is_said_alone_with_a_way_out_and_stops_nothing() {
 #[test]
 fn every_code_that_warns_has_a_case_here() {
     use crate::source::postgres::finding::TABLE;
-    /// The findings that need a check of the database's tables (`around/tests.rs`), or the earlier state of the tables
-    /// (`redefined.rs`).
+    /// The findings that other tests check, because they need the database's tables (`around/tests.rs`) or the earlier
+    /// state of the tables (`redefined.rs`).
     const ELSEWHERE: [Code; 4] = [Code::ColumnsLeftOut, Code::RowSecurity, Code::Encoding, Code::TableRedefined];
     let cased = |code: &Code| SPOILS.iter().any(|(spoiled, _)| spoiled == code) || ELSEWHERE.contains(code);
     let warns = TABLE.iter().filter(|(_, _, effect)| *effect == Effect::Warns);

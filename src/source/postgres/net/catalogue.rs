@@ -64,7 +64,7 @@ SELECT to_jsonb(s)::text, coalesce(t.spill_bytes, 0),
  WHERE s.slot_name = $1";
 
 /// The query for the state of the publication. The publication's age is compared only with a slot that nobody reads,
-/// because the oldest transaction of a slot that is read follows with a delay.
+/// because the oldest transaction of a slot in use lags behind.
 const PUBLICATION: &str = "
 SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin::text, puballtables,
        coalesce((SELECT age(p.xmin) < age(s.catalog_xmin) FROM pg_replication_slots s
@@ -73,9 +73,9 @@ SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin
   FROM pg_publication p WHERE pubname = $1";
 
 /// The query for the published tables whose names nova follows, and for their partitions. The membership of a table
-/// consists of the publication's row for the table or for its schema, and of the publication's own row. The
-/// publication's rows in the catalogue are new rows after the table was removed from the publication and added again.
-/// PostgreSQL accepts as replica identity neither an index that is checked late (`DEFERRABLE`) nor an invalid index.
+/// consists of rows of the catalogue: the publication's own row, and its rows for the table and for the table's schema.
+/// If a table is removed from the publication and added again, the row for the table is a new row. PostgreSQL accepts
+/// as replica identity neither an index that is checked late (`DEFERRABLE`) nor an invalid index.
 const TABLES: &str = "
 SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.relispartition,
        (SELECT r.relname::text FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)),
@@ -119,8 +119,8 @@ SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.re
 
 /// The query for tables whose names nova follows, in every schema, with published tables first. The column for
 /// row-level security is true for tables that PostgreSQL would refuse to copy. Each check of the server runs the query
-/// for tables once: every ten seconds, and at both ends of a session. The catalogue has an index of names, and if each
-/// customer has a schema, the limit keeps the answer short.
+/// for tables once: every ten seconds, and at both ends of a session. The query is fast, because the catalogue has an
+/// index of names. If each customer has a schema, there are very many tables, and the limit keeps the answer short.
 const PLACES: &str = "
 SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.oid),
        (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')::text FROM pg_attribute a
@@ -269,8 +269,8 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     let column = |(name, generated, published)| IdentityColumn { name, generated, published };
     let unreadable: Vec<String> = serde_json::from_str(row.get(13)).map_err(|_| missing("privileges"))?;
     let membership: &str = row.get(10);
-    // A table that was created as a partition has a catalogue row for a system column that is as old as its parent's
-    // row.
+    // If a table was created as a partition, one transaction wrote both its row in `pg_inherits` and the row of its
+    // system column `tableoid`.
     let partitions: Vec<(u32, bool)> = serde_json::from_str(row.get(14)).map_err(|_| missing("partitions"))?;
     Ok(Published {
         table: table.or(root.as_deref().and_then(Table::from_name)),

@@ -101,7 +101,7 @@ fn told(code: &str, text: &str) -> Failure {
         }
         "53400" if has("replication slots") => hazards::slots_full().into(),
         "53300" if has("wal_senders") || has("standby connections") => hazards::senders_full().into(),
-        // PostgreSQL also uses SQLSTATE 42501 for what an administrator may not do to a role.
+        // PostgreSQL also uses SQLSTATE 42501 if an administrator may not change a role.
         "42501" if has("walsender") || has("WAL sender") || has("replication slots") => {
             fitness::no_replication_right("").into()
         }
@@ -109,7 +109,7 @@ fn told(code: &str, text: &str) -> Failure {
             around::hides_rows("", text.split('"').nth(1).unwrap_or("a table")).into()
         }
         // PostgreSQL uses SQLSTATE 42704 also for a relation that is not part of the publication. The text shows which
-        // of the two errors it is.
+        // of the two errors has occurred.
         "42704" if text.contains("publication \"") && has("does not exist") => {
             let name = text.split('"').nth(1).unwrap_or_default();
             hazards::younger(name).repaired_by(Tables::ALL).into()

@@ -1,4 +1,4 @@
-//! The hosts of an address of PostgreSQL, with the role and the settings of the session.
+//! The hosts in the address of a PostgreSQL server, each with the role and the session's settings.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 /// The time after which the operating system reports a broken connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The session's `wal_sender_timeout` in seconds: half of the silence that ends a session.
+/// The session's `wal_sender_timeout` in seconds: half of the longest silence after which a session still counts as
+/// alive.
 const WAL_SENDER_TIMEOUT_S: u64 = 30;
 
 /// Returns the settings that make every server write values as the same text, and that keep the server from ending
@@ -40,7 +41,7 @@ pub(super) fn session_options() -> String {
     options.join(" ")
 }
 
-/// One host of the address of PostgreSQL. nova uses a resolved address of the host until a connection to it fails.
+/// One host in the address of a PostgreSQL server.
 #[derive(Clone)]
 pub(super) struct Target {
     pub config: Config,
@@ -49,10 +50,10 @@ pub(super) struct Target {
     pub password: String,
 }
 
-/// Splits an address into the address without the parameter `sslmode`, and the mode of TLS. The addresses of managed
-/// servers have the parameter `sslmode`. Returns `None` if the mode is not a mode of libpq.
+/// Returns the address without its parameter `sslmode`, and the TLS mode that the parameter names. Addresses of managed
+/// servers often have this parameter. Returns `None` if the mode is not a mode of libpq.
 pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
-    // The role and the password end at the first `@`, and the address has no parameter before it.
+    // The role and the password end at the first `@`, and the parameters of the address come after this `@`.
     let begin = url.find('@').map_or(0, |at| at + 1);
     let Some(mark) = url[begin..].find('?').map(|mark| begin + mark) else { return Some((url.to_owned(), None)) };
     let (place, parameters) = (&url[..mark], &url[mark + 1..]);
@@ -65,8 +66,8 @@ pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
     Some((if others.is_empty() { place.to_owned() } else { format!("{place}?{others}") }, mode))
 }
 
-/// Parameters of libpq, of poolers and of further clients that are often copied with an address, and what to do about
-/// each parameter. An error names only known parameters, because the text of an unknown parameter may be a part of a
+/// Parameters of libpq, poolers and other clients, each with a remedy. People often copy such a parameter together with
+/// an address. An error names only known parameters, because the text of an unknown parameter may be a part of a
 /// password.
 const UNKNOWN_PARAMETERS: [(&[&str], &str); 5] = [
     (&["sslrootcert"], "set postgres.ca_file instead"),

@@ -86,8 +86,9 @@ impl Tls {
     }
 }
 
-/// Accepts a certificate that does not name the host and, without a `chain`, a certificate that no authority has
-/// signed: libpq's `verify-ca` and `require`. The signatures of the TLS handshake are always checked.
+/// Accepts a certificate that does not name the host, like libpq's `verify-ca`. Without a `chain`, `Named` also accepts
+/// a certificate that no authority has signed, like libpq's `require`. The signatures of the TLS handshake are always
+/// checked.
 #[derive(Debug)]
 struct Named {
     chain: Option<Arc<WebPkiServerVerifier>>,

@@ -176,8 +176,8 @@ fn weight(kind: u8, count: i64) -> i64 {
 }
 
 proptest! {
-    /// nova converts a state of version 4: the converted state equals the state that wrote it, also after every later
-    /// effect.
+    /// nova converts a state that was stored in version 4. The converted state equals the original state, also after
+    /// every later effect.
     #[test]
     fn a_stream_of_version_4_is_the_state_that_wrote_it(
         before in steps(),

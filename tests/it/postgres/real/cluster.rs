@@ -1,5 +1,5 @@
-//! A PostgreSQL server for one test, which may kill, limit and restore the server. The programs of the server are those
-//! of the newest version in `/usr/lib/postgresql`, or those in the directory `NOVA_TEST_PG_BIN`.
+//! A PostgreSQL server that only one test uses; the test may kill, limit and restore the server. The programs of the
+//! server are in `NOVA_TEST_PG_BIN`, or else in the directory of the newest version in `/usr/lib/postgresql`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ impl Cluster {
         let cluster = Cluster { bin, data: dir.path().join("data"), port, _dir: dir };
         // PostgreSQL refuses to run as root.
         cluster.shell(&format!("mkdir -p {0} && chmod 700 {0}", cluster.data.display()), true);
-        // The encoding is set whatever the environment says, because nova reports the encoding SQL_ASCII as a finding.
+        // The test sets the encoding itself, because nova reports the encoding SQL_ASCII as a finding.
         cluster.run(
             "initdb",
             &format!("-D {} -A trust -U postgres --no-sync -E UTF8 --no-locale", cluster.data.display()),
@@ -87,7 +87,7 @@ impl Cluster {
     }
 
     /// Lets the server also accept connections over TLS, with a certificate and its key in PEM. Connections of the role
-    /// `role` must use TLS. Returns false if the programs were built without TLS.
+    /// `role` must use TLS. Returns false if the server's programs were built without TLS.
     pub fn speak_tls(&self, certificate: &str, key: &str, role: &str) -> bool {
         let library = format!("{}/postgres -D {} -C ssl_library | grep -q .", self.bin.display(), self.data.display());
         if !self.shell(&library, false) {

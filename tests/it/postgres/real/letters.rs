@@ -16,10 +16,10 @@ use super::told::{told, told_afresh};
 
 /// A time that nova cannot read. The text is as long as the text of a readable time.
 const UNREADABLE: &str = "some day in late november!!";
-/// The format in which a text column contains a time.
+/// The format of the times in a text column.
 const FORM: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 
-/// The number in the key of each post, and the result of the replay of its dead letter.
+/// Each post's number, which is a part of the key, and the result when the post's dead letter is replayed.
 const POSTS: [(u32, &str); 6] =
     [(1, "applied"), (2, "applied"), (3, "stale"), (4, "stale"), (5, "kept"), (6, "applied")];
 /// The number of the post whose dead letter is replayed on the running node. The dead letters of all further posts are
@@ -30,8 +30,8 @@ fn key(number: u32) -> String {
     format!("f0000000-0000-4000-8000-{number:012}")
 }
 
-/// Corrects the bytes in the stored dead letters. The correction imitates a later nova that can read a time that an
-/// earlier nova could not read.
+/// Corrects the bytes in the stored dead letters. The correction has the same effect as a later nova that can read
+/// these times.
 fn repair(place: &Place, readable: &str) {
     assert_eq!(UNREADABLE.len(), readable.len());
     let store = Store::open(&place.store(), &Options::default(), |_| {}).unwrap();
@@ -51,7 +51,7 @@ fn repair(place: &Place, readable: &str) {
     write.commit().unwrap();
 }
 
-/// Returns the waiting dead letters: the id of each letter, and the number in the key of its post.
+/// Returns the waiting dead letters, each as its id and the number of its post.
 fn letters(place: &Place) -> BTreeMap<u64, u32> {
     let listed = place.nova().args(["dlq", "list", "--json"]).output().unwrap();
     let listed: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();

@@ -27,8 +27,8 @@ fn a_store_moves_from_debezium_to_a_slot_and_back_and_nothing_is_lost_or_doubled
     let (user, post) = place.plant();
     until("Debezium's records", || in_feed(&world, &user, &post));
     world.stop();
-    // No slot reports the deletes that happen while no slot exists. Rows that the new snapshot does not contain are
-    // swept.
+    // No slot reports the deletes that happen while no slot exists. nova deletes the rows that the new snapshot does
+    // not contain.
     session(&mut place.sql(), 2, TRANSACTIONS);
     place.run("DELETE FROM likes WHERE id IN (SELECT id FROM likes ORDER BY id LIMIT 20); DELETE FROM comments");
     let mut sql = place.sql();

@@ -21,8 +21,8 @@ fn json(command: &mut Command) -> (Option<i32>, Value) {
     (output.status.code(), value)
 }
 
-/// Makes a database that has the tables and nothing for nova, and returns it with the name of a role that does not
-/// exist.
+/// Makes a database that has the tables and nothing for nova. Returns the database, and the name of a role that does
+/// not exist.
 fn bare(at: String) -> (Place, String) {
     let place = Place::at(at);
     place.run(&format!("DROP PUBLICATION {}", place.name));
@@ -110,7 +110,7 @@ fn p15_setup_changes_nothing_where_the_applications_own_statements_would_fail() 
             "pg-identity-uncovered",
             "ALTER TABLE users REPLICA IDENTITY DEFAULT",
         ),
-        // A probe of the plan finds the row filter, which the catalogue's list of columns does not show.
+        // The list of columns in the catalogue does not show the row filter, but a probe of the plan finds it.
         (
             "CREATE PUBLICATION #P FOR TABLE posts WHERE (status = 'published')",
             "The application's own statement would fail",
@@ -222,7 +222,7 @@ fn status_and_drop_slot_know_where_the_store_stands_beside_a_node_and_without_on
         let overview = http("GET", &format!("{url}/api/v1/overview"), "", "").unwrap().1;
         overview.contains("\"sent_lsn\":\"") && overview.contains("\"received_lsn\":\"")
     });
-    // The server of the tests has no limit on the log that it keeps for a slot.
+    // The test server has no limit on the log that it keeps for a slot.
     assert!(metrics.contains("nova_pg_findings{code=\"pg-keep-size\"} 1") && place.ready().contains("pg-keep-size: "));
     let active = place.nova().args(["postgres", "drop-slot", "--force", "--url", &url]).output().unwrap();
     assert!(!active.status.success() && told(&active).contains("stop nova first"), "{}", told(&active));

@@ -52,7 +52,7 @@ impl Place {
         Some(Place::at(server))
     }
 
-    /// Makes a new database on the server, which only the caller uses.
+    /// Makes a new database for the caller on the server.
     pub fn at(server: String) -> Place {
         let name = format!("nova{:08x}", uuid::Uuid::new_v4().as_fields().0);
         let mut admin = Postgres::connect(&server, NoTls).unwrap();
@@ -65,7 +65,8 @@ impl Place {
         place
     }
 
-    /// Makes a store in a directory for an existing database and publication, without changing them.
+    /// Makes a store in a directory for an existing database and publication. The function changes neither the database
+    /// nor the publication.
     pub fn beside(server: &str, name: &str, slot: &str, data: &Path) -> Place {
         let (server, name, slot) = (server.to_owned(), name.to_owned(), slot.to_owned());
         let (sentinels, more) = (std::cell::Cell::new(0), BTreeMap::new());
@@ -180,7 +181,7 @@ impl Place {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", self.log());
     }
 
-    /// Runs the command on the running node that makes nova read all tables again.
+    /// Runs the command that makes the running node read all tables again.
     pub fn resnapshot(&self) {
         let output = self.nova().args(["cdc", "resnapshot", "--url", self.url()]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -204,8 +205,8 @@ impl Place {
         feed["posts"].as_array().unwrap().iter().map(|post| post.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Writes a reader, and as the last row a post of an author whom the reader follows; returns their ids. As soon as
-    /// the feed shows the post, everything that was written before the post has arrived.
+    /// Writes a reader and, as the last row, a post by an author whom the reader follows. Returns the ids of the reader
+    /// and of the post. As soon as the feed shows the post, everything that was written before the post has arrived.
     pub fn sentinel(&self) -> (String, String) {
         let (user, post) = self.plant();
         until("the sentinel in the feed", || self.feed(&user).contains(&post));
@@ -282,8 +283,8 @@ impl Place {
     pub fn held_bytes(&self) -> i64 {
         let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn)::int8 FROM pg_replication_slots
                    WHERE slot_name = $1";
-        // The restart position of a slot advances when the server writes a record of the running transactions, which it
-        // does from time to time.
+        // From time to time the server writes a record of the running transactions, and only then can the restart
+        // position of a slot advance.
         self.run("CHECKPOINT");
         self.sql().query_one(sql, &[&self.slot]).unwrap().get(0)
     }

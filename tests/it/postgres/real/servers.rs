@@ -12,8 +12,8 @@ use super::place::{PUBLISHED, Place};
 /// The number of transactions of all sessions together. The variable `NOVA_TEST_TRANSACTIONS` overrides this number.
 const TRANSACTIONS: u64 = 400;
 
-/// The least and the largest number of kills of the server or of nova. After the least number, the kills continue only
-/// while the sessions still write.
+/// The minimum and maximum number of kills of the server or of nova. After the minimum, the kills continue only while
+/// the sessions still write.
 const KILLS: std::ops::Range<u32> = 6..60;
 
 /// Runs a session that connects again when its server is killed.
@@ -41,7 +41,7 @@ fn a_workload_with_kill_9_of_nova_and_of_postgresql_ends_equal() {
     place.start();
     let count = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS) / 2;
     let hook = std::panic::take_hook();
-    // The kill of a server makes its sessions panic, and each session begins again.
+    // The kill of a server makes the sessions panic, and each session begins again.
     std::panic::set_hook(Box::new(|_| {}));
     let workers: Vec<_> = (0..2)
         .map(|number| {
@@ -130,8 +130,8 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     ends_equal(&mut place);
 }
 
-/// On a server that has recovered from a crash, the position of the replayed log no longer moves. nova measures the
-/// bytes that the slot holds back up to the end of the flushed log.
+/// On a server that has recovered from a crash, the position of the replayed log no longer moves. To measure the bytes
+/// that the slot holds back, nova uses the end of the flushed log.
 #[test]
 fn p12_what_is_held_back_goes_by_the_flushed_log_of_a_server_that_recovered() {
     const FOREIGN_BYTES: i64 = 4 << 20;

@@ -20,7 +20,8 @@ fn address(place: &Place, host: &str) -> String {
     database.replace("postgres@", &format!("{ROLE}@"))
 }
 
-/// Returns the code and the words of the first finding of `nova check`, which opens sessions of both kinds.
+/// Returns the code and the words of the first finding of `nova check`. `nova check` opens both an SQL session and a
+/// replication session.
 fn found(place: &Place, host: &str, mode: &str, ca_file: Option<&Path>) -> Option<(String, String)> {
     let mut check = place.nova();
     check.env("NOVA_POSTGRES_URL", address(place, host)).env("NOVA_POSTGRES_SSL_MODE", mode).args(["check", "--json"]);

@@ -1,4 +1,5 @@
-//! Reads what users see, both from a store that has followed the database for long and from a new store.
+//! Collects the served feeds and suggestions, so that tests can compare a store that has followed the database for a
+//! long time with a new store.
 
 use crate::stack::world::until;
 
@@ -7,8 +8,8 @@ use super::place::Place;
 /// The number of users whose feeds and suggestions are printed.
 const USERS: i64 = 8;
 
-/// Returns the feeds with their reasons, and the suggestions, of a stopped store at one time. The feeds and suggestions
-/// depend on every counter of rows.
+/// Returns the feeds (with their reasons) and the suggestions of a stopped store, all at one fixed time. The feeds and
+/// suggestions depend on every counter of rows.
 pub fn told(place: &Place) -> Vec<String> {
     let users = "SELECT id::text FROM users ORDER BY id LIMIT $1";
     let users: Vec<String> = place.sql().query(users, &[&USERS]).unwrap().iter().map(|row| row.get(0)).collect();

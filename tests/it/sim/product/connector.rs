@@ -18,7 +18,7 @@ impl Product {
         self.connect(now_us)
     }
 
-    /// Makes one step of the connector: it writes some reads of a snapshot, during which the stream waits, or a part of
+    /// Makes one step of the connector: it writes either some reads of a snapshot, while the stream waits, or a part of
     /// the stream.
     fn connect(&mut self, now_us: i64) -> Vec<Message> {
         let Some(stream) = &self.stream else {

@@ -29,7 +29,7 @@ impl Product {
         }
     }
 
-    /// Makes a record in the topic of `table` that has a row of a different table, under the key of a row of `table`.
+    /// Makes a record in the topic of `table`: the record has a key of `table`, and a row of a different table.
     fn of_another_table(&mut self, table: Table) -> Poison {
         let id = self.some(table);
         let other = Table::ALL[(table as usize + 1 + self.rng.below(4) as usize) % 5];

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::log::{Committed, What};
 use super::{LeftOut, Op, Product, Row, Style};
 
-/// The length above which a text is stored out of line (TOAST). An update that leaves a text unchanged does not repeat
-/// the text if it is stored out of line.
+/// The length above which a text is stored out of line (TOAST). An update does not repeat a text that is stored out of
+/// line and that the update leaves unchanged.
 const OUT_OF_LINE_BYTES: usize = 24;
 pub(super) const SECRET: &str = "s3cret-hash";
 /// The column `lang`, which nova does not know.
@@ -35,7 +35,7 @@ pub struct Message {
     pub headers: Headers,
 }
 
-/// The metadata of a message, which come in addition to the row.
+/// The metadata that a message has in addition to the row.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
     pub table: Table,
@@ -91,8 +91,7 @@ impl Product {
         out.push(Message { table: op.table, key: Some(key_now), value: Some(value), headers });
     }
 
-    /// Writes the messages of a delete. `newer` is the new key of the row, if the delete is a part of a change of the
-    /// key.
+    /// Writes the messages of a delete. If the delete is a part of a change of the key, `newer` is the row's new key.
     fn write_delete(&self, op: &Op, key: Key, newer: Option<Key>, us: i64, out: &mut Vec<Message>) {
         let header = |newer: Key| ("__debezium.newkey".into(), key_json(newer).into());
         let headers: Headers = newer.map(header).into_iter().collect();
@@ -137,7 +136,8 @@ impl Product {
 
     pub(super) fn value(&self, mut image: Map<String, Value>, source: Source, deleted: &str) -> String {
         let Source { table, op, lsn, us } = source;
-        // A row stays valid if its record names a partition of the table, or has a name that a transform gave.
+        // nova accepts a row if its record has the name of a partition instead of the table's name, or a name that a
+        // transform gave.
         let name = if self.kinds.strangers && us % 5 == 0 { format!("{table}_p5") } else { table.name().to_owned() };
         if self.style == Style::Envelope {
             let snapshot = match (op, lsn) {
@@ -163,7 +163,8 @@ impl Product {
         Value::Object(image).to_string()
     }
 
-    /// Returns the value of a delete whose value is not null: it has the key, and placeholders for all other columns.
+    /// Returns the value of a delete, for the format in which deletes have a value: the key, and placeholders for all
+    /// other columns.
     pub(super) fn delete_value(&self, id: Id, source: Source) -> Option<String> {
         let mut image = Map::new();
         for column in source.table.columns() {
