@@ -82,7 +82,7 @@ pub(super) fn run(
     if changed.is_empty() {
         let paths: Vec<_> = configs.iter().map(|path| path.display().to_string()).collect();
         return Err(CliError::Usage(format!(
-            "{} set the same numbers of ranking: there is nothing to compare; docs/configuration.md lists the numbers",
+            "{} set the same parameters of ranking: there is nothing to compare; docs/configuration.md lists the parameters",
             paths.join(" and ")
         )));
     }

@@ -3,6 +3,9 @@
 //! counts left or entered a window. A tick locks the state for a slice of the posts at a time, so that neither the
 //! writer nor a reader waits long.
 
+use std::panic::resume_unwind;
+use std::thread::{available_parallelism, scope};
+
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
 
@@ -16,6 +19,12 @@ use super::window::Window;
 
 /// The number of posts that are counted under one lock of the state.
 const SLICE: usize = 128;
+
+/// The maximum number of threads that count all posts at the start, and the number of posts that one thread counts
+/// before the counts are added to the scores. At later ticks only one thread counts, so that readers have the other
+/// cores.
+const THREADS_MAX: usize = 8;
+const SHARE: usize = 64 * SLICE;
 
 /// The score of a post that may not be shown.
 const HIDDEN: i64 = i64::MIN;
@@ -32,6 +41,16 @@ pub struct Tallies {
     /// Posts that have counts after the end of a window. The counts of the posts in `ahead` enter the window as time
     /// passes.
     ahead: FxHashSet<PostNo>,
+}
+
+/// What the state says about one post at one moment.
+struct Counts {
+    post: PostNo,
+    times: u32,
+    /// The score in each window, or [`HIDDEN`].
+    scores: [i64; 4],
+    /// Whether the post has counts after the end of a window.
+    ahead: bool,
 }
 
 /// The scores of the posts in one window.
@@ -64,6 +83,10 @@ impl Tallies {
         let moved: [bool; 4] = std::array::from_fn(|index| {
             self.kept[index] && self.lists[index].window.range(now_ms) != self.lists[index].range
         });
+        let threads = match self.times.is_empty() {
+            true => available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+            false => 1,
+        };
         self.times.resize(posts, 0);
         let due = self.move_to(now_ms, posts);
         if moved == [false; 4] {
@@ -76,9 +99,16 @@ impl Tallies {
         };
         anew.sort_unstable();
         anew.dedup();
-        for slice in anew.chunks(SLICE) {
-            let state = state.read();
-            slice.iter().for_each(|post| self.count(&state, *post));
+        for posts in anew.chunks(SHARE * threads) {
+            let counted: Vec<Vec<Counts>> = scope(|scope| {
+                let (first, others) = posts.split_at(posts.len().min(SHARE));
+                let tallies = &*self;
+                let share = |posts| scope.spawn(move || tallies.counts(state, posts));
+                let running: Vec<_> = others.chunks(SHARE).map(share).collect();
+                let others = running.into_iter().map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)));
+                std::iter::once(tallies.counts(state, first)).chain(others).collect()
+            });
+            counted.into_iter().flatten().for_each(|counts| self.set(&counts));
         }
     }
 
@@ -116,13 +146,33 @@ impl Tallies {
         due
     }
 
-    /// Counts a post again in all windows.
-    fn count(&mut self, state: &State, post: PostNo) {
-        if post.index() >= self.times.len() {
-            // A post that came after the update began is among the changes of the next update.
-            return;
+    /// Sets the scores of a post in all windows.
+    fn set(&mut self, counts: &Counts) {
+        let Counts { post, times, scores, ahead } = *counts;
+        self.times[post.index()] = times;
+        let kept = self.lists.iter_mut().zip(scores).zip(self.kept).filter(|(_, kept)| *kept);
+        kept.for_each(|((list, score), _)| list.set(post, score));
+        if ahead {
+            self.ahead.insert(post);
         }
-        self.times[post.index()] = state.posts.times_counted(post);
+    }
+
+    /// Counts posts in all windows, and locks the state for a slice of the posts at a time.
+    fn counts(&self, state: &RwLock<State>, posts: &[PostNo]) -> Vec<Counts> {
+        let mut counted = Vec::with_capacity(posts.len());
+        for slice in posts.chunks(SLICE) {
+            let state = state.read();
+            counted.extend(slice.iter().filter_map(|post| self.counts_of(&state, *post)));
+        }
+        counted
+    }
+
+    /// Returns the counts of a post, or `None` if the post came after the update began. Such a post is among the
+    /// changes of the next update.
+    fn counts_of(&self, state: &State, post: PostNo) -> Option<Counts> {
+        if post.index() >= self.times.len() {
+            return None;
+        }
         // A window that is not kept has an empty range, which begins at a minute that the kept windows also read.
         let first_end = self.first_end();
         let ranges = std::array::from_fn(|index| match self.kept[index] {
@@ -130,11 +180,8 @@ impl Tallies {
             false => first_end..first_end,
         });
         let scores = if state.visible(post) { state.scores(post, &ranges) } else { [HIDDEN; 4] };
-        let kept = self.lists.iter_mut().zip(scores).zip(self.kept).filter(|(_, kept)| *kept);
-        kept.for_each(|((list, score), _)| list.set(post, score));
-        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.first_end()) {
-            self.ahead.insert(post);
-        }
+        let ahead = state.posts.last_minute(post).is_some_and(|minute| minute >= first_end);
+        Some(Counts { post, times: state.posts.times_counted(post), scores, ahead })
     }
 
     /// Returns the earliest end of all windows, which is the end of the window with the shortest bucket.

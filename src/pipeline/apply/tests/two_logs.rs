@@ -1,7 +1,11 @@
 //! Tests of records of two logs side by side, in one partition and in several. A test of a case that the simulation
 //! found names the seeds of that case.
 
-use super::*;
+use super::{at, at_epoch, change, judged, row, stored, write};
+use crate::event::{Cell, Change, ChangeBody, Id, Op, Outcome, Renamed, Row, Table};
+use crate::pipeline::apply::{Judgement, Written, judge, judge_of, truncate_row};
+use crate::pipeline::meta::{TableMeta, Truncated};
+use crate::pipeline::stored::{Place, StoredRow};
 
 fn bumped(epoch: u16) -> TableMeta {
     TableMeta { epoch, ..TableMeta::default() }
