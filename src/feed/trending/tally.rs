@@ -278,3 +278,33 @@ impl List {
         best
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rank;
+    use super::*;
+    use crate::event::{Action, Effect, Facts, Id};
+    use crate::state::{MINUTE_MS, StateSettings};
+
+    /// The posts are more than two threads count in one round.
+    #[test]
+    fn the_first_update_counts_the_posts_of_every_thread_like_a_plain_count() {
+        let now_ms = 1_795_000_000_000;
+        let mut state = State::new(StateSettings::default());
+        let id = |kind: u128, n: usize| Id::from_u128(kind << 64 | n as u128);
+        for n in 0..2 * SHARE + SLICE + 1 {
+            let row = Facts::Post { author: id(1, 0), created_at_us: n as i64, published: !n.is_multiple_of(5) };
+            state.apply(&Effect::Row { key: id(2, n), old: None, new: Some(row) });
+            let (user, post, action) = (id(3, n % 7), id(2, n), [Action::View, Action::Share][n % 2]);
+            let at_ms = now_ms - (n % 600) as i64 * MINUTE_MS;
+            state.apply(&Effect::Event { user, post, action, at_ms, dwell_ms: 0 });
+        }
+        let state = RwLock::new(state);
+        let mut tallies = Tallies::default();
+        tallies.update(&state, now_ms);
+        for window in Window::ALL {
+            let made = tallies.rank(&state, window, now_ms, &Overrides::default());
+            assert_eq!(made, rank(&state.read(), window, now_ms, &Overrides::default()), "{window:?}");
+        }
+    }
+}
