@@ -172,9 +172,9 @@ fn tracer(setup: &Setup, warehouse: Option<&Arc<WarehouseStatus>>) -> Result<Opt
     let Some(settings) = &setup.otlp else { return Ok(None) };
     let status = warehouse.cloned();
     let delivered = move || {
-        let TargetStatus { emitted, acknowledged, dead, .. } =
+        let TargetStatus { next_batch, first_waiting_batch, .. } =
             status.as_ref()?.targets()[Target::Events.index()].clone();
-        Some((emitted, acknowledged + dead))
+        Some((next_batch, first_waiting_batch.unwrap_or(next_batch)))
     };
     let clock = setup.clock.clone();
     let now_ns = move || u64::try_from(clock.day_ms()).unwrap_or_default().saturating_mul(1_000_000);

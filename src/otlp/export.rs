@@ -123,8 +123,9 @@ impl Exporter {
         if self.waits.is_empty() {
             return;
         }
-        let done = (self.delivered)().map_or(0, |(_, done)| done);
-        while let Some(Waits { place, since_ns, .. }) = self.waits.pop_front_if(|waits| waits.emitted <= done) {
+        let first_waiting = (self.delivered)().map_or(0, |(_, first_waiting)| first_waiting);
+        let done = |waits: &mut Waits| waits.next_batch <= first_waiting;
+        while let Some(Waits { place, since_ns, .. }) = self.waits.pop_front_if(done) {
             self.spans.push(Span {
                 place: place.child(),
                 parent: Some(place.span_id),

@@ -68,8 +68,8 @@ impl Tracer {
             failed: false,
             attributes: vec![("nova.records", Value::Number(i64::try_from(records).unwrap_or(i64::MAX)))],
         });
-        if let Some((emitted, _)) = (self.delivered)() {
-            self.hand_over(Told::Waits(Waits { place, emitted, since_ns: end_ns }));
+        if let Some((next_batch, _)) = (self.delivered)() {
+            self.hand_over(Told::Waits(Waits { place, next_batch, since_ns: end_ns }));
         }
     }
 

@@ -52,8 +52,9 @@ pub enum Kind {
 /// The rows of a commit that wait for ClickHouse.
 pub(super) struct Waits {
     pub place: Place,
-    /// The number of event rows that the store had emitted after the commit.
-    pub emitted: u64,
+    /// The number of the next batch of events after the commit. The rows of the commit are in batches with lower
+    /// numbers.
+    pub next_batch: u64,
     /// The time at which the wait for ClickHouse began, in epoch nanoseconds.
     pub since_ns: u64,
 }
@@ -64,8 +65,8 @@ pub(super) enum Told {
     Waits(Waits),
 }
 
-/// Returns how many event rows the store has emitted since it was made, and how many of them are acknowledged or dead.
-/// Returns `None` if the node sends no rows to ClickHouse.
+/// Returns the number of the next batch of events, and the lowest number of a batch that waits for ClickHouse; if none
+/// waits, both numbers are equal. Returns `None` if the node sends no rows to ClickHouse.
 pub type Delivered = Box<dyn Fn() -> Option<(u64, u64)> + Send + Sync>;
 
 /// The number of spans by outcome: sent or dropped.

@@ -98,9 +98,8 @@ fn events(status: &Status) -> TargetStatus {
 
 /// Waits until all rows that are now in the outbox are delivered, or until the time limit has passed.
 async fn delivered(status: &Status) {
-    let emitted = status.targets().map(|target| target.emitted);
-    let done =
-        || status.targets().iter().zip(emitted).all(|(target, emitted)| target.acknowledged + target.dead >= emitted);
+    let next = status.targets().map(|target| target.next_batch);
+    let done = || status.targets().iter().zip(next).all(|(target, next)| target.delivered_below(next));
     let waits = async {
         while !done() {
             tokio::time::sleep(DELIVERY_TICK).await;

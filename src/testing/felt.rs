@@ -2,10 +2,12 @@
 //! are not delivered.
 
 use crate::breaker::BreakerState;
+use crate::warehouse::Target;
+use crate::warehouse::sender::{FAILURES_TO_OPEN, SENDING_MAX};
 
 /// After this many requests have met a fault, it is certain that the fault keeps back the rows. `MET_ENOUGH` is the sum
-/// of the requests that open the breaker, one request in progress for each table, and one more request.
-pub(super) const MET_ENOUGH: u64 = 12;
+/// of the requests that open the breaker, the requests in progress for all tables, and one more request.
+pub(super) const MET_ENOUGH: u64 = FAILURES_TO_OPEN as u64 + (Target::COUNT * SENDING_MAX) as u64 + 1;
 /// After this many requests have met a fault, the state of the breaker is a result of the fault. An open breaker lets
 /// one request through at a time, so the result of the first request is known when the second request comes.
 pub(super) const MET_JUDGED: u64 = 2;

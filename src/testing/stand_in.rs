@@ -27,7 +27,7 @@ use crate::backoff::Backoff;
 use crate::http::testing::{ClickHouseFault, Refused};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::layout::Layout;
-use crate::warehouse::sender::{Pace, SAFE_HORIZON_MS};
+use crate::warehouse::sender::{OVERTAKEN_MAX, Pace, SAFE_HORIZON_MS};
 use crate::warehouse::{Target, VIEW_TARGETS};
 
 use super::felt::Felt;
@@ -46,6 +46,7 @@ pub(super) const PACE: Pace = Pace {
     // does not answer as out of reach.
     stall_ms: 1_000,
     safe_horizon_ms: SAFE_HORIZON_MS,
+    overtaken_max: OVERTAKEN_MAX,
     held_max_ms: 0,
 };
 /// The drain is short, because nobody needs the remaining rows of a node that ends.

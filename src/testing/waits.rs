@@ -86,12 +86,10 @@ fn until(otherwise: &str, limit: Instant, done: impl Fn() -> bool) -> Result<(),
     Ok(())
 }
 
-/// Whether each table has the rows of `before`, or lacks them because of the present fault. A table gets its batches in
-/// their order, so later rows do not arrive before earlier rows.
+/// Whether each table has the rows of `before`, or lacks them because of the present fault.
 fn arrived(before: &[TargetStatus], now: &[TargetStatus], breaker: BreakerState, felt: Option<&Felt>) -> bool {
     let stalls = |now: &TargetStatus| felt.is_some_and(|felt| felt.stalls(now.stalled.as_deref()));
-    let settled =
-        |(before, now): (&TargetStatus, &TargetStatus)| now.acknowledged + now.dead >= before.emitted || stalls(now);
+    let settled = |(before, now): (&TargetStatus, &TargetStatus)| now.delivered_below(before.next_batch) || stalls(now);
     felt.is_some_and(|felt| felt.keeps_all(breaker)) || before.iter().zip(now).all(settled)
 }
 
@@ -103,24 +101,24 @@ fn send(inbox: &Sender<Message>, message: Message, limit: Instant) -> Result<(),
 mod tests {
     use super::*;
 
-    fn status(emitted: u64, acknowledged: u64, dead: u64, stalled: Option<&str>) -> TargetStatus {
-        let waiting_rows = emitted - acknowledged - dead;
+    fn status(next_batch: u64, first_waiting_batch: Option<u64>, stalled: Option<&str>) -> TargetStatus {
         let stalled = stalled.map(Into::into);
-        TargetStatus { emitted, acknowledged, dead, waiting_rows, stalled, ..TargetStatus::default() }
+        TargetStatus { next_batch, first_waiting_batch, stalled, ..TargetStatus::default() }
     }
 
     #[test]
-    fn later_rows_are_not_waited_for() {
-        let before = [status(7, 3, 1, None), status(2, 2, 0, None)];
+    fn the_wait_is_for_earlier_batches_and_not_for_later_ones() {
+        let before = [status(7, Some(5), None), status(2, None, None)];
         let is = |now: [TargetStatus; 2]| arrived(&before, &now, BreakerState::Closed, None);
-        assert!(!is([status(9, 5, 1, None), status(2, 2, 0, None)]));
-        assert!(is([status(9, 6, 1, None), status(5, 2, 0, None)]));
+        assert!(!is([status(9, Some(6), None), status(2, None, None)]));
+        assert!(is([status(9, Some(7), None), status(5, Some(2), None)]));
+        assert!(is([status(9, None, None), status(5, Some(3), None)]));
     }
 
     #[test]
     fn a_fault_ends_the_wait_only_by_what_it_caused() {
-        let (before, closed) = ([status(7, 3, 0, None)], BreakerState::Closed);
-        let now = [status(7, 3, 0, Some("Code: 60. DB::Exception: no such table"))];
+        let (before, closed) = ([status(7, Some(3), None)], BreakerState::Closed);
+        let now = [status(7, Some(3), Some("Code: 60. DB::Exception: no such table"))];
         let words = Some("Code: 60. DB::Exception: no such table".to_owned());
         let fault = Felt { met: 1, keeps_rows: true, words };
         assert!(arrived(&before, &now, closed, Some(&fault)));

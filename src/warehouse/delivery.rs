@@ -13,7 +13,7 @@ use crate::mutant::{self, Mutant};
 
 use super::bisect::{Isolated, isolate};
 use super::columns::Columns;
-use super::outbox::{self, Body, DeadRow, Report, Settled};
+use super::outbox::{self, Body, DeadRow, OutboxError, Report, Settled};
 use super::present::{Piece, Present, end_attempts, present};
 use super::shared::Shared;
 use super::target::Target;
@@ -26,8 +26,23 @@ const UNKNOWN_MAX_ATTEMPTS: u32 = 5;
 
 /// The reason why a delivery ends without an outcome.
 pub(super) enum Left {
-    /// The process ends, because the writer has ended or the store cannot be read.
+    /// The writer has ended, so the process ends.
     Ended,
+    /// The batch cannot be read from the store.
+    Unreadable(OutboxError),
+}
+
+impl<E: Into<OutboxError>> From<E> for Left {
+    fn from(error: E) -> Left {
+        Left::Unreadable(error.into())
+    }
+}
+
+/// An attempt of which it is unknown whether ClickHouse has its rows.
+struct Doubt {
+    since: Instant,
+    /// The number of attempts on batches of the table before this attempt.
+    attempts_before: u64,
 }
 
 /// The delivery of one batch.
@@ -46,19 +61,19 @@ impl Delivery {
     /// Returns when the table has all good rows of the batch.
     pub async fn run(self, sealed: OutboxBatch) -> Result<Settled, Left> {
         let dead = self.deliver(&sealed).await?;
-        self.troubles.end(self.batch);
+        self.troubles.delivered(self.batch);
         Ok(Settled { target: self.target, batch: self.batch, dead })
     }
 
     /// Delivers the batch, and returns the rows that the table refuses.
     async fn deliver(&self, sealed: &OutboxBatch) -> Result<Vec<DeadRow>, Left> {
         let batch = self.batch;
-        let read = self.shared.parts.store.read().map_err(|_| Left::Ended)?;
-        let Body { columns, rows: body } = outbox::body(&read, self.target, batch).map_err(|_| Left::Ended)?;
+        let read = self.shared.parts.store.read()?;
+        let Body { columns, rows: body } = outbox::body(&read, self.target, batch)?;
         let in_pieces = self.target == Target::Events && self.in_pieces()?;
         drop(read);
         if xxh3_128(&body) != sealed.hash {
-            self.stall(format!("the bytes of batch {batch} are damaged; restore a backup"));
+            self.troubles.damaged(batch, format!("the bytes of batch {batch} are damaged; restore a backup"));
             return std::future::pending().await;
         }
         let (mut whole, mut taken) = (Piece { batch, columns, rows: body }, false);
@@ -101,7 +116,8 @@ impl Delivery {
         }
         loop {
             let Ok(ranges) = rows::split(&whole.columns, &whole.rows) else {
-                self.stall(format!("batch {} holds what are no rows; restore a backup", self.batch));
+                self.troubles
+                    .damaged(self.batch, format!("batch {} holds what are no rows; restore a backup", self.batch));
                 return std::future::pending().await;
             };
             let isolated = isolate(ranges.len(), hint, taken, async |numbers: &[usize]| {
@@ -138,8 +154,7 @@ impl Delivery {
     }
 
     fn in_pieces(&self) -> Result<bool, Left> {
-        let read = self.shared.parts.store.read().map_err(|_| Left::Ended)?;
-        Ok(outbox::pieces(&read).map_err(|_| Left::Ended)?.contains(&self.batch))
+        Ok(outbox::pieces(&self.shared.parts.store.read()?)?.contains(&self.batch))
     }
 
     /// Returns when a commit contains the note that the batch is sent in pieces.
@@ -168,11 +183,12 @@ impl Delivery {
         let token =
             format!("nova:{:016x}:{}:{}:{:032x}", parts.store_id, self.target, piece.batch, xxh3_128(&piece.rows));
         let (mut attempt, mut unknown) = (0u32, 0u32);
-        // `doubt` is the time since which it has been unknown how an attempt ended; `running` says whether the attempt
-        // may still run.
-        let (mut doubt, mut running) = (None::<Instant>, false);
+        // `doubt` is the first attempt of which it is unknown how it ended; `running` says whether an attempt may still
+        // run.
+        let (mut doubt, mut running) = (None::<Doubt>, false);
         loop {
-            if doubt.is_some_and(|since| since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms) {
+            self.troubles.turn(self.batch).await;
+            if doubt.as_ref().is_some_and(|doubt| self.may_be_forgotten(doubt)) {
                 match self.settle(piece).await {
                     Some(settled) => return settled,
                     None => (doubt, running) = (None, false),
@@ -188,6 +204,7 @@ impl Delivery {
                 running = false;
             }
             let (started, now_ms) = (Instant::now(), self.shared.now_ms());
+            let attempts_before = self.troubles.attempt();
             let id = format!("nova-{:016x}-{}-{}-{attempt}-{now_ms}", parts.store_id, self.target, piece.batch);
             let token = if mutant::is(Mutant::SkipToken) { &id } else { &token };
             let result = parts.clickhouse.insert(self.target, &piece.columns, piece.rows.clone(), token, &id).await;
@@ -212,7 +229,7 @@ impl Delivery {
                 }
             } else {
                 if self.target == Target::Events && may_be_stored(&failure) {
-                    doubt = doubt.or(Some(started));
+                    doubt = doubt.or(Some(Doubt { since: started, attempts_before }));
                     if judged == Verdict::Ambiguous {
                         running = true;
                         self.silent.set(Some(Instant::now()));
@@ -222,6 +239,14 @@ impl Delivery {
             }
             attempt = attempt.saturating_add(1);
         }
+    }
+
+    /// Whether ClickHouse may have forgotten the token of an attempt, because the attempt is too old or because too many
+    /// inserts of other batches came after it.
+    fn may_be_forgotten(&self, doubt: &Doubt) -> bool {
+        let pace = &self.shared.parts.pace;
+        let overtaken = self.troubles.attempts() - doubt.attempts_before;
+        doubt.since.elapsed().as_millis() as i64 > pace.safe_horizon_ms || overtaken > pace.overtaken_max
     }
 
     /// Waits until every attempt without an answer is too old to arrive.
@@ -254,8 +279,11 @@ impl Delivery {
         loop {
             if let Some(reason) = self.shared.refusal(self.target) {
                 self.stall(reason);
-                self.rest().await;
-                self.shared.lint_tables().await;
+                if self.troubles.is_first(self.batch) {
+                    self.rest().await;
+                    self.shared.lint_tables().await;
+                }
+                self.troubles.turn(self.batch).await;
                 continue;
             }
             let wait_ms = self.shared.parts.status.admit();
@@ -290,18 +318,23 @@ impl Delivery {
         let parts = &self.shared.parts;
         self.troubles.begin(self.batch);
         tracing::debug!(table = self.target.name(), attempt, "ClickHouse: {failure}");
-        match verdict(failure) {
+        let judged = verdict(failure);
+        match judged {
             Verdict::Stall => {
                 parts.status.answered();
                 self.stall(failure.to_string());
-                self.rest().await;
             }
-            Verdict::Overload => {
-                parts.status.answered();
-                self.shared.back_off(self.batch, attempt.saturating_add(3)).await;
-            }
+            Verdict::Overload => parts.status.answered(),
+            Verdict::Retry | Verdict::Ambiguous | Verdict::Suspect | Verdict::Unknown => parts.status.failed(failure),
+        }
+        // A batch that must wait for an earlier one tries again as soon as the earlier one has succeeded.
+        if !self.troubles.is_first(self.batch) {
+            return self.troubles.turn(self.batch).await;
+        }
+        match judged {
+            Verdict::Stall => self.rest().await,
+            Verdict::Overload => self.shared.back_off(self.batch, attempt.saturating_add(3)).await,
             Verdict::Retry | Verdict::Ambiguous | Verdict::Suspect | Verdict::Unknown => {
-                parts.status.failed(failure);
                 self.shared.back_off(self.batch, attempt).await;
             }
         }
@@ -314,6 +347,7 @@ impl Delivery {
     async fn look(&self, piece: &Piece) -> Present {
         let mut attempt = 0u32;
         loop {
+            self.troubles.turn(self.batch).await;
             self.wait_for_leave().await;
             match present(&self.shared.parts, self.target, piece).await {
                 Ok(present) => return present,

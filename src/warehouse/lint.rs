@@ -6,15 +6,13 @@ use std::collections::BTreeSet;
 use super::clickhouse::ClickHouse;
 use super::columns::Columns;
 use super::mark::Mark;
-use super::pace::SAFE_HORIZON_MS;
+use super::pace::{SAFE_HORIZON_MS, WINDOW_MIN};
 use super::target::{Target, VIEW_TARGETS};
 use super::verdict::Failure;
 use super::wire::Wire;
 
 pub use super::finding::{Finding, Stops, TABLE_MISSING};
 
-/// With a smaller deduplication window, ClickHouse could forget a token before its batch is acknowledged.
-pub const WINDOW_MIN: u64 = 1_000;
 /// A replicated table also forgets tokens by time. A token must be remembered for twice the time for which nova relies
 /// on it, to allow for the duration of the insert and for differences of clocks.
 pub const WINDOW_MIN_S: u64 = 2 * SAFE_HORIZON_MS as u64 / 1_000;

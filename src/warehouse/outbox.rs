@@ -37,8 +37,8 @@ pub const BATCH_MAX_AGE_MS: i64 = 1_000;
 /// A table that is behind gets fewer and larger batches. If a table is behind, its batches that are not full are sealed
 /// only at this age.
 pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
-/// The number of a table's batches that may be reported as delivered before a commit removes them. A table with more
-/// sealed batches than this is behind.
+/// The maximum number of a table's batches that are being sent, or are delivered and not yet removed by a commit. A
+/// table with this number of sealed batches is behind.
 pub const AHEAD_MAX_BATCHES: usize = 4;
 /// The maximum number of open batches of all tables and partition values. If the maximum number of open batches is
 /// exceeded, a commit seals all of them.
@@ -233,18 +233,22 @@ impl Outbox {
             emitted: ledger.emitted,
             acknowledged: ledger.acknowledged,
             dead: ledger.dead,
+            next_batch: ledger.next,
             ..TargetStatus::default()
         });
-        let mut add = |target: Target, rows: u32, bytes: u64, began_ms: i64| {
+        let mut add = |target: Target, batch: u64, rows: u32, bytes: u64, began_ms: i64| {
             let counts = &mut counts[target.index()];
+            counts.first_waiting_batch = Some(counts.first_waiting_batch.map_or(batch, |first| first.min(batch)));
             counts.waiting_rows += u64::from(rows);
             counts.waiting_bytes += bytes;
             counts.oldest_ms = Some(counts.oldest_ms.map_or(began_ms, |oldest| oldest.min(began_ms)));
         };
-        self.sealed.iter().for_each(|((target, _), one)| add(*target, one.rows, one.bytes, one.began_ms));
+        for ((target, batch), one) in &self.sealed {
+            add(*target, *batch, one.rows, one.bytes, one.began_ms);
+        }
         for (target, open) in &self.open {
             let (rows, bytes) = (open.rows + open.pending_rows, open.bytes + open.pending.len() as u64);
-            add(*target, rows, bytes, open.began_ms);
+            add(*target, open.batch, rows, bytes, open.began_ms);
         }
         counts
     }
@@ -262,6 +266,11 @@ pub fn sealed(read: &ReadTxn, target: Target, limit: usize) -> Result<Vec<(u64, 
         failed.is_none() && found.len() < limit
     })?;
     failed.map_or(Ok(found), |error| Err(error.into()))
+}
+
+/// Whether the outbox has a sealed batch with this number.
+pub fn is_sealed(read: &ReadTxn, target: Target, batch: u64) -> Result<bool, OutboxError> {
+    Ok(read.get_with(OUTBOX_BATCH, (target.number(), batch), |_| ())?.is_some())
 }
 
 #[cfg(test)]

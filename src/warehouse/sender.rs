@@ -10,14 +10,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::shared::Shared;
 use super::status::Status;
 use super::target::Target;
 use super::task::Task;
 
-pub use super::pace::{HELD_MAX_MS, Pace, SAFE_HORIZON_MS};
+pub use super::pace::{FAILURES_TO_OPEN, HELD_MAX_MS, OVERTAKEN_MAX, Pace, SAFE_HORIZON_MS};
 pub use super::shared::SenderParts;
+pub use super::task::SENDING_MAX;
 
 const LINT_EVERY: Duration = Duration::from_secs(3_600);
 const VIEWS_EVERY: Duration = Duration::from_secs(30);
@@ -56,8 +58,9 @@ impl Sender {
 /// Runs the delivery within a [`tokio::task::LocalSet`] until it is stopped.
 pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
     let shared = Rc::new(Shared::new(parts));
+    let mut tasks = JoinSet::new();
     for target in Target::ALL {
-        tokio::task::spawn_local(Task::new(Rc::clone(&shared), target).run());
+        tasks.spawn_local(Task::new(Rc::clone(&shared), target).run());
     }
     let looking = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
@@ -75,5 +78,22 @@ pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
         }
     });
     // The tasks end when the `LocalSet` is dropped. The next process repeats interrupted inserts with their tokens.
-    let _ = stopped.wait_for(|stop| *stop).await;
+    let stops = std::pin::pin!(stopped.wait_for(|stop| *stop));
+    tokio::select! {
+        _ = stops => {}
+        () = panicked(&mut tasks) => {}
+    }
+}
+
+/// Panics like a task that panicked, so that the process ends and does not leave a table without its delivery. If no
+/// task panics, `panicked` never returns.
+async fn panicked(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    std::future::pending().await
 }

@@ -86,8 +86,13 @@ impl Shared {
 
     /// Checks only the tables, every few seconds while any table is stalled.
     pub async fn lint_tables(&self) {
-        let lasting = self.parts.status.findings().into_iter().filter(|finding| finding.stops == Stops::Nothing);
-        let look = async |clickhouse: &_| Ok(lint::lint(clickhouse).await?.into_iter().chain(lasting).collect());
+        let look = async |clickhouse: &_| {
+            let found = lint::lint(clickhouse).await?;
+            // The findings of the hourly check stay. They are read after the question, because the hourly check may end
+            // while the question waits for its answer.
+            let lasting = self.parts.status.findings().into_iter().filter(|finding| finding.stops == Stops::Nothing);
+            Ok(found.into_iter().chain(lasting).collect())
+        };
         let _ = self.found(look).await;
     }
 

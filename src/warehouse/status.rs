@@ -31,8 +31,19 @@ pub struct TargetStatus {
     pub waiting_bytes: u64,
     /// The time at which the oldest waiting batch was begun, in epoch milliseconds.
     pub oldest_ms: Option<i64>,
+    /// The number of the table's next batch, and the lowest number of its waiting batches.
+    pub next_batch: u64,
+    pub first_waiting_batch: Option<u64>,
     /// The reason why the table gets no rows, as a text for a person.
     pub stalled: Option<Arc<str>>,
+}
+
+impl TargetStatus {
+    /// Whether ClickHouse has every batch with a number below `batch`. Counts of rows cannot say this, because a batch
+    /// may be acknowledged before a batch with a lower number.
+    pub fn delivered_below(&self, batch: u64) -> bool {
+        self.first_waiting_batch.is_none_or(|first| first >= batch)
+    }
 }
 
 #[derive(Debug, Default)]

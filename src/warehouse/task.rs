@@ -17,10 +17,10 @@ use super::troubles::Troubles;
 
 /// The maximum number of batches of one table that are sent at once. While ClickHouse stores one batch, nova sends the
 /// next one.
-const SENDING_MAX: usize = 2;
-/// The maximum number of sealed batches that an earlier process can have sent: the reported batches, the batches that
-/// were being sent, and the open batches. An open batch counts, because it may have a lower number than a sent batch
-/// and be sealed later.
+pub const SENDING_MAX: usize = 2;
+/// The maximum number of sealed batches that an earlier process can have sent: the batches that were reported or were
+/// being sent, which earlier versions of nova counted apart, and the open batches. An open batch counts, because it may
+/// have a lower number than a sent batch and be sealed later.
 const INHERITED_MAX: usize = AHEAD_MAX_BATCHES + SENDING_MAX + OPEN_MAX;
 
 /// The delivery of one table's batches.
@@ -49,14 +49,19 @@ impl Task {
     /// Runs within a [`tokio::task::LocalSet`] until the writer has ended or the store cannot be read.
     pub async fn run(mut self) {
         let status = Arc::clone(&self.shared.parts.status);
-        match self.sealed(INHERITED_MAX) {
+        let found = self.shared.parts.store.read().map_err(OutboxError::from);
+        match found.and_then(|read| outbox::sealed(&read, self.target, INHERITED_MAX)) {
             Ok(found) => self.inherited = found.into_iter().map(|(batch, _)| batch).collect(),
             Err(error) => return self.unreadable(&error),
         }
         loop {
-            // The wait for a commit is enabled before the check, so that a commit after the check wakes the task.
+            // The waits are enabled before the check, so that a commit or an end of problems after the check wakes the
+            // task.
             let mut commit = std::pin::pin!(status.next_commit());
             commit.as_mut().enable();
+            let troubles = Rc::clone(&self.troubles);
+            let mut problem_ends = std::pin::pin!(troubles.next_end());
+            problem_ends.as_mut().enable();
             match self.next() {
                 Ok(Some((batch, sealed))) => {
                     self.shared.prepare().await;
@@ -70,6 +75,7 @@ impl Task {
                         }
                     }
                     () = commit => {}
+                    () = problem_ends => {}
                 },
                 Err(error) => return self.unreadable(&error),
             }
@@ -81,25 +87,25 @@ impl Task {
         self.shared.parts.status.stall(self.target, Some(reason.into()));
     }
 
-    fn sealed(&self, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, OutboxError> {
-        outbox::sealed(&self.shared.parts.store.read()?, self.target, limit)
-    }
-
     /// Returns the first batch that is neither reported nor sent, if one more batch may be sent now.
     fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, OutboxError> {
+        let read = self.shared.parts.store.read()?;
+        let mut failed = None;
+        self.reported.retain(|batch| {
+            outbox::is_sealed(&read, self.target, *batch).unwrap_or_else(|error| {
+                failed = Some(error);
+                true
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let most = if self.troubles.none() { SENDING_MAX } else { 1 };
-        if self.sending.len() >= most {
+        if self.sending.len() >= most || self.reported.len() + self.sending.len() >= AHEAD_MAX_BATCHES {
             return Ok(None);
         }
-        let limit = AHEAD_MAX_BATCHES + SENDING_MAX;
-        let found = self.sealed(limit)?;
-        // If more batches are sealed than were read, a reported batch may come after the last batch that was read.
-        let read_to = found.last().filter(|_| found.len() == limit).map(|(batch, _)| *batch);
-        self.reported
-            .retain(|batch| read_to.is_some_and(|last| *batch > last) || found.iter().any(|(known, _)| known == batch));
-        if self.reported.len() >= AHEAD_MAX_BATCHES {
-            return Ok(None);
-        }
+        // Fewer than `AHEAD_MAX_BATCHES` batches are reported or sent, so one of the first `AHEAD_MAX_BATCHES` is new.
+        let found = outbox::sealed(&read, self.target, AHEAD_MAX_BATCHES)?;
         Ok(found.into_iter().find(|(batch, _)| !self.reported.contains(batch) && !self.sending.contains(batch)))
     }
 
@@ -118,6 +124,10 @@ impl Task {
         let settled = match ended {
             Ok(Ok(settled)) => settled,
             Ok(Err(Left::Ended)) => return false,
+            Ok(Err(Left::Unreadable(error))) => {
+                self.unreadable(&error);
+                return false;
+            }
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return false,
         };

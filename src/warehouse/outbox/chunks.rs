@@ -2,8 +2,8 @@
 //! (N8).
 
 use bytes::Bytes;
-use nova_storage::codec::{CodecError, Put, Reader};
-use nova_storage::schema::{OUTBOX_SEGMENT, fits_page};
+use nova_storage::codec::{CodecError, OutboxBatch, Put, Reader};
+use nova_storage::schema::{OUTBOX_BATCH, OUTBOX_SEGMENT, fits_page};
 use nova_storage::{ReadTxn, WriteError, WriteTxn};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -134,9 +134,12 @@ pub struct Body {
     pub rows: Bytes,
 }
 
-/// Reads a sealed batch from its chunks.
+/// Reads a batch from its chunks.
 pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Body, OutboxError> {
-    let (mut columns, mut rows) = (Columns::first(target), Vec::new());
+    // The size of a sealed batch is known, so its buffer is not larger than the rows.
+    let sealed = read.get_with(OUTBOX_BATCH, (target.number(), batch), OutboxBatch::decode)?.transpose()?;
+    let bytes = sealed.map_or(0, |sealed| sealed.bytes).min(2 * BATCH_MAX_BYTES);
+    let (mut columns, mut rows) = (Columns::first(target), Vec::with_capacity(bytes as usize));
     scan_chunks(read, target, batch, |chunk| {
         if let Some(list) = chunk.columns {
             columns = list;

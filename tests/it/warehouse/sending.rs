@@ -44,6 +44,21 @@ fn a_batch_that_gets_no_answer_does_not_hold_up_the_next_one() {
     assert_exactly_once(&fake, applied, "one hangs");
 }
 
+/// ClickHouse remembers the tokens of few inserts, and more inserts than that come between two attempts of a batch.
+#[test]
+fn n5_a_batch_that_others_overtook_is_looked_for_when_its_token_may_be_forgotten() {
+    let fake = Fake::start();
+    let (backend, applied) = waiting(&fake, 23);
+    fake.script([Some(Fault::Hang)]);
+    fake.inner.lock().window_max = 6;
+    let mut setup = setup("events", &fake.url, "nova");
+    setup.clickhouse.as_mut().unwrap().timeout = Duration::from_secs(2);
+    setup.pace.overtaken_max = 5;
+    run(&setup, store_over(backend), Vec::new());
+    assert!(tokens(&fake).len() > 30);
+    assert_exactly_once(&fake, applied, "others overtook a batch without an answer");
+}
+
 #[test]
 fn while_a_batch_fails_at_most_one_other_batch_is_tried() {
     let fake = Fake::start();
@@ -54,6 +69,8 @@ fn while_a_batch_fails_at_most_one_other_batch_is_tried() {
     let tokens = tokens(&fake);
     let tried: BTreeSet<_> = tokens[..refusals].iter().collect();
     assert_eq!(tried.len(), 2, "{tried:?}");
+    let second = tokens[..refusals].iter().filter(|token| **token != tokens[refusals - 1]).count();
+    assert!(second <= 1, "both batches were repeated: {tokens:?}");
     assert!(tokens.iter().collect::<BTreeSet<_>>().len() > 30, "{tokens:?}");
     assert_exactly_once(&fake, applied, "all is refused first");
 }
