@@ -1,12 +1,10 @@
 # syntax=docker/dockerfile:1
 FROM rust:1.95-bookworm AS build
-# The build of librdkafka and aws-lc needs cmake; the compiler, make and perl are in the image of Rust.
+# The build of librdkafka, OpenSSL and aws-lc needs cmake; the compiler, make and perl are in the image of Rust.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
-# The feature kafka-tls adds TLS and SCRAM for Kafka.
-ARG FEATURES="kafka-tls"
 # `nova --version` prints the commit, which you set by --build-arg COMMIT=$(git rev-parse --short HEAD).
 ARG COMMIT=""
 ENV NOVA_COMMIT=$COMMIT
@@ -20,12 +18,12 @@ RUN mkdir -p src storage/src benches \
     && sed -n -e '/^\[\[bench\]\]/,/^name/s/^name = "\(.*\)"/\1/p' \
           -e '/^\[\[example\]\]/,/^name/s/^name = "\(.*\)"/\1/p' Cargo.toml \
        | while read -r bench; do echo 'fn main() {}' > "benches/$bench.rs"; done \
-    && cargo build --release --locked --features "$FEATURES"
+    && cargo build --release --locked
 
 COPY . .
 # Cargo compares times, and the copied sources are older than the programs that were just built, so touch the sources.
 RUN touch src/build.rs src/main.rs src/lib.rs storage/src/lib.rs \
-    && cargo build --release --locked --features "$FEATURES" --bin nova \
+    && cargo build --release --locked --bin nova \
     && strip --strip-debug target/release/nova \
     && mkdir /data
 

@@ -7,7 +7,7 @@ use crate::pipeline::TruncatePolicy;
 use crate::state::CountedFrom;
 
 use super::settings::Config;
-use super::text::{address, filled, hidden, list, optional, shown, texts, url};
+use super::text::{address, filled, hidden, kafka_security, list, optional, shown, texts, url};
 
 /// One key of the configuration.
 pub(super) struct Field {
@@ -175,20 +175,26 @@ pub(super) const FIELDS: &[Field] = &[
         events_topic,
         "nova writes client events to this topic and reads them from it. The default is events."
     ),
-    option!(
-        "kafka",
-        "security_protocol",
-        kafka_security_protocol,
-        shown,
-        "nova speaks to the brokers by plaintext, ssl, sasl_plaintext or sasl_ssl. When unset, it is plaintext."
-    ),
-    option!(
-        "kafka",
-        "sasl_mechanism",
-        kafka_sasl_mechanism,
-        shown,
-        "SASL uses this mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
-    ),
+    Field {
+        section: "kafka",
+        key: "security_protocol",
+        help: "nova speaks to the brokers by plaintext, ssl, sasl_plaintext or sasl_ssl. When unset, it is plaintext.",
+        set: |config, text| {
+            config.kafka_security_protocol = kafka_security(text)?;
+            Ok(())
+        },
+        get: |config| shown(&config.kafka_security_protocol),
+    },
+    Field {
+        section: "kafka",
+        key: "sasl_mechanism",
+        help: "SASL uses this mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+        set: |config, text| {
+            config.kafka_sasl_mechanism = kafka_security(text)?;
+            Ok(())
+        },
+        get: |config| shown(&config.kafka_sasl_mechanism),
+    },
     option!("kafka", "sasl_username", kafka_sasl_username, shown, "SASL uses this name of a user."),
     option!("kafka", "sasl_password", kafka_sasl_password, hidden, "SASL uses this password."),
     option!(

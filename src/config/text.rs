@@ -26,6 +26,18 @@ pub(super) fn optional(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// Checks a setting of Kafka's security, which may need TLS or SCRAM.
+pub(super) fn kafka_security(text: &str) -> Result<Option<String>, String> {
+    let upper = text.to_ascii_uppercase();
+    let needs_tls = matches!(upper.as_str(), "SSL" | "SASL_SSL") || upper.starts_with("SCRAM-");
+    if needs_tls && cfg!(not(feature = "kafka-tls")) {
+        return Err(format!(
+            "{text} needs TLS, which this nova was built without; add --features kafka-tls to its build"
+        ));
+    }
+    Ok(optional(text))
+}
+
 pub(super) fn url(text: &str) -> Result<Option<String>, String> {
     let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
     match rest {

@@ -103,8 +103,14 @@ impl World {
         if proxy_ms == 0 {
             // No proxy holds inserts back in the run, so nova need not wait for a proxy.
             setup.pace.held_max_ms = 0;
+            setup.pace.overtaken_max = 2 + seed % 7;
         }
         let server = Server::start(rng.next(), choices.window_ms, (choices.slowest_ms, proxy_ms), told);
+        if proxy_ms == 0 {
+            // The server remembers few tokens: those of the inserts that may come between two attempts of a batch, and
+            // some of inserts that began earlier and still run.
+            server.tables.lock().window_max = 2 * setup.pace.overtaken_max as usize + 4;
+        }
         server.tables.lock().refuses = choices.poison_rows.then_some(refused as fn(&[u8]) -> bool);
         let ordered = choices.partitions[..5] == [1; 5];
         let product = Product::new(rng.next(), choices.style, choices.kinds, ordered);

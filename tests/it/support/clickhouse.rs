@@ -164,8 +164,11 @@ fn remember(window: &mut Window, (table, token): (&str, &str), at: usize, max: u
         return false;
     }
     window.push_back((table.to_owned(), token.to_owned(), at));
-    while window.len() > max {
-        window.pop_front();
+    let of_table = |window: &Window| window.iter().filter(|(of, ..)| of == table).count();
+    while of_table(window) > max
+        && let Some(oldest) = window.iter().position(|(of, ..)| of == table)
+    {
+        window.remove(oldest);
     }
     true
 }
