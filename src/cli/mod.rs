@@ -113,7 +113,7 @@ enum Command {
     Rebuild(store::RebuildArgs),
     /// Run the pipeline on a bundled real social data set and show the result.
     Demo(demo::Args),
-    /// Make a small social world on a running node of your own, and keep it active.
+    /// Make a small social world on a running node of your own, and keep this world active.
     Seed(seed::Args),
     /// Run a server for tests: all in memory, with a clock that tests move, fixtures and snapshots.
     Test(test::Args),

@@ -26,7 +26,7 @@ use super::stopped;
 const TOKEN_TTL_S: u64 = 300;
 /// The first bytes of an answer that the node could not finish; see `http/pumped.rs`.
 const FAILED: &[u8] = b"{\"failed\":";
-/// The maximum number of bytes that a command keeps of an answer that the node could not finish.
+/// If the node could not finish an answer, the command keeps at most this number of the answer's bytes.
 const FAILED_MAX_BYTES: usize = 16 << 10;
 
 /// Options that name the node to ask.

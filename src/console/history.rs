@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
-/// The number of points that the history keeps of each gauge.
+/// The number of points of each gauge that the history keeps.
 pub const POINTS: usize = 600;
 /// The interval between two points in milliseconds.
 pub const STEP_MS: i64 = 1_000;

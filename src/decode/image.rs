@@ -20,8 +20,8 @@ pub(super) enum Slot {
     Extra,
 }
 
-/// The image of a row while nova reads it. The builder keeps the first fault and continues to read: nova does
-/// not use the image of a delete as a row, so the faults of that image do not count.
+/// The image of a row while nova reads it. The builder notes the first fault and reads on, because a fault may turn out
+/// not to matter: nova does not use the image of a delete as a row, so a fault in that image does not count.
 #[derive(Debug)]
 pub(super) struct ImageBuilder {
     table: Table,

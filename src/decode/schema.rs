@@ -87,7 +87,7 @@ fn known(table: Table, name: &str) -> Option<&'static str> {
 /// Returns the fields of the schema that belong to the row itself.
 fn row(schema: &Schema) -> &[RecordField] {
     let Schema::Record(top) = schema else { return &[] };
-    // The field `after` may only refer to the record that `before` defines.
+    // The field `after` may refer to the record that `before` defines, instead of a definition of its own.
     let images = top.fields.iter().filter(|field| field.name == "before" || field.name == "after");
     images.filter_map(|field| record(&field.schema)).next().unwrap_or(&top.fields)
 }

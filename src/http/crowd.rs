@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// In an earlier version of nova, each new connection searched all connections and ended 64 of them, so new
+    /// In an earlier version of nova, each new connection searched all connections and ended 64 connections, so new
     /// connections waited a tenth of a second.
     #[test]
     fn nobody_else_gives_way_before_those_that_were_chosen_have_ended() {

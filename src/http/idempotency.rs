@@ -254,8 +254,8 @@ impl Answers {
         let mut inner = self.0.lock();
         let mut entries = Vec::new();
         while let Some(key) = inner.all.front().copied().filter(|_| entries.len() < limit) {
-            // If an answer expires later than a new answer would, the clock was ahead when nova made the older answer,
-            // so nova removes the older answer too.
+            // If a stored answer expires later than a new answer would, the clock was ahead when nova made the stored
+            // answer, so nova removes the stored answer too.
             let kept_ms = now_ms + 1..=now_ms + KEEP_MS;
             if matches!(inner.states.get(&key), Some(State::Done(given)) if kept_ms.contains(&given.expires_ms)) {
                 break;

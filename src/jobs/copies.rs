@@ -190,7 +190,7 @@ impl Copies {
             let mut inner = self.inner.lock();
             for (name, basis) in over {
                 let entry = inner.entries.get(name).filter(|entry| entry.next == Next::Nothing);
-                // If a newer copy was made after the check began, the newer copy must stay.
+                // A copy that was made after the check began must stay.
                 if entry.is_some_and(|entry| entry.basis.as_ref().is_some_and(|known| Arc::ptr_eq(known, basis))) {
                     inner.wish(*name, Next::Delete);
                 }

@@ -19,8 +19,8 @@ const HEALING: [&str; 1] = ["unknown-schema-id"];
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), last: Duration::from_secs(1_024 * 60) };
 /// The maximum number of retries of one dead letter. The last retry is 17 hours after the first.
 pub const ATTEMPTS_MAX: u32 = 12;
-/// The maximum age of a letter that is retried. If an older letter is an event, the dedup horizon may have passed the
-/// event.
+/// The maximum age of a letter that is retried. If a letter above this age is an event, the event may be past the dedup
+/// horizon.
 const TRY_FOR_MS: i64 = DAY_MS;
 /// The maximum number of dead letters that one refresh checks (`LOOK_MAX`), and the maximum number of dead letters that
 /// one refresh retries (`RETRY_MAX`).

@@ -20,7 +20,7 @@ const WHAT: &str = "decision";
 /// The effect that a truncate of the source has in nova.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The truncate deletes every older row of the table.
+    /// The truncate deletes every row of the table that is older than the truncate.
     Apply,
     /// The truncate deletes no row.
     Ignore,

@@ -15,8 +15,8 @@
 use nova_storage::codec::{CodecError, Put, Reader};
 
 const WHAT: &str = "first snapshot";
-/// The maximum number of partitions of a table, and of snapshots of a table, that nova follows. If a table has more
-/// partitions or snapshots than this number, nova deletes none of the table's rows.
+/// nova follows at most `PARTITIONS_MAX` partitions and `SNAPSHOTS_MAX` snapshots of a table. If a table has more
+/// partitions or snapshots, nova deletes none of the table's rows.
 const PARTITIONS_MAX: usize = 4_096;
 const SNAPSHOTS_MAX: usize = 64;
 

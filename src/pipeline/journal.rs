@@ -48,7 +48,7 @@ pub fn effects(
     let Some(((action, _), at_ms)) = new.as_ref().and_then(Facts::counted).zip(dated_ms) else {
         return each(Effect::Row { key, old, new });
     };
-    // The old row's count is removed at the time at which nova had counted the row.
+    // nova subtracts the old row at the time for which it had counted that row, which may differ from `at_ms`.
     if old.is_some() {
         each(Effect::Row { key, old, new: None });
     }

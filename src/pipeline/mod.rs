@@ -127,7 +127,7 @@ pub struct Settings {
     /// journal's length at a due checkpoint is at least `checkpoint_min_bytes` and at most `checkpoint_max_bytes`.
     pub checkpoint_min_bytes: u64,
     pub checkpoint_max_bytes: u64,
-    /// The minimum number of bytes that one commit writes of a running checkpoint.
+    /// The minimum number of bytes of a running checkpoint that one commit writes.
     pub checkpoint_slice_bytes: u64,
     /// How long consumed records stay in the local log.
     pub local_retention_ms: i64,

@@ -25,7 +25,7 @@ pub(super) const PENDING_POSTS: usize = 1 << 12;
 const COUNT_BITS: u32 = 13;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
 /// The kind of a cell that holds a weight times ten instead of a count. A cell with a weight comes from an earlier
-/// version of nova, because that version kept no counts. The weight of a cell from that version never changes.
+/// version of nova, because that version kept no counts. nova never changes a weight that an earlier version wrote.
 pub(super) const WEIGHED: u8 = 0;
 /// The number of kinds of cells: [`WEIGHED`] and one kind for each action.
 pub(super) const KINDS: u8 = 5;

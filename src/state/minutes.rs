@@ -9,8 +9,8 @@ use super::blocks::{Blocks, Item};
 const COUNT_BITS: u32 = 29;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
 
-/// An entry of a post's minutes: the minute, the action and the count, in the order of their significance. Deleted rows
-/// may make a count negative for a while.
+/// An entry of a post's minutes: a minute, an action and a count. Entries are compared by minute, then by action, then
+/// by count. Deleted rows may make a count negative for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry(u64);
 

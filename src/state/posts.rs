@@ -11,10 +11,11 @@ use super::minutes::{Entry, Minutes, folded};
 use super::times::{MINUTE_MS, late};
 use super::totals::Totals;
 
-/// The number of latest minutes that are kept individually. When there are too many entries, older minutes are combined
-/// into hours.
+/// The number of latest minutes that are kept individually. When there are too many entries, nova combines all earlier
+/// minutes into hours.
 const FINE_MINUTES: i32 = 25 * 60;
-/// If all posts together have more entries than this, nova combines older entries. `ENTRIES_MAX` entries need 64 MiB.
+/// If all posts together have more entries than this, nova combines the entries that are older than `FINE_MINUTES`.
+/// `ENTRIES_MAX` entries need 64 MiB.
 const ENTRIES_MAX: usize = (64 << 20) / size_of::<Entry>();
 /// When nova combines entries, it drops hours that are older than this number of minutes, because no window includes
 /// them.

@@ -56,7 +56,7 @@ pub struct TrendingNumbers {
 pub struct SuggestionNumbers {
     /// The maximum number of a user's followees that nova reads for suggestions.
     pub followees_max: u32,
-    /// The maximum number of follows that nova reads of each followee.
+    /// The maximum number of each followee's follows that nova reads for suggestions.
     pub follows_max: u32,
     /// The maximum number of followees that a suggestion names as evidence.
     pub evidence_max: u32,

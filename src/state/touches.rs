@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// A touch has a post, a time and a kind, in the order of their significance.
+/// A touch of a post. Touches are compared by post, then by time, then by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touch {
     post: [u16; 2],

@@ -223,7 +223,8 @@ mod tests {
         assert!(Columns::decode(Target::Events, &mut Reader::new(WHAT, &out)).is_err());
     }
 
-    /// A new column comes after the columns that a stored row has, and an older batch does not have the new column.
+    /// A new column comes after the columns of stored rows, and a batch that an earlier build sealed does not have the
+    /// new column.
     #[test]
     fn what_this_build_writes_begins_with_what_the_first_version_wrote() {
         for table in Table::ALL {

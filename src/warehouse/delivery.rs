@@ -340,10 +340,10 @@ impl Delivery {
         }
     }
 
-    /// Kills inserts of the batch that still run, and then returns which rows of the piece are in the table. `look`
-    /// repeats the question until the server answers. Even if the table has all rows, a repeated insert of these rows
-    /// may still be running. If an insert was killed when the table already had the rows but the views did not, the
-    /// batch counts as uncertain.
+    /// Kills the batch's inserts that are still running, and then returns which rows of the piece are in the table.
+    /// `look` repeats the question until the server answers. Even if the table has all rows, a repeated insert of these
+    /// rows may still be running. If an insert was killed when the table already had the rows but the views did not,
+    /// the batch counts as uncertain.
     async fn look(&self, piece: &Piece) -> Present {
         let mut attempt = 0u32;
         loop {

@@ -28,8 +28,8 @@ pub(super) enum Present {
     Some(Bytes),
 }
 
-/// Kills inserts of a batch that still run, because ClickHouse stores rows twice if an insert arrives after its token
-/// was forgotten.
+/// Kills a batch's inserts that are still running, because ClickHouse stores rows twice if an insert arrives after its
+/// token was forgotten.
 pub(super) async fn end_attempts(parts: &SenderParts, target: Target, batch: u64) -> Result<(), Failure> {
     if mutant::is(Mutant::LeaveRunning) {
         return Ok(());
@@ -39,7 +39,8 @@ pub(super) async fn end_attempts(parts: &SenderParts, target: Target, batch: u64
     Ok(())
 }
 
-/// Kills inserts of the batch that still run, and then asks ClickHouse once which rows of the piece are in the table.
+/// Kills the batch's inserts that are still running, and then asks ClickHouse once which rows of the piece are in the
+/// table.
 pub(super) async fn present(parts: &SenderParts, target: Target, piece: &Piece) -> Result<Present, Failure> {
     end_attempts(parts, target, piece.batch).await?;
     parts.clickhouse.catch_up(target).await?;

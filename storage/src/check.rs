@@ -126,7 +126,7 @@ pub(crate) fn check(
         durable(mark, commits(&database)?)
     });
     match checked {
-        // The result of a stopped check does not matter, because a read was refused.
+        // A stopped check has refused a read of redb, so redb's result says nothing about the file.
         _ if stopped.load(Ordering::Relaxed) => Ok(Checked::Stopped),
         Ok(checked) => checked.map(|()| Checked::Whole),
         Err(panicked) => Err(CheckError::Damaged(panicked.to_string())),

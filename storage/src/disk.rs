@@ -62,8 +62,8 @@ impl Disk {
         mark::decode(&bytes)
     }
 
-    /// Writes the mark of the last durable commit. If the write of the mark fails, the older mark stays, and an older
-    /// mark is correct.
+    /// Writes the mark of the last durable commit. If the write of the mark fails, the previous mark stays. A mark of
+    /// an earlier commit is also correct.
     pub fn set_mark(&self, commits: u64) {
         let _ = self.overwrite(MARK_AT as u64, &mark::encode(commits));
     }

@@ -1,6 +1,7 @@
-//! Turns panics of redb into errors. redb trusts the pages that it reads, and damaged pages may make redb fail an
-//! assertion or index out of bounds. Every call into redb is made by [`guarded`], so that a panic of redb becomes the
-//! error `Damaged` and prints nothing. A panic of nova's own code within a guarded call continues as a panic.
+//! Turns panics of redb into errors. redb trusts the pages that it reads, so a damaged page may cause a failed
+//! assertion or an index out of bounds in redb. Every call into redb is made by [`guarded`], so that a panic of redb
+//! becomes the error `Damaged` and prints nothing. A panic of nova's own code within a guarded call continues as a
+//! panic.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};

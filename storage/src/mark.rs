@@ -7,8 +7,8 @@
 //! back is right after a power loss during a commit, and wrong if a page of a durable commit was damaged. To
 //! distinguish a power loss from damage, each commit increases the number of commits in `meta`. After the sync of a
 //! commit, nova writes the commit's number to the mark, without another sync. A number in `meta` below the mark shows
-//! that a durable commit is missing. A power loss may destroy the newest mark. After such a power loss the file has an
-//! older mark and never a newer one, so the mark gives no false alarm.
+//! that a durable commit is missing. A power loss may destroy the newest mark. After such a power loss, the mark may
+//! name an earlier commit than the last durable commit, but never a later commit, so the mark gives no false alarm.
 
 /// The size of the page with redb's header, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4_096;

@@ -97,8 +97,8 @@ fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_
     assert_eq!(report["moments"].as_array().unwrap().len(), 8);
     assert_eq!((&report["feeds"], &report["later_clicks"]), (&json!(80), &json!(0)), "{report}");
     // In both configurations a feed has one post, because the spacing rule allows only one post of the only author. By
-    // score, the feed has an older post that was liked. A feed that may contain only the newest post shows the post
-    // that readers will like in the next hours.
+    // score, the feed has a liked post that is older than the newest post. A feed that may contain only the newest post
+    // shows the post that readers will like in the next hours.
     let likes = report["later_likes"].as_u64().unwrap();
     assert_eq!((&report["a"]["posts"], &report["b"]["posts"]), (&json!(1.0), &json!(1.0)), "{report}");
     let age_h = |side: &str| report[side]["median_age_h"].as_f64().unwrap();

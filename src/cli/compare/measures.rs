@@ -45,7 +45,7 @@ pub(super) struct SideReport {
     pub posts: Option<f64>,
     /// The mean number of different authors among the first 20 places of a feed.
     pub authors: Option<f64>,
-    /// The part of a feed's first places that the most frequent author has, 0 to 1.
+    /// The fraction (0 to 1) of a feed's first 20 posts that are by the feed's most frequent author.
     pub share_of_one_author: Option<f64>,
     /// The median age of the feed's posts, in hours.
     pub median_age_h: Option<f64>,
@@ -86,8 +86,8 @@ impl OfSide {
     }
 }
 
-/// The number of entries that two lists have in common, divided by the length of the longer list, 0 to 1. The result
-/// for two empty lists is 1.
+/// The number of entries that are in both lists, divided by the length of the longer list: a fraction from 0 to 1. The
+/// result for two empty lists is 1.
 pub(super) fn overlap(one: &[Id], other: &[Id]) -> f64 {
     let longer = one.len().max(other.len());
     let known: FxHashSet<_> = one.iter().collect();
@@ -146,7 +146,7 @@ pub(super) struct FeedsReport {
     pub feeds: u64,
     pub later_clicks: u64,
     pub later_likes: u64,
-    /// The part of the first places that the feeds of both configurations have in common, 0 to 1.
+    /// The fraction (0 to 1) of the first posts that are in the feeds of both configurations.
     pub overlap: Option<f64>,
     /// The number of feeds that have equal first places under both configurations.
     pub equal: u64,

@@ -54,8 +54,8 @@ struct Report {
     dead: u64,
     #[serde(flatten)]
     feeds: FeedsReport,
-    /// For each window of trending, the part of the first places that the lists of both configurations have in common,
-    /// 0 to 1. The part of a window is null if a configuration lacks the window.
+    /// For each trending window, the fraction (0 to 1) of the top posts that are in the lists of both configurations.
+    /// The fraction is null if a configuration lacks the window.
     trending_overlap: Vec<(&'static str, Option<f64>)>,
 }
 

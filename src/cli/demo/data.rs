@@ -83,7 +83,8 @@ pub struct Social {
     /// The pairs of device and app version of the events.
     pub labels: Vec<(Box<str>, Box<str>)>,
     pub events: Vec<Event>,
-    /// The beginning of the data set's 72 hours, in epoch milliseconds. The demo's snapshot has the older rows.
+    /// The beginning of the data set's 72 hours, in epoch milliseconds. The demo's snapshot has the rows from before
+    /// this time.
     pub begin_ms: i64,
 }
 

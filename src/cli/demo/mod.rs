@@ -37,8 +37,8 @@ pub(super) fn source_of(social: Arc<Social>) -> Box<dyn Source> {
 
 /// The file beside the demo's store with the end of the store's data, epoch milliseconds as text.
 const END_FILE: &str = "demo-end-ms";
-/// The longest time since the end of the data with which the demo uses an existing store. The demo replaces an older
-/// store, because the lists would be empty.
+/// The demo uses an existing store if at most this time has passed since the end of the store's data. Otherwise the
+/// demo replaces the store, because the store's lists would be empty.
 const STALE_MS: i64 = 3_600_000;
 
 #[derive(clap::Args)]

@@ -166,7 +166,7 @@ fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
     );
     let detail = waits(decode(gone, &message(&[Avro::Text(id), Avro::Text(USER)])));
     assert!(detail.starts_with("SchemaMismatch: schema 1 has no likes.post_id"), "{detail}");
-    // The schema of an envelope in which `after` only refers to the row that `before` defines.
+    // The schema of an envelope in which `before` defines the row, and `after` refers to this definition by its name.
     let value = schema(r#",{"name":"created_at","type":"string"}"#);
     let envelope = format!(
         r#"{{"type":"record","name":"Envelope","fields":[{{"name":"before","type":["null",{value}]}},{{"name":"after","type":["null","Value"]}},{{"name":"op","type":"string"}}]}}"#

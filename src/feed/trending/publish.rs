@@ -166,7 +166,7 @@ pub struct Board {
     /// The current trending list of each window. If nova does not keep a window, the window's list is empty.
     current: [watch::Sender<Arc<Published>>; 4],
     windows: Vec<Window>,
-    /// The older generations of which nova has returned a cursor, oldest first.
+    /// The earlier generations for which nova has returned a cursor, oldest first.
     kept: Mutex<[VecDeque<Arc<Published>>; 4]>,
 }
 
@@ -302,7 +302,7 @@ impl Board {
         let mut maker = self.maker.lock();
         maker.overrides.put(post, what);
         self.make(&mut maker, &self.windows, now_ms);
-        // The older generations do not contain the new override, so they are dropped.
+        // The earlier generations do not contain the new override, so they are dropped.
         self.kept.lock().iter_mut().for_each(VecDeque::clear);
     }
 

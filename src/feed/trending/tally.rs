@@ -286,7 +286,7 @@ mod tests {
     use crate::event::{Action, Effect, Facts, Id};
     use crate::state::{MINUTE_MS, StateSettings};
 
-    /// The posts are more than two threads count in one round.
+    /// There are more posts than two threads can count in one round.
     #[test]
     fn the_first_update_counts_the_posts_of_every_thread_like_a_plain_count() {
         let now_ms = 1_795_000_000_000;

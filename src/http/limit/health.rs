@@ -19,7 +19,7 @@ const NEWEST_SHARE: f64 = 0.2;
 pub struct Signals {
     /// The running mean of the time of durable commits.
     pub commit_ms: f64,
-    /// The running mean of the used part of the writer's queue, 0 to 1.
+    /// The running mean of the fraction (0 to 1) of the writer's queue that is in use.
     pub queue: f64,
     /// The delay with which the runtime wakes a timer, in milliseconds.
     pub delay_ms: f64,

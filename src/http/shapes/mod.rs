@@ -1,4 +1,4 @@
-//! The forms of nova's answers, as `/openapi.json` describes them, and of client events. The code for frequent answers
+//! The forms of client events and of nova's answers, as `/openapi.json` describes them. The code for frequent answers
 //! writes JSON without these types (`feed/page.rs`, `feed/trending/publish.rs`, `discover`). A test checks that this
 //! JSON has the forms of the module.
 

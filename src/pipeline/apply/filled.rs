@@ -56,7 +56,7 @@ pub(super) fn filled(
 
 /// Corrects the LSNs of a row's values after the row's key was changed and then changed back. The row under the
 /// intermediate key, `renamed`, may have a value from the time before the first change of the key. A value from before
-/// the first change of the key keeps its LSN, because a newer version from before that change may still come late.
+/// the first change of the key keeps its LSN, because a later version from before that change may still arrive.
 fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_>, own: Option<&Known<'_>>) {
     let moved = match stored.content {
         Content::Moved { .. } => stored.history.newest().map(|delete| delete.lsn.saturating_sub(1)),
@@ -99,9 +99,9 @@ impl<'a> Source<'a> {
     }
 
     /// Returns the row as it was before its key changed at the LSN `lsn`. The returned values count as if they were
-    /// written just before the key changed. So values that the row under the new key got later are newer, and values of
-    /// an earlier row under the new key are older. A row with a higher LSN under the old key is a different row, or it
-    /// moved to the old key from a third key.
+    /// written just before the key changed. So the returned values are older than values that the row under the new key
+    /// got later, and newer than values of an earlier row under the new key. A row with a higher LSN under the old key
+    /// is a different row, or it moved to the old key from a third key.
     fn before(row: &'a StoredRow<'_>, key: Id, (lsn, epoch): (u64, u16)) -> Result<Option<Source<'a>>, CodecError> {
         let Some(mut source) = Source::of(row, epoch)? else { return Ok(None) };
         if row.version.epoch != epoch {

@@ -49,9 +49,9 @@ impl Told {
             return self.carried(version, stored);
         }
         let mut history = stored.history;
-        // Another partition may still have older, unseen versions of the row. If a version's LSN is lower than the LSN
-        // of an earlier version, the log began again, or a forgotten version is delivered again. In both cases nova
-        // forgets the earlier versions, because the versions that follow are newer.
+        // Another partition may still have earlier versions of the row that nova has not seen. If a version's LSN is
+        // lower than the LSN of an earlier version, the log began again, or a forgotten version is delivered again. In
+        // both cases nova forgets the earlier versions, because the versions that follow are newer.
         if self.place.elsewhere(&stored.place) || history.newest().is_some_and(|newest| version.lsn < newest.lsn) {
             history.forget();
         // The row came in a snapshot and this is the row's first change, so no earlier streamed version exists.

@@ -63,7 +63,7 @@ pub enum Message {
     Delivered(Report),
     /// Seals every batch of the outbox, including batches that are not full.
     Seal,
-    /// Asks for a reply when all earlier messages are committed and visible.
+    /// Asks for a reply, which comes when all earlier messages are committed and visible.
     Barrier(crossbeam_channel::Sender<()>),
     /// Asks the writer to complete a checkpoint and then to reply. A start after a complete checkpoint has no journal
     /// to apply.

@@ -12,10 +12,10 @@ use crate::state::Frozen;
 
 /// The maximum number of chunks that one commit removes.
 const CLEARED_CHUNKS: usize = 256;
-/// The maximum number of segments of rows that one commit removes.
+/// The maximum number of row segments that one commit removes.
 const CLEARED_SEGMENTS: usize = 8;
-/// The maximum number of bytes of the journal that one commit removes. To remove blobs of the journal, nova reads them
-/// but does not write them.
+/// The maximum number of journal bytes that one commit removes. To remove blobs of the journal, nova reads them but
+/// does not write them.
 const CLEARED_JOURNAL_BYTES: usize = 4 << 20;
 
 /// A checkpoint that has begun and is not complete yet.

@@ -58,7 +58,8 @@ impl Writer {
         let table = change.table;
         let meta = &self.meta.tables[table as usize];
         let epoch = meta.epoch;
-        // The truncate is a redelivery: the rows that it deletes are gone, and existing rows are newer.
+        // The truncate is a redelivery: the rows that it deletes are gone, and the remaining rows are newer than the
+        // truncate.
         let known = |truncated: Truncated| {
             truncated.epoch == epoch
                 && change.lsn.is_some_and(|lsn| lsn <= truncated.lsn)

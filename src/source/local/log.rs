@@ -39,9 +39,9 @@ fn read_log(bytes: &[u8]) -> Result<Vec<(i64, &[u8])>, CodecError> {
     Ok(out)
 }
 
-/// Removes the entries of the local log whose records all arrived before `keep_after_ms`. An entry with an arrival
-/// after `latest_ms` is also removed if it precedes an old entry, because the clock was ahead when the entry was
-/// written.
+/// Removes the entries of the local log whose records all arrived before `keep_after_ms`. An entry whose arrival is
+/// after `latest_ms` is removed too if an old entry follows it: such an arrival is late only because the clock was
+/// ahead when nova wrote the entry.
 pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms: i64) -> Result<(), PruneError> {
     let (mut old, mut ahead, mut failed) = (Vec::new(), Vec::new(), None);
     read.scan(LOCAL_LOG, ("", i64::MIN).., |(topic, offset), bytes| match read_log(bytes) {

@@ -96,7 +96,8 @@ fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_cras
 }
 
 /// Returns Debezium's record of a truncate as the last record of a partition of comments, with a later time than every
-/// given record. If the truncate were earlier than a row of any partition, the truncate would belong to an older log.
+/// given record. If the truncate had an earlier time than a row of any partition, nova would treat it as a record of an
+/// earlier log.
 fn truncate(records: &[Record]) -> Record {
     let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
     let (lsn, ts_ms) = (i64::MAX, records.iter().map(|record| record.timestamp_ms).max().unwrap() + 1);

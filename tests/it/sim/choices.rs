@@ -27,7 +27,7 @@ pub struct Kinds {
     pub left_out: bool,
     /// Whether a change of a primary key leaves out values that are stored out of line.
     pub renamed: bool,
-    /// Whether the column that nova does not know has values of its own, some of them stored out of line.
+    /// Whether the column that nova does not know has values of its own. Some of these values are stored out of line.
     pub unknown_values: bool,
     /// Whether a row moves to a different partition when a column changes, because of `message.key.columns`.
     pub moving: bool,
@@ -108,8 +108,8 @@ impl Choices {
         let settings = &mut choices.settings;
         settings.checkpoint_min_bytes = 500 << rng.below(10);
         settings.checkpoint_max_bytes = 1 << 20;
-        // The settings of slices and outboxes are computed from the seed, because an additional draw would change all
-        // later draws of every seed.
+        // The size of slices is computed directly from the seed, and not drawn from the generator, because an
+        // additional draw would change all later draws of every seed.
         settings.checkpoint_slice_bytes = 200 << (seed % 13);
         settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
         if rng.below(4) == 0 {

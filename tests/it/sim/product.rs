@@ -1,8 +1,8 @@
 //! The simulated product: PostgreSQL with its five tables, and Debezium. The committed rows of the product are the
 //! model.
 //!
-//! This file has the rows, and what a transaction does to them. `log` assigns the LSNs, the locks and the order of
-//! commits, `connector` reads the log, `snapshot` reads the tables, and `writing` makes the messages.
+//! This file defines the rows and the changes that a transaction makes to them. `log` assigns the LSNs, the locks and
+//! the order of commits, `connector` reads the log, `snapshot` reads the tables, and `writing` makes the messages.
 
 mod connector;
 mod log;

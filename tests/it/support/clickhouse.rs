@@ -127,8 +127,8 @@ impl Inner {
 
     /// Stores the rows of an insert and of the materialised view, unless the token of the insert is known. Returns the
     /// error if the table or the view refuses a row. `into` is the table with the columns that the insert names, as in
-    /// `posts_cdc (id, user_id`. The names of the columns show how to cut the body into rows if the insert has an older
-    /// list of columns.
+    /// `posts_cdc (id, user_id`. The names of the columns show how to cut the body into rows if the insert has the list
+    /// of columns of an earlier version of nova.
     pub fn store(&mut self, into: &str, token: &str, body: &[u8]) -> Result<(), String> {
         let (table, names) = into.split_once(" (").unwrap();
         let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();

@@ -100,7 +100,7 @@ fn text(text: &str) -> Cell {
 }
 
 /// The simulation found (seeds 1898 and 3437) that the tombstone's value got the LSN of the delete. So the insert with
-/// the same LSN and another value did not count as newer.
+/// the same LSN and another value did not count as newer than the tombstone's value.
 #[test]
 fn n6_a_row_that_moved_takes_the_value_of_a_version_between_that_comes_late() {
     let mut rows = Rows::default();
@@ -113,7 +113,7 @@ fn n6_a_row_that_moved_takes_the_value_of_a_version_between_that_comes_late() {
 }
 
 /// The simulation found (seeds 2639 and 4450) that a late version was stale under the old key, and the row under the
-/// new key kept an older value.
+/// new key kept a value from before that version.
 #[test]
 fn n6_a_version_that_comes_late_under_the_old_key_reaches_the_row_under_the_new_one() {
     for heir_first in [true, false] {

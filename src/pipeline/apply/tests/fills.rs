@@ -23,8 +23,7 @@ fn an_older_version_that_comes_late_fills_what_only_it_can_tell() {
 }
 
 /// The simulation found this case (seed 19992): a producer wrote a read a second time, after a change of a transaction
-/// that was open during the read. The LSN of the read is above the LSN of the change, and the value of the read is
-/// older.
+/// that was open during the read. The read has a higher LSN than the change, but an older value.
 #[test]
 fn a_read_that_is_written_again_fills_no_value_that_was_committed_after_it() {
     let mut holes = row("x");

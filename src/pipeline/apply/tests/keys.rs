@@ -63,8 +63,8 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     assert_eq!(image.adopted(&heir.stored).unwrap().unwrap().new, Some(row("second")));
 }
 
-/// The simulation found that nova read the change of a key late, and the image of this change replaced a newer value
-/// from an earlier epoch.
+/// The simulation found that nova read the change of a key late, and the image of this change replaced a value that was
+/// newer than the image and came from an earlier epoch.
 #[test]
 fn an_image_does_not_replace_a_value_of_an_earlier_epoch_in_a_row_that_did_not_come_with_its_change() {
     let bumped = TableMeta { epoch: 1, ..TableMeta::default() };

@@ -17,7 +17,7 @@ fn a_log_that_began_again_is_told_by_what_was_not_seen_where_the_clock_is_behind
     assert_eq!(judged(other, 6, Some(&created)), Judgement::Skip(Outcome::Stale));
 }
 
-/// The simulation found (seeds 4036 and 5355) that a change of a log that began again was taken for an older change,
+/// The simulation found (seeds 4036 and 5355) that nova treated a change of a log that began again as a stale change,
 /// because the source's clock was behind.
 #[test]
 fn a_log_that_began_again_is_told_at_a_row_that_a_snapshot_told_first() {

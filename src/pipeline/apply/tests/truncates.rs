@@ -24,8 +24,8 @@ fn rows_from_before_an_applied_truncate_are_stale() {
     assert_eq!(truncated_row(99, 8, 49, 0), Judgement::Skip(Outcome::Stale));
 }
 
-/// The simulation found that new rows were stale, and that a truncate deleted newer rows, after the source's LSNs began
-/// again.
+/// The simulation found that, after the source's LSNs began again, nova treated new rows as stale, and a truncate
+/// deleted rows that were written after it.
 #[test]
 fn rows_and_truncates_of_a_source_whose_lsns_began_again_are_told_by_their_times() {
     let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40), partition: Some(0) });

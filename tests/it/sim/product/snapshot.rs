@@ -109,8 +109,8 @@ impl Product {
 
     /// Takes a snapshot of some rows, or writes the rows of an earlier snapshot. The stream may deliver later changes
     /// of the rows before the reads of a late snapshot. The product takes a late snapshot only if both the LSN and the
-    /// time of a read show that the read is older. The read does not show this while transactions are open or clocks
-    /// are set.
+    /// time of a read show that the read is older than the delivered changes. A read does not show its age while
+    /// transactions are open or clocks are set.
     fn late(&mut self, now_us: i64) -> Vec<Message> {
         if self.kinds.open || self.kinds.clocks || self.kinds.moving {
             return Vec::new();
