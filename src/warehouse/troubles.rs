@@ -140,6 +140,25 @@ mod tests {
         troubles.end(2);
         assert_eq!(told().as_deref(), Some("quota"));
         troubles.end(3);
-        assert!(told().is_none() && troubles.none());
+        assert!(told().is_none());
+    }
+
+    #[test]
+    fn after_problems_some_batches_are_sent_alone_and_only_the_first_with_problems_is_tried() {
+        let troubles = Troubles::new(Arc::default(), Target::Events);
+        assert!(troubles.none());
+        troubles.begin(7);
+        troubles.begin(5);
+        assert!(troubles.is_first(5) && !troubles.is_first(7) && troubles.is_first(9));
+        troubles.damaged(5, "damaged".to_owned());
+        assert!(troubles.is_first(7), "a batch that can never be sent holds up no other");
+        troubles.damaged(7, "damaged".to_owned());
+        troubles.end(5);
+        troubles.end(7);
+        for batch in 8..8 + u64::from(ALONE_BATCHES) {
+            assert!(!troubles.none());
+            troubles.delivered(batch);
+        }
+        assert!(troubles.none());
     }
 }
