@@ -104,7 +104,7 @@ pub fn judge_of(
             Order::Newer => {}
             Order::Skip(Outcome::Stale) => {
                 let lsn = told.lsn.filter(|_| row.version.epoch == told.epoch);
-                return late(row, old, new, (lsn, kind == Kind::Read && !place.elsewhere(&row.place)));
+                return late(row, old, new, (lsn, kind == Kind::Read && !place.elsewhere(&row.place)), told.mixed);
             }
             Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
             Order::Regression { lsn, stored_lsn } => {
@@ -151,11 +151,12 @@ fn late(
     old: Option<Row>,
     late: Option<Filled>,
     (lsn, read_here): (Option<u64>, bool),
+    mixed: bool,
 ) -> Result<Judgement, CodecError> {
     let (Some(late), Some(lsn)) = (late, lsn) else { return Ok(Judgement::Skip(Outcome::Stale)) };
     let known = Known { row: &late.row, holes: &late.holes, lsn, after_epoch: false, again: false, read_here };
     let Some(old) = old else {
-        let late = Late::of(row, &known)?;
+        let late = Late::of(row, &known, mixed)?;
         return Ok(late.map_or(Judgement::Skip(Outcome::Stale), |late| Judgement::Late(Box::new(late))));
     };
     Ok(match refilled(row, old, &known) {

@@ -38,8 +38,8 @@ pub struct FirstReads {
     /// The LSNs of the table's reads, in rising order. The last LSN of the list belongs to the snapshot that was
     /// completed.
     lsns: Vec<u64>,
-    /// The LSN of the last read that comes after a streamed change, or that has a lower LSN than an earlier read. A
-    /// read after a streamed change does not belong to a first snapshot.
+    /// The LSN of the last read that comes after a streamed change, that has a lower LSN than an earlier read, or that
+    /// came in a raised epoch and has an LSN that no table has noted. Such a read does not belong to a first snapshot.
     other: Option<u64>,
     /// The lowest LSN of a snapshot that the connector has marked as read to its last row.
     whole: Option<u64>,
@@ -92,6 +92,18 @@ impl FirstReads {
         }
     }
 
+    /// Whether a read with this LSN was noted.
+    pub fn noted(&self, lsn: u64) -> bool {
+        self.lsns.binary_search(&lsn).is_ok()
+    }
+
+    /// Notes that the table has a read of a snapshot that is perhaps of a later log than the first snapshot.
+    pub fn read_beside(&mut self, lsn: u64) {
+        if !self.over {
+            self.other = Some(lsn);
+        }
+    }
+
     /// Notes that the snapshot with this LSN was read to its last row.
     pub fn whole(&mut self, lsn: u64) {
         if !self.over {
@@ -125,7 +137,7 @@ impl FirstReads {
 
     /// Whether the snapshot with the LSN `by` left out a row whose only read has the LSN `lsn`.
     pub fn left_out(&self, lsn: u64, by: u64) -> bool {
-        lsn < by && self.lsns.binary_search(&lsn).is_ok()
+        lsn < by && self.noted(lsn)
     }
 
     pub fn repeated<'a>(tables: impl Iterator<Item = &'a FirstReads> + Clone) -> Repeated {

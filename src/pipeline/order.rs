@@ -166,6 +166,10 @@ impl Incoming {
         let unseen = covered || later(self.ts_us, row.history.latest_us());
         match unseen {
             true => Order::Regression { lsn, stored_lsn },
+            // nova remembers the truncates that it has applied (`TableMeta::truncated`), so this truncate is new in its
+            // partition. Either the log began again and its clock is behind, or the truncate is a redelivery, and the
+            // rows that were written after it come again.
+            false if !self.elsewhere(row) && self.kind == Kind::Truncate => Order::Newer,
             false if !self.elsewhere(row) && row.history.disputes(lsn, self.ts_us) => Order::Newer,
             false => STALE,
         }

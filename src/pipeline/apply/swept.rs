@@ -33,8 +33,9 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
 pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let told = row.history.newest().is_some() || row.history.latest_us().is_some();
-    // A row that a first snapshot read keeps the epoch of that snapshot until a newer version of the row comes.
-    let read = row.read.filter(|_| row.live() && !told && row.version.epoch == meta.first_epoch);
+    // The row may have a later epoch than the snapshot that read it, if its partition was behind when the epoch was
+    // raised. The LSNs of `meta.first` are only those of first snapshots.
+    let read = row.read.filter(|_| row.live() && !told && row.version.epoch >= meta.first_epoch);
     let Some(ReadMark { lsn: Some(lsn), ts_us }) = read else { return Ok(None) };
     if !meta.first.left_out(lsn, by) {
         return Ok(None);
@@ -50,7 +51,7 @@ mod tests {
     use crate::event::{Cell, Change, ChangeBody, Format, Id, Row, Table};
     use crate::pipeline::apply::{Judgement, judge};
 
-    fn read(lsn: u64) -> Box<[u8]> {
+    fn read(lsn: u64, meta: &TableMeta) -> Box<[u8]> {
         let row = Row { cells: Box::new([Cell::Uuid(Id::NIL)]), extra: None, extra_unavailable: Box::default() };
         let change = Change {
             table: Table::Users,
@@ -64,7 +65,7 @@ mod tests {
             body: ChangeBody::Upsert(row),
         };
         let place = Place { partition: Some(0), offset: 0 };
-        match judge(change, place, &TableMeta::default(), None, None).unwrap() {
+        match judge(change, place, meta, None, None).unwrap() {
             Judgement::Write(written) => written.stored,
             other => panic!("expected a write, got {other:?}"),
         }
@@ -79,10 +80,27 @@ mod tests {
             meta.first.read(0, 1_000);
             meta.first.read(0, 1_100);
             meta.first.streamed(0);
-            let deleted = unread_row(&read(1_000), 1_100, &meta).unwrap().unwrap();
+            let first = TableMeta::default();
+            let deleted = unread_row(&read(1_000, &first), 1_100, &meta).unwrap().unwrap();
             assert!(deleted.new.is_none());
             assert_eq!((deleted.version.epoch, deleted.version.lsn), (epoch, 1_100));
-            assert_eq!(unread_row(&read(1_100), 1_100, &meta).unwrap(), None);
+            assert_eq!(unread_row(&read(1_100, &first), 1_100, &meta).unwrap(), None);
         }
+    }
+
+    /// The simulation found (seed 32380) that the row stayed if its partition was behind, so that its read came after
+    /// the epoch was raised.
+    #[test]
+    fn a_row_that_the_completed_first_snapshot_did_not_read_is_deleted_if_its_read_came_in_a_raised_epoch() {
+        let mut meta = TableMeta { epoch: 1, ..TableMeta::default() };
+        meta.first.read(0, 1_000);
+        meta.first.read(0, 1_100);
+        meta.first.streamed(0);
+        let deleted = unread_row(&read(1_000, &meta), 1_100, &meta).unwrap().unwrap();
+        assert!(deleted.new.is_none());
+        assert_eq!(unread_row(&read(1_100, &meta), 1_100, &meta).unwrap(), None);
+        // The snapshot of a new log has an LSN that no first snapshot has.
+        meta.first.read_beside(50);
+        assert_eq!(unread_row(&read(50, &meta), 1_100, &meta).unwrap(), None);
     }
 }

@@ -95,10 +95,18 @@ impl Writer {
 
     /// Notes the reads that come before the first streamed change of a partition.
     fn follow_first(&mut self, change: &Change, partition: i32) {
-        let first = &mut self.meta.tables[change.table as usize].first;
+        let tables = &mut self.meta.tables;
+        // In a raised epoch, a partition may have reads of two logs. A read of the first snapshot has the LSN of other
+        // reads of this snapshot, and a read of a new log's snapshot has not.
+        let of_first = |lsn: u64| tables.iter().any(|table| table.first.noted(lsn));
+        let beside = tables[change.table as usize].mixed() && !change.lsn.is_some_and(of_first);
+        let first = &mut tables[change.table as usize].first;
         match (change.op, change.lsn) {
             (Op::Read, Some(lsn)) => {
-                first.read(partition, lsn);
+                match beside {
+                    true => first.read_beside(lsn),
+                    false => first.read(partition, lsn),
+                }
                 if change.ends_snapshot {
                     first.whole(lsn);
                 }

@@ -4,12 +4,17 @@ use super::{at, change, row, stored, write};
 use crate::event::{Change, ChangeBody, Id, Op, Outcome, Table};
 use crate::pipeline::apply::{Judgement, judge, truncate_row};
 use crate::pipeline::meta::{TableMeta, Truncated};
+use crate::pipeline::stored::Place;
 
 /// The effect that a truncate has on the row `a`.
 fn truncated_row(lsn: u64, offset: i64, ts: i64, epoch: u16) -> Judgement {
+    truncated_from(at(offset), lsn, ts, epoch)
+}
+
+fn truncated_from(place: Place, lsn: u64, ts: i64, epoch: u16) -> Judgement {
     let truncate = Change { op: Op::Truncate, ..change(Some(lsn), ts, ChangeBody::Truncate) };
     let meta = TableMeta { epoch, ..TableMeta::default() };
-    truncate_row((Table::Users, Id::NIL), &stored("a"), &truncate, at(offset), &meta).unwrap()
+    truncate_row((Table::Users, Id::NIL), &stored("a"), &truncate, place, &meta).unwrap()
 }
 
 #[test]
@@ -21,7 +26,23 @@ fn rows_from_before_an_applied_truncate_are_stale() {
     let new = change(Some(101), 1, ChangeBody::Upsert(row("a")));
     assert!(matches!(judge(new, at(1), &table, None, None).unwrap(), Judgement::Write(_)));
     assert!(write(truncated_row(101, 8, 60, 0)).new.is_none());
-    assert_eq!(truncated_row(99, 8, 49, 0), Judgement::Skip(Outcome::Stale));
+    // A truncate in another partition is older than the row, and so is a truncate that comes before the row.
+    assert_eq!(truncated_from(Place { partition: Some(1), offset: 8 }, 99, 49, 0), Judgement::Skip(Outcome::Stale));
+    assert_eq!(truncated_row(99, 6, 49, 0), Judgement::Skip(Outcome::Stale));
+}
+
+/// The simulation found (seed 33415) that rows stayed after a truncate that was the first change of a new log whose
+/// clock was behind, although the truncate came after the rows in their partition.
+#[test]
+fn a_truncate_of_a_new_log_whose_clock_is_behind_deletes_the_rows_before_it_in_its_partition() {
+    let gone = write(truncated_row(8, 8, 20, 0));
+    assert!(gone.new.is_none());
+    // If the truncate was a redelivery, the row comes again.
+    let again = change(Some(100), 50, ChangeBody::Upsert(row("a")));
+    let truncated = Some(Truncated { epoch: 0, lsn: 8, source_ts_us: Some(20), partition: Some(0) });
+    let table = TableMeta { truncated, ..TableMeta::default() };
+    let again = write(judge(again, at(9), &table, Some(&gone.stored), None).unwrap());
+    assert!(again.new == Some(row("a")) && again.version > gone.version);
 }
 
 /// The simulation found that, after the source's LSNs began again, nova treated new rows as stale, and a truncate
