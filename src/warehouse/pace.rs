@@ -22,7 +22,7 @@ pub const WINDOW_MIN: u64 = 1_000;
 pub const SAFE_HORIZON_MS: i64 = 30 * 60_000;
 
 /// If it is unknown how an insert ended and more inserts into its table began after it than this, nova first looks
-/// whether the table has the rows. ClickHouse remembers the tokens of at least [`WINDOW_MIN`] inserts.
+/// whether the table has the rows. ClickHouse remembers the tokens of at least `WINDOW_MIN` inserts.
 pub const OVERTAKEN_MAX: u64 = WINDOW_MIN / 2;
 
 /// The longest time for which a proxy between nova and ClickHouse delays an insert. Before nova sends rows in new
