@@ -81,6 +81,7 @@ pub fn judge_of(
         place,
         epoch: table.epoch,
         mixed: table.mixed(),
+        divided: table.partitions > 1,
         renamed: change.renamed_from().is_some(),
         replayed,
     };
@@ -104,7 +105,7 @@ pub fn judge_of(
             Order::Newer => {}
             Order::Skip(Outcome::Stale) => {
                 let lsn = told.lsn.filter(|_| row.version.epoch == told.epoch);
-                return late(row, old, new, (lsn, kind == Kind::Read && !place.elsewhere(&row.place)), told.mixed);
+                return late(row, old, new, (lsn, kind == Kind::Read && !place.elsewhere(&row.place)));
             }
             Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
             Order::Regression { lsn, stored_lsn } => {
@@ -126,7 +127,7 @@ pub fn truncate_row(
 ) -> Result<Judgement, CodecError> {
     let row = StoredRow::decode(stored)?;
     let Some(old) = row.row()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
-    let (epoch, mixed) = (meta.epoch, meta.mixed());
+    let (epoch, mixed, divided) = (meta.epoch, meta.mixed(), meta.partitions > 1);
     let told = Told {
         lsn: truncate.lsn,
         ts_us: truncate.source_ts_us,
@@ -134,6 +135,7 @@ pub fn truncate_row(
         place,
         epoch,
         mixed,
+        divided,
         renamed: false,
         replayed: false,
     };
@@ -151,12 +153,11 @@ fn late(
     old: Option<Row>,
     late: Option<Filled>,
     (lsn, read_here): (Option<u64>, bool),
-    mixed: bool,
 ) -> Result<Judgement, CodecError> {
     let (Some(late), Some(lsn)) = (late, lsn) else { return Ok(Judgement::Skip(Outcome::Stale)) };
     let known = Known { row: &late.row, holes: &late.holes, lsn, after_epoch: false, again: false, read_here };
     let Some(old) = old else {
-        let late = Late::of(row, &known, mixed)?;
+        let late = Late::of(row, &known)?;
         return Ok(late.map_or(Judgement::Skip(Outcome::Stale), |late| Judgement::Late(Box::new(late))));
     };
     Ok(match refilled(row, old, &known) {

@@ -25,6 +25,8 @@ pub struct Incoming {
     pub epoch: u16,
     /// Whether the records of two partitions may be of two logs (see [`super::meta::TableMeta::mixed`]).
     pub mixed: bool,
+    /// Whether the table's topic has several partitions.
+    pub divided: bool,
     /// Whether the record is a replayed dead letter. Records that came after a replayed dead letter may already be
     /// applied.
     pub replayed: bool,
@@ -168,8 +170,10 @@ impl Incoming {
             true => Order::Regression { lsn, stored_lsn },
             // nova remembers the truncates that it has applied (`TableMeta::truncated`), so this truncate is new in its
             // partition. Either the log began again and its clock is behind, or the truncate is a redelivery, and the
-            // rows that were written after it come again.
-            false if !self.elsewhere(row) && self.kind == Kind::Truncate => Order::Newer,
+            // rows that were written after it come again. If the topic has several partitions, the redelivery may come
+            // in a different partition than a first delivery that nova has not read yet, and the deleted row would
+            // lack the values that its key's next row needs.
+            false if !self.divided && !self.elsewhere(row) && self.kind == Kind::Truncate => Order::Newer,
             false if !self.elsewhere(row) && row.history.disputes(lsn, self.ts_us) => Order::Newer,
             false => STALE,
         }

@@ -16,14 +16,11 @@ pub struct Image {
     pub delete_lsn: u64,
     /// The commit time of the delete, epoch microseconds.
     pub ts_us: Option<i64>,
-    /// Whether the delete may be of another log than the row under the new key, although both have one epoch (see
-    /// [`crate::pipeline::meta::TableMeta::mixed`]).
-    pub mixed: bool,
 }
 
 impl Image {
     /// Makes the image of a row as it was before a delete. The caller gives the LSN and the commit time of the delete.
-    pub(super) fn before(row: Row, (delete_lsn, ts_us): (u64, Option<i64>), (epoch, mixed): (u16, bool)) -> Image {
-        Image { row, holes: Vec::new(), lsn: delete_lsn.saturating_sub(1), epoch, delete_lsn, ts_us, mixed }
+    pub(super) fn before(row: Row, (delete_lsn, ts_us): (u64, Option<i64>), epoch: u16) -> Image {
+        Image { row, holes: Vec::new(), lsn: delete_lsn.saturating_sub(1), epoch, delete_lsn, ts_us }
     }
 }

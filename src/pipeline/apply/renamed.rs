@@ -13,7 +13,6 @@ use nova_storage::codec::CodecError;
 use crate::event::{Id, Row};
 use crate::pipeline::cells::{decode_cells, encode_cells};
 use crate::pipeline::fill::{Known, blank, refill, retell};
-use crate::pipeline::order::earlier;
 use crate::pipeline::stored::{Content, StoredRow};
 
 use super::written::{Written, refilled};
@@ -35,10 +34,10 @@ pub struct Late {
 impl Late {
     /// Returns `None` if the version has nothing newer than the known values, or if the tombstone does not say how old
     /// the known values are.
-    pub(super) fn of(row: &StoredRow<'_>, late: &Known<'_>, mixed: bool) -> Result<Option<Late>, CodecError> {
+    pub(super) fn of(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Late>, CodecError> {
         let before = row.history.newest().is_some_and(|delete| late.lsn < delete.lsn);
         let Some(Told { to, stored, told }) = told(row, late)?.filter(|_| before) else { return Ok(None) };
-        Ok(onward(row, told, mixed).map(|image| Late { stored, to, image }))
+        Ok(onward(row, told).map(|image| Late { stored, to, image }))
     }
 }
 
@@ -71,28 +70,19 @@ fn told(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Told>, CodecErro
 
 /// The image that the tombstone `row` passes to the row under the next key. Returns `None` if the delete that made the
 /// tombstone had no LSN.
-fn onward(row: &StoredRow<'_>, told: Row, mixed: bool) -> Option<Image> {
+fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
     let delete = row.history.newest()?;
-    Some(Image::before(told, (delete.lsn, delete.ts_us), (row.version.epoch, mixed)))
+    Some(Image::before(told, (delete.lsn, delete.ts_us), row.version.epoch))
 }
 
 impl Image {
     /// The image's values for `heir`, which is the row that may need them. A value of `heir` from an earlier epoch may
     /// be newer than the image. The image is surely newer only if nova knows that `heir` got its key by the change that
-    /// made the image. If `heir` is of a later log, its LSNs cannot be compared with the image's LSN, so the image has
-    /// only values that no other record gave.
+    /// made the image.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
         let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         let again = self.delete_lsn != 0;
-        let lsn = if self.of_earlier_log(heir) { 0 } else { self.lsn };
-        Known { row: &self.row, holes: &self.holes, lsn, after_epoch, again, read_here: false }
-    }
-
-    /// Whether the image is of an earlier log than `heir`, although both have one epoch: the LSN of the delete is higher
-    /// than the LSN of `heir`, and its time is earlier. In one log this happens only if a clock was set back.
-    fn of_earlier_log(&self, heir: &StoredRow<'_>) -> bool {
-        let below = heir.history.newest().is_some_and(|newest| newest.lsn < self.delete_lsn);
-        self.mixed && below && heir.version.epoch == self.epoch && earlier(self.ts_us, heir.history.latest_us())
+        Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch, again, read_here: false }
     }
 
     /// Whether the row stored under the new key already contains this change of the key or a later change. If the row
@@ -104,7 +94,7 @@ impl Image {
         // A null value that deletes a row has no LSN.
         match self.delete_lsn {
             0 => row.content != Content::Gone,
-            lsn => row.history.newest().is_some_and(|newest| newest.lsn >= lsn) || self.of_earlier_log(row),
+            lsn => row.history.newest().is_some_and(|newest| newest.lsn >= lsn),
         }
     }
 
@@ -134,7 +124,7 @@ impl Image {
         let known = self.known(&row);
         if self.delete_lsn != 0 && row.history.newest().is_some() {
             let Some(Told { stored, told, .. }) = told(&row, &known)? else { return Ok(None) };
-            return Ok(onward(&row, told, self.mixed).map(|image| Through { to, stored: Some(stored), image }));
+            return Ok(onward(&row, told).map(|image| Through { to, stored: Some(stored), image }));
         }
         let through = |stored| Some(Through { to, stored, image: self.clone() });
         if cells.is_empty() || row.holes.is_empty() {

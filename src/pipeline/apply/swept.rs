@@ -23,8 +23,17 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
     // stream is newer than the delete, whatever the change's LSN is.
     let place = Place { partition: Some(sweep.partition), offset: sweep.offset };
     let (lsn, ts_us) = (Some(sweep.lsn), Some(sweep.ts_us));
-    let told =
-        Told { lsn, ts_us, op: Op::Read, place, epoch: sweep.epoch, mixed: false, renamed: false, replayed: false };
+    let told = Told {
+        lsn,
+        ts_us,
+        op: Op::Read,
+        place,
+        epoch: sweep.epoch,
+        mixed: false,
+        divided: false,
+        renamed: false,
+        replayed: false,
+    };
     Ok(Some(told.written(Some(&row), Some(old), None, row.format, None)))
 }
 
@@ -40,8 +49,9 @@ pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Wri
     if !meta.first.left_out(lsn, by) {
         return Ok(None);
     }
-    let (place, epoch, mixed) = (row.place, meta.epoch, meta.mixed());
-    let told = Told { lsn: Some(by), ts_us, op: Op::Read, place, epoch, mixed, renamed: false, replayed: false };
+    let (place, epoch, mixed, divided) = (row.place, meta.epoch, meta.mixed(), meta.partitions > 1);
+    let told =
+        Told { lsn: Some(by), ts_us, op: Op::Read, place, epoch, mixed, divided, renamed: false, replayed: false };
     Ok(Some(told.written(Some(&row), row.row()?, None, row.format, None)))
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Told {
     pub place: Place,
     pub epoch: u16,
     pub mixed: bool,
+    /// Whether the table's topic has several partitions.
+    pub divided: bool,
     /// Whether the record is the insert of a changed key, so that its row has values of the row under the old key.
     pub renamed: bool,
     /// Whether the record is a replayed dead letter.
@@ -28,7 +30,7 @@ impl Told {
     }
 
     pub fn incoming(&self, kind: Kind, same: bool) -> Incoming {
-        let Told { lsn, ts_us, place, epoch, mixed, replayed, .. } = *self;
-        Incoming { kind, lsn, ts_us, place, epoch, mixed, replayed, same }
+        let Told { lsn, ts_us, place, epoch, mixed, divided, replayed, .. } = *self;
+        Incoming { kind, lsn, ts_us, place, epoch, mixed, divided, replayed, same }
     }
 }

@@ -121,12 +121,12 @@ impl Told {
 
     /// The image of a row that was deleted because its key changed.
     fn image(&self, stored: &StoredRow<'_>, old: &Row) -> Image {
-        let (row, epoch, ts_us, mixed) = (old.clone(), self.epoch, self.ts_us, self.mixed);
+        let (row, epoch, ts_us) = (old.clone(), self.epoch, self.ts_us);
         match self.lsn {
-            Some(lsn) => Image::before(row, (lsn, ts_us), (epoch, mixed)),
+            Some(lsn) => Image::before(row, (lsn, ts_us), epoch),
             None => {
                 let (lsn, holes) = values_of(stored, self.epoch);
-                Image { row, holes: holes.to_vec(), lsn, epoch, delete_lsn: 0, ts_us, mixed }
+                Image { row, holes: holes.to_vec(), lsn, epoch, delete_lsn: 0, ts_us }
             }
         }
     }

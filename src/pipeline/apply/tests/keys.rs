@@ -79,37 +79,3 @@ fn an_image_does_not_replace_a_value_of_an_earlier_epoch_in_a_row_that_did_not_c
     let image = write(judge(delete, at(3), &bumped, Some(&stored("first")), None).unwrap()).image.unwrap();
     assert_eq!(image.adopted(&heir.stored), Ok(None));
 }
-
-/// The simulation found (seed 32495) that a value stayed unknown: the key of the row changed in the previous log, the
-/// partition of the old key was behind when the epoch was raised, and the key changed again in the new log.
-#[test]
-fn an_image_of_the_log_before_gives_a_row_of_the_new_log_what_no_record_gave_it() {
-    let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
-    let unrepeated = || {
-        let mut row = row("x");
-        row.cells[1] = Cell::Unavailable;
-        ChangeBody::Upsert(row)
-    };
-    let (key, next) = (Id::from_u128(9), Id::from_u128(11));
-    let delete = Change { renamed: Some(Box::new(Renamed::To(key))), ..change(Some(5_000), 60, ChangeBody::Delete) };
-    let image = write(judge(delete, at(3), &bumped, Some(&stored("old")), None).unwrap()).image.unwrap();
-    let update = Change { key, ..change(Some(90), 80, unrepeated()) };
-    let heir = write(judge(update, at(9), &bumped, None, None).unwrap());
-    assert!(image.has_heir(Some(&heir.stored)).unwrap());
-    assert_eq!(image.adopted(&heir.stored).unwrap().unwrap().new, Some(row("old")));
-    // The image passes through the tombstone of the row if the row's key changed again.
-    let renamed = Some(Box::new(Renamed::To(next)));
-    let again = Change { key, renamed, ..change(Some(95), 85, ChangeBody::Delete) };
-    let gone = write(judge(again, at(10), &bumped, Some(&heir.stored), None).unwrap());
-    let through = image.through(&gone.stored).unwrap().unwrap();
-    assert_eq!((through.to, &through.image.row.cells[1]), (next, &row("old").cells[1]));
-    // A value that a record of the new log gave is newer, and a version with an earlier time is no heir.
-    let told = Change { key, ..change(Some(90), 80, ChangeBody::Upsert(row("new"))) };
-    let told = write(judge(told, at(9), &bumped, None, None).unwrap());
-    let update = Change { key, ..change(Some(95), 85, unrepeated()) };
-    let told = write(judge(update, at(10), &bumped, Some(&told.stored), None).unwrap());
-    assert_eq!((told.new, image.adopted(&told.stored).unwrap()), (Some(row("new")), None));
-    let before = Change { key, ..change(Some(90), 50, unrepeated()) };
-    let before = write(judge(before, at(9), &bumped, None, None).unwrap());
-    assert!(!image.has_heir(Some(&before.stored)).unwrap());
-}
