@@ -23,7 +23,7 @@ use super::runtime::runtime;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// The maximum number of bytes of an answer that a command takes piece by piece; no disk has room for so many bytes.
+/// A command writes an answer of at most this many bytes to a file. The limit is larger than every disk.
 const FETCH_MAX_BYTES: usize = 1 << 50;
 /// The time without a byte after which a command stops waiting for an answer. A node that still prepares an answer
 /// sends a line feed every few seconds.

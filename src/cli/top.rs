@@ -34,8 +34,8 @@ const WIDTH: usize = 80;
 /// The number of memory structures that a frame shows, largest first.
 const MEMORY_SHOWN: usize = 6;
 const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
-/// Control sequences of ECMA-48: they move the cursor to the top, clear the screen below the cursor, and clear the rest
-/// of a line.
+/// Control sequences of ECMA-48. `HOME` moves the cursor to the top left corner. `CLEAR_BELOW` clears the screen from
+/// the cursor on, `CLEAR_LINE` clears the line from the cursor on, and `CLEAR_ALL` clears the whole screen.
 const HOME: &str = "\x1b[H";
 const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR_LINE: &str = "\x1b[K";

@@ -50,14 +50,15 @@ macro_rules! option {
     };
 }
 
-macro_rules! address {
-    ($section:literal, $key:literal, $member:ident, $help:literal) => {
+/// Makes the key of a text that may be unset and that `$parse` checks.
+macro_rules! checked {
+    ($section:literal, $key:literal, $member:ident, $parse:ident, $help:literal) => {
         Field {
             section: $section,
             key: $key,
             help: $help,
             set: |config, text| {
-                config.$member = url(text)?;
+                config.$member = $parse(text)?;
                 Ok(())
             },
             get: |config| shown(&config.$member),
@@ -175,26 +176,20 @@ pub(super) const FIELDS: &[Field] = &[
         events_topic,
         "nova writes client events to this topic and reads them from it. The default is events."
     ),
-    Field {
-        section: "kafka",
-        key: "security_protocol",
-        help: "nova speaks to the brokers by plaintext, ssl, sasl_plaintext or sasl_ssl. When unset, it is plaintext.",
-        set: |config, text| {
-            config.kafka_security_protocol = kafka_security(text)?;
-            Ok(())
-        },
-        get: |config| shown(&config.kafka_security_protocol),
-    },
-    Field {
-        section: "kafka",
-        key: "sasl_mechanism",
-        help: "SASL uses this mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
-        set: |config, text| {
-            config.kafka_sasl_mechanism = kafka_security(text)?;
-            Ok(())
-        },
-        get: |config| shown(&config.kafka_sasl_mechanism),
-    },
+    checked!(
+        "kafka",
+        "security_protocol",
+        kafka_security_protocol,
+        kafka_security,
+        "nova speaks to the brokers by plaintext, ssl, sasl_plaintext or sasl_ssl. When unset, it is plaintext."
+    ),
+    checked!(
+        "kafka",
+        "sasl_mechanism",
+        kafka_sasl_mechanism,
+        kafka_security,
+        "SASL uses this mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    ),
     option!("kafka", "sasl_username", kafka_sasl_username, shown, "SASL uses this name of a user."),
     option!("kafka", "sasl_password", kafka_sasl_password, hidden, "SASL uses this password."),
     option!(
@@ -204,10 +199,11 @@ pub(super) const FIELDS: &[Field] = &[
         shown,
         "This file holds the certificate authority of the brokers."
     ),
-    address!(
+    checked!(
         "registry",
         "url",
         registry_url,
+        url,
         "nova fetches the schemas of topics in Avro from the Schema Registry at this address."
     ),
     option!(
@@ -269,17 +265,19 @@ pub(super) const FIELDS: &[Field] = &[
         },
         get: |config| texts(config.keep_unknown.entries()),
     },
-    address!(
+    checked!(
         "cdc",
         "connect_url",
         connect_url,
+        url,
         "At this address is Kafka Connect's REST API. nova asks it every 10 s whether cdc.connector runs, and nova check looks at the connector's settings."
     ),
     text!("cdc", "connector", connector, "Kafka Connect has the connector under this name. The default is nova."),
-    address!(
+    checked!(
         "clickhouse",
         "url",
         clickhouse_url,
+        url,
         "nova sends rows to ClickHouse's HTTP interface at this address. When unset, analytics are off."
     ),
     text!(

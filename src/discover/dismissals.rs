@@ -1,5 +1,5 @@
-//! Keeps the dismissals: which suggested users a user does not want to see. The store keeps the dismissals in the table
-//! of decisions and answers, and nova reads them only from memory.
+//! Keeps the dismissals: which suggested users a user does not want to see. The table of decisions and answers in the
+//! store has all dismissals. nova answers requests from a copy of the dismissals in memory.
 
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHashSet};

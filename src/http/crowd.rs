@@ -134,8 +134,8 @@ mod tests {
     const PHASES: [Phase; 5] = [Phase::New, Phase::Idle, Phase::Head, Phase::Busy, Phase::Quiet];
 
     proptest! {
-        /// No connection ends during a request. nova ends a connection of one address only if it can end no connection
-        /// of an address with more connections.
+        /// No connection ends during a request. nova first ends connections of the address that has the most
+        /// connections.
         #[test]
         fn who_gives_way_is_waited_for_and_of_a_crowded_address(
             guests in proptest::collection::vec((0..8u32, 0..5usize), 0..300),

@@ -74,8 +74,8 @@ impl Pace {
 /// The rules for how long nova keeps an idle connection.
 pub(crate) struct Idle {
     pub time: Duration,
-    /// Whether at any moment since the given time so many connections were open that idle connections end after
-    /// [`HEAD_TIMEOUT`].
+    /// Returns whether many connections were open at any moment since the given time. If many connections were open,
+    /// an idle connection ends after [`HEAD_TIMEOUT`].
     pub crowd: Box<dyn Fn(Instant) -> bool + Send + Sync>,
 }
 

@@ -6,20 +6,19 @@ use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{available_parallelism, scope};
+use std::thread::scope;
 
 use super::blocks::Blocks;
 use super::chunks::{ALLOCATED_BYTES, Chunks};
 use super::dense::UserNo;
 use super::packed::{Entry, Packed};
+use super::threads::start_threads;
 
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
 /// The number of users whose lists of followers one thread makes at once. With 50 followers for each user, the lists
 /// that one thread makes at once fit into the processor's cache.
 const STRETCH_USERS: usize = 1 << 14;
-/// The maximum number of threads that make lists of followers.
-const THREADS_MAX: usize = 8;
 /// The number of bytes for each row of a pair except the pair's first row.
 const MORE_BYTES: usize = size_of::<((UserNo, UserNo), Vec<i64>)>() * 3 / 2 + ALLOCATED_BYTES;
 
@@ -178,7 +177,7 @@ impl Graph {
     /// threads wrote each follower at once to its place among all pairs, nearly each of these writes would wait for
     /// memory.
     pub(super) fn invert(&mut self, users: usize) {
-        let threads = available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let threads = start_threads();
         let share = self.following.len().div_ceil(threads).max(1);
         let stretches = users.div_ceil(STRETCH_USERS);
         let (graph, next) = (&*self, AtomicUsize::new(0));

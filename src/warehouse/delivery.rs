@@ -241,8 +241,8 @@ impl Delivery {
         }
     }
 
-    /// Whether ClickHouse may have forgotten the token of an attempt, because the attempt is too old or because too many
-    /// inserts of other batches came after it.
+    /// Whether ClickHouse may have forgotten the token of an attempt, because the attempt is too old, or because too many
+    /// inserts into the table began after it.
     fn may_be_forgotten(&self, doubt: &Doubt) -> bool {
         let pace = &self.shared.parts.pace;
         let overtaken = self.troubles.attempts() - doubt.attempts_before;
@@ -327,9 +327,9 @@ impl Delivery {
             Verdict::Overload => parts.status.answered(),
             Verdict::Retry | Verdict::Ambiguous | Verdict::Suspect | Verdict::Unknown => parts.status.failed(failure),
         }
-        // A batch that must wait for an earlier one tries again as soon as the earlier one has succeeded.
+        // Before its next attempt, a batch that is not the first with problems waits for its turn and not for a time.
         if !self.troubles.is_first(self.batch) {
-            return self.troubles.turn(self.batch).await;
+            return;
         }
         match judged {
             Verdict::Stall => self.rest().await,

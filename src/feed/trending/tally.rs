@@ -4,14 +4,14 @@
 //! writer nor a reader waits long.
 
 use std::panic::resume_unwind;
-use std::thread::{available_parallelism, scope};
+use std::thread::scope;
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
 
 use crate::state::posts::Counted;
 use crate::state::ranking::Ranking;
-use crate::state::{PostNo, State};
+use crate::state::{PostNo, State, start_threads};
 
 use super::list::{Entry, Trending, generated_at_ms, list_max};
 use super::overrides::Overrides;
@@ -20,10 +20,8 @@ use super::window::Window;
 /// The number of posts that are counted under one lock of the state.
 const SLICE: usize = 128;
 
-/// The maximum number of threads that count all posts at the start, and the number of posts that one thread counts
-/// before the counts are added to the scores. At later ticks only one thread counts, so that readers have the other
-/// cores.
-const THREADS_MAX: usize = 8;
+/// The number of posts that one thread counts before the counts are added to the scores. The threads of a start count
+/// all posts; at later ticks only one thread counts, so that readers have the other cores.
 const SHARE: usize = 64 * SLICE;
 
 /// The score of a post that may not be shown.
@@ -84,7 +82,7 @@ impl Tallies {
             self.kept[index] && self.lists[index].window.range(now_ms) != self.lists[index].range
         });
         let threads = match self.times.is_empty() {
-            true => available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+            true => start_threads(),
             false => 1,
         };
         self.times.resize(posts, 0);

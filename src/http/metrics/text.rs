@@ -69,8 +69,8 @@ fn wants_openmetrics(request: &HeaderMap) -> bool {
 }
 
 /// Converts OpenMetrics to Prometheus's text format 0.0.4
-/// (<https://prometheus.io/docs/instrumenting/exposition_formats/>). In this format, a counter is declared by the name
-/// of its samples, with `_total`, and the text has no units and no end mark.
+/// (<https://prometheus.io/docs/instrumenting/exposition_formats/>). In Prometheus's format, the declaration of a
+/// counter has the name of the samples, with `_total`. Prometheus's format has no units and no end mark.
 fn classic(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len());
     let mut lines = openmetrics.lines().peekable();

@@ -120,8 +120,8 @@ impl Commit {
         });
     }
 
-    /// Applies effects of the commit, and notes what the effects of each entry did. `first` is the index of the first
-    /// of these effects. Entries and effects are in the same order.
+    /// Applies effects of the commit, and notes what the effects of each entry did. `first` is the index of
+    /// `effects[0]` among all effects of the commit. Entries and effects are in the same order.
     pub fn apply(&mut self, state: &mut State, effects: &[Effect], first: usize, now_ms: i64) {
         for (effect, place) in effects.iter().zip(first..) {
             while self.spans.get(self.next).is_some_and(|span| span.end <= place) {

@@ -19,6 +19,7 @@ use crate::state::meta::Meta;
 use crate::state::posts::{self, Authors, PostChunk};
 use crate::state::sets::{self, DATED_CHUNKS, DatedRows, Likers};
 use crate::state::settings::StateSettings;
+use crate::state::threads::start_threads;
 use crate::state::touches;
 use crate::state::users::{ROWS, UserRows};
 use crate::state::whole::State;
@@ -30,8 +31,6 @@ use super::refs::Refs;
 
 /// The maximum number of chunks that wait for one thread.
 const WAITING_MAX: usize = 4;
-/// The maximum number of threads that read chunks.
-const THREADS_MAX: usize = 8;
 
 type Stored = (String, u32, Vec<u8>);
 
@@ -228,8 +227,8 @@ fn install<C: Piece + Clone + Default>(
     }
 }
 
-/// Reads a state that [`State::save`] wrote, while the caller still reads chunks from the store. A loader uses as many
-/// threads as there are cores, but at most `THREADS_MAX`.
+/// Reads a state that [`State::save`] wrote, while the caller still reads chunks from the store. A loader uses
+/// [`start_threads`] threads.
 pub struct Loader {
     settings: StateSettings,
     sender: Sender<Stored>,
@@ -242,7 +241,7 @@ pub struct Loader {
 
 impl Loader {
     pub fn new(settings: StateSettings) -> Loader {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let threads = start_threads();
         let (sender, receiver) = crossbeam_channel::bounded::<Stored>(threads * WAITING_MAX);
         let reader = |receiver: Receiver<Stored>| {
             move || {
