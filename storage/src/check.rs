@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 
+use crate::commit_log::Place;
 use crate::failure::StorageFailure;
 use crate::guard::guarded;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
@@ -86,20 +87,6 @@ fn is_store(bytes: &dyn Bytes) -> bool {
     bytes.read(0, &mut first).is_ok() && first == MAGIC
 }
 
-/// The position of redb's flags about the state of the file, and the flag that says that the file was not closed
-/// cleanly (`GOD_BYTE_OFFSET` and `RECOVERY_REQUIRED` in redb's `header.rs`).
-const STATE_AT: u64 = MAGIC.len() as u64;
-const NOT_CLOSED: u8 = 2;
-
-/// Whether the last process has closed the file cleanly.
-pub(crate) fn is_clean(bytes: &dyn Bytes) -> Result<bool, CheckError> {
-    let mut state = [0];
-    if !is_store(bytes) || bytes.read(STATE_AT, &mut state).is_err() {
-        return Err(CheckError::Damaged(NO_STORE.to_owned()));
-    }
-    Ok(state[0] & NOT_CLOSED == 0)
-}
-
 /// Checks every page, until `stop` returns true. `check` calls `stop` before each read, with the number of bytes that
 /// it is going to read.
 pub(crate) fn check(
@@ -112,8 +99,10 @@ pub(crate) fn check(
     let stopped = Arc::new(AtomicBool::new(false));
     let mut first = [0; MARK_BYTES];
     let mark = bytes.read(MARK_AT as u64, &mut first).ok().and_then(|()| mark::decode(&first));
+    let len = bytes.len().map_err(|error| CheckError::Io(error.into()))?;
     let view = View {
-        len: Mutex::new(bytes.len().map_err(|error| CheckError::Io(error.into()))?),
+        len: Mutex::new(len),
+        log: Place::of(|offset, out| bytes.read(offset, out), len),
         base: Box::new(bytes),
         written: Mutex::default(),
         stop: Box::new(stop),
@@ -175,6 +164,8 @@ pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
 struct View {
     base: Box<dyn Bytes>,
     len: Mutex<u64>,
+    /// The place of the commit log, whose bytes redb must not see.
+    log: Option<Place>,
     /// The pages that redb has written during the check, by their numbers.
     written: Mutex<BTreeMap<u64, Box<[u8]>>>,
     stop: Box<dyn Fn(usize) -> bool + Send + Sync>,
@@ -212,7 +203,11 @@ impl View {
         self.base.read(offset, &mut out[..inside]).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => self.refuse(),
             _ => error,
-        })
+        })?;
+        if let Some(log) = self.log {
+            log.hide(offset, out);
+        }
+        Ok(())
     }
 }
 

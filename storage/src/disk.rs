@@ -1,15 +1,17 @@
 //! The file below redb: every read and write of redb passes through `Disk`. `Disk` writes the mark ([`crate::mark`]),
-//! and it can freeze the file: a check then sees the file as of one moment, while redb continues to write.
+//! hides the commit log from redb ([`crate::commit_log`]), and it can freeze the file: a check then sees the file as of
+//! one moment, while redb continues to write.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{BackendError, StorageBackend};
 
 use crate::check::Bytes;
+use crate::commit_log::{PLACE_AT, Place};
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
 
 /// The maximum number of bytes for old pages that are kept during a check. If the old pages need more memory than
@@ -35,6 +37,18 @@ pub(crate) struct Disk {
     kept: Mutex<Option<Kept>>,
     /// The number of commits in the file.
     commits: AtomicU64,
+    /// The place of the commit log, whose bytes redb must not see.
+    log: RwLock<Option<Place>>,
+    /// The page of the commit log that redb is going to write, and the place once redb has written it.
+    awaited: Mutex<Option<Awaited>>,
+}
+
+/// A page of the commit log that redb is going to write.
+#[derive(Debug)]
+struct Awaited {
+    page_bytes: usize,
+    seed: u64,
+    place: Option<Place>,
 }
 
 impl Disk {
@@ -44,7 +58,53 @@ impl Disk {
             frozen: AtomicBool::new(false),
             kept: Mutex::default(),
             commits: AtomicU64::new(0),
+            log: RwLock::default(),
+            awaited: Mutex::default(),
         })
+    }
+
+    /// Returns the place of the commit log.
+    pub fn log(&self) -> Option<Place> {
+        *self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_log(&self, place: Option<Place>) {
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    /// Reads the place of the commit log from the file.
+    pub fn find_log(&self) {
+        self.set_log(Place::of(|offset, out| self.inner.read(offset, out), self.bytes()));
+    }
+
+    /// Makes `Disk` look for the page of a new commit log among the pages that redb writes.
+    pub fn await_log(&self, page_bytes: usize, seed: u64) {
+        *self.awaited() = Some(Awaited { page_bytes, seed, place: None });
+    }
+
+    /// Writes the place of the page that redb has written since [`Disk::await_log`] to the file, and makes the place
+    /// durable.
+    pub fn place_log(&self) -> io::Result<Option<Place>> {
+        let place = self.awaited().take().and_then(|awaited| awaited.place);
+        if let Some(place) = place {
+            self.overwrite(PLACE_AT as u64, &place.encode())?;
+            self.inner.sync_data()?;
+            self.set_log(Some(place));
+        }
+        Ok(place)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Option<Awaited>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes bytes of the commit log. A frozen file keeps no old bytes of the log, because a check does not see the log.
+    pub fn write_log(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, bytes)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.inner.sync_data()
     }
 
     pub fn commits(&self) -> u64 {
@@ -133,7 +193,11 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.inner.read(offset, out)
+        self.0.inner.read(offset, out)?;
+        if let Some(log) = self.0.log() {
+            log.hide(offset, out);
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -148,6 +212,9 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Some(awaited) = self.0.awaited().as_mut() {
+            awaited.place = Place::in_page(offset, data, awaited.page_bytes, awaited.seed).or(awaited.place);
+        }
         self.0.overwrite(offset, data)
     }
 
@@ -214,6 +281,9 @@ impl Bytes for Frozen {
                 let source = &bytes[(from - start) as usize..(to - start) as usize];
                 out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(source);
             }
+        }
+        if let Some(log) = self.0.log() {
+            log.hide(offset, out);
         }
         Ok(())
     }

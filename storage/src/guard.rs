@@ -59,6 +59,11 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
+/// Calls redb, and turns a panic of redb into an error.
+pub(crate) fn guard<T, E: From<Panicked>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    guarded(work)?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

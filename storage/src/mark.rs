@@ -1,5 +1,5 @@
 //! The data that nova writes into the first page of the file after redb's header: the mark of the last durable commit,
-//! and the seal of a backup. redb's header takes the first 320 of the page's 4 096 bytes, and redb reads and writes no
+//! the place of the commit log, and the seal of a backup. redb's header takes the first 320 of the page's 4 096 bytes, and redb reads and writes no
 //! other bytes of this page (`DB_HEADER_SIZE` in its `header.rs`).
 //!
 //! **The mark.** A commit of redb makes one sync, and the header names the commit before the commit's pages are known
@@ -19,7 +19,7 @@ pub(crate) const MARK_BYTES: usize = 24;
 const MAGIC: [u8; 8] = *b"novamark";
 
 /// Returns the checksum of a mark: FNV-1a (Fowler, Noll, Vo) with 64 bits, which is enough to recognise a torn mark.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -64,6 +64,9 @@ pub const AUDIT: Blobs<u64> = Blobs::new("audit");
 /// Maps a kind and a name to bytes of the HTTP edge: revocations, idempotency keys, overrides, dismissals. The writer
 /// writes the entries of the edge, and an entry is kept until the edge removes it.
 pub const EDGE: Blobs<(&str, &[u8])> = Blobs::new("edge");
+/// Maps 0 to the bytes over which the store writes its commit log. The store makes the entry, and it is kept for ever. A
+/// copy of a store has no entry, because a copy contains all commits.
+pub const COMMIT_LOG: Blobs<u8> = Blobs::new("commit_log");
 
 /// Returns the length of the longest value that fits into a page of `page_bytes`, which is a power of two. A page also
 /// contains the key and the bytes that redb and the caller add. redb rounds the size of a page up to the next power of
@@ -75,7 +78,7 @@ pub const fn fits_page(page_bytes: usize) -> usize {
 /// Names of tables that earlier versions used and that must not be used again.
 pub const RETIRED: &[&str] = &[];
 
-/// Runs the same code for every table of the file.
+/// Runs the same code for every table of the file except [`COMMIT_LOG`].
 macro_rules! for_each_table {
     (|$table:ident| $body:expr) => {{
         use $crate::schema::*;

@@ -4,41 +4,48 @@ use std::borrow::Borrow;
 use std::fs::{File, OpenOptions};
 use std::ops::RangeBounds;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, Durability, Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageBackend, WriteTransaction,
+    Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
 };
 
+use crate::changes;
 use crate::check::{self, CheckError, Checked};
+use crate::commit_log::{ACTIVE_KEY, CommitLog};
 use crate::disk::{Backend, Disk};
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::file::{Aside, ReadOnly};
-use crate::guard::{Panicked, guarded};
+use crate::guard::{Panicked, guard, guarded};
 use crate::schema::{self, Blobs, META};
 use crate::seal;
+use crate::write::{LogState, Shared, WriteTxn};
 
 /// The format of stores that this build writes. This build reads a store of an older format, and refuses a store of a
-/// newer format.
-pub const FORMAT: u8 = 3;
-const FORMAT_KEY: &str = "format";
+/// newer format. A store of format 4 may have commits in its commit log.
+pub const FORMAT: u8 = 4;
+pub(crate) const FORMAT_KEY: &str = "format";
+/// The size of the commit log of a store over a backend. The log is small, so that tests and simulations begin it anew
+/// often.
+const BACKEND_LOG_BYTES: usize = 64 << 10;
 
 /// The options for opening a store.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The size of redb's page cache in bytes. The page cache is small, because nova serves from its own memory.
     pub cache_bytes: usize,
-    /// The time limit for checking a store at its opening, if the store was closed cleanly. If `check` is `None`, the
-    /// check has no time limit. After a crash every page is checked, without a time limit.
+    /// The time limit for checking a store at its opening. If `check` is `None`, the
+    /// check has no time limit.
     pub check: Option<Duration>,
+    /// The size of the commit log in bytes, a power of two. If the size is 0, a new store has no commit log.
+    pub log_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 48 << 20, check: Some(Duration::from_millis(500)) }
+        Options { cache_bytes: 48 << 20, check: Some(Duration::from_millis(500)), log_bytes: 4 << 20 }
     }
 }
 
@@ -48,13 +55,9 @@ pub struct Store {
     /// The database of redb, or `None` while the store is dropped.
     database: Option<Database>,
     disk: Arc<Disk>,
+    shared: Arc<Shared>,
     name: String,
     checked: Checked,
-}
-
-/// Calls redb, and turns a panic of redb into an error.
-fn guard<T, E: From<Panicked>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    guarded(work)?
 }
 
 impl From<Panicked> for CheckError {
@@ -78,22 +81,15 @@ impl Store {
         }
         let bytes = ReadOnly::open(path).map_err(io)?;
         let of = |error| OpenError::of(&name, error);
-        let clean = check::is_clean(&bytes).map_err(of)?;
-        let checked = match clean {
-            true => {
-                #[expect(clippy::disallowed_methods, reason = "the store knows no clock, and a check has a bound")]
-                let (began, bound) = (Instant::now(), options.check);
-                let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
-                check::check(bytes, late).map_err(of)?
-            }
-            // redb checks every page itself when it opens a file that was not closed cleanly.
-            false => Checked::Whole,
-        };
+        #[expect(clippy::disallowed_methods, reason = "the store knows no clock, and a check has a bound")]
+        let (began, bound) = (Instant::now(), options.check);
+        let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
+        let checked = check::check(bytes, late).map_err(of)?;
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         let mut builder = Builder::new();
-        builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(!clean);
+        builder.set_cache_size(options.cache_bytes);
         builder.set_repair_callback(move |session| progress(session.progress()));
-        let store = Store::over(&builder, backend(file, &name)?, &name, checked)?;
+        let store = Store::over(&builder, backend(file, &name)?, &name, options.log_bytes, checked)?;
         seal::erase(&store.disk).map_err(io)?;
         Ok(store)
     }
@@ -102,16 +98,23 @@ impl Store {
     pub fn open_backend(backend: impl StorageBackend, options: &Options) -> Result<Store, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
-        Store::over(&builder, backend, "(backend)", Checked::Whole)
+        Store::over(&builder, backend, "(backend)", options.log_bytes.min(BACKEND_LOG_BYTES), Checked::Whole)
     }
 
     /// Makes a new store in an empty file.
     pub(crate) fn create(file: File, name: &str) -> Result<Store, OpenError> {
-        Store::over(&Builder::new(), backend(file, name)?, name, Checked::Whole)
+        Store::over(&Builder::new(), backend(file, name)?, name, 0, Checked::Whole)
     }
 
-    fn over(builder: &Builder, backend: impl StorageBackend, name: &str, checked: Checked) -> Result<Store, OpenError> {
+    fn over(
+        builder: &Builder,
+        backend: impl StorageBackend,
+        name: &str,
+        log_bytes: usize,
+        checked: Checked,
+    ) -> Result<Store, OpenError> {
         let disk = Disk::new(backend);
+        disk.find_log();
         let of = |error| OpenError::of(name, error);
         let database = guard(|| {
             let database = builder.create_with_backend(Backend(Arc::clone(&disk))).map_err(CheckError::of)?;
@@ -122,9 +125,50 @@ impl Store {
             disk.set_commits(commits);
             Ok(database)
         });
-        let store = Store { database: Some(database.map_err(of)?), disk, name: name.to_owned(), checked };
+        // A file with a log gets its state in `recover`, which must not write to the log that it reads.
+        let log = LogState::Absent(if disk.log().is_none() { log_bytes } else { 0 });
+        let shared = Shared { disk: Arc::clone(&disk), log: Mutex::new(log) };
+        let database = Some(database.map_err(of)?);
+        let store = Store { database, disk, shared: Arc::new(shared), name: name.to_owned(), checked };
         store.prepare()?;
+        store.recover()?;
         Ok(store)
+    }
+
+    /// Makes the commits durable in redb that are in the commit log alone.
+    fn recover(&self) -> Result<(), OpenError> {
+        let of = |error| OpenError::of(&self.name, error);
+        let active = self.read().and_then(|read| read.get(META, ACTIVE_KEY)).map_err(|error| self.unreadable(error))?;
+        let Some(place) = self.disk.log() else {
+            return match active {
+                None => Ok(()),
+                Some(_) => Err(of(CheckError::Damaged("the place of its commit log cannot be read".to_owned()))),
+            };
+        };
+        let log = CommitLog::new(place);
+        let state = match active {
+            None => LogState::Placed(log),
+            Some(_) => {
+                let durable = self.disk.commits();
+                let records = log.read(&self.disk, durable).map_err(of)?;
+                self.apply(durable, &records).map_err(|error| self.unwritable(error))?;
+                LogState::Active(log)
+            }
+        };
+        *self.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        Ok(())
+    }
+
+    /// Applies the records that follow the commit `durable`.
+    fn apply(&self, durable: u64, records: &[Vec<u8>]) -> Result<(), WriteError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let write = self.write()?;
+        for record in records {
+            changes::apply(&write, record)?;
+        }
+        write.commit_as(durable + records.len() as u64)
     }
 
     fn prepare(&self) -> Result<(), OpenError> {
@@ -141,10 +185,15 @@ impl Store {
                 Err(OpenError::Format { path: self.name.clone(), found, known: FORMAT })
             }
             // The file is new, or it has an earlier format and lacks tables.
-            _ => self.write().and_then(WriteTxn::begin_store).map_err(|error| match error {
-                WriteError::Damaged(detail) => OpenError::Damaged { path: self.name.clone(), detail },
-                WriteError::Storage(source) => OpenError::Io { path: self.name.clone(), source },
-            }),
+            _ => self.write().and_then(WriteTxn::begin_store).map_err(|error| self.unwritable(error)),
+        }
+    }
+
+    fn unwritable(&self, error: WriteError) -> OpenError {
+        let path = self.name.clone();
+        match error {
+            WriteError::Damaged(detail) => OpenError::Damaged { path, detail },
+            WriteError::Storage(source) => OpenError::Io { path, source },
         }
     }
 
@@ -164,9 +213,7 @@ impl Store {
     pub fn write(&self) -> Result<WriteTxn, WriteError> {
         guard(|| {
             let database = self.database.as_ref().ok_or_else(|| WriteError::Storage(CLOSED.into()))?;
-            let mut txn = database.begin_write()?;
-            txn.set_durability(Durability::Immediate)?;
-            Ok(WriteTxn { txn: Some(txn), disk: Arc::clone(&self.disk) })
+            WriteTxn::begin(database, &self.shared)
         })
     }
 
@@ -284,114 +331,6 @@ impl ReadTxn {
     }
 }
 
-/// A write transaction. A write transaction that is dropped without a commit has no effect.
-pub struct WriteTxn {
-    /// The transaction of redb, or `None` after the commit.
-    txn: Option<WriteTransaction>,
-    disk: Arc<Disk>,
-}
-
-impl WriteTxn {
-    fn open(&self) -> Result<&WriteTransaction, WriteError> {
-        self.txn.as_ref().ok_or_else(|| WriteError::Storage("the transaction has ended".into()))
-    }
-
-    /// Creates the tables, and writes the entry that every store has: its format.
-    fn begin_store(self) -> Result<(), WriteError> {
-        guard(|| -> Result<(), WriteError> { Ok(schema::create_all(self.open()?)?) })?;
-        self.put(META, FORMAT_KEY, &[FORMAT])?;
-        self.commit()
-    }
-
-    pub fn put<'k, K: Key + 'static>(
-        &self,
-        table: Blobs<K>,
-        key: K::SelfType<'k>,
-        value: &[u8],
-    ) -> Result<(), WriteError> {
-        guard(|| {
-            self.open()?.open_table(table)?.insert(key, value)?;
-            Ok(())
-        })
-    }
-
-    /// Puts many entries into a table. Entries in the order of their keys are written fastest.
-    pub fn put_all<'k, K: Key + 'static>(
-        &self,
-        table: Blobs<K>,
-        entries: impl Iterator<Item = (K::SelfType<'k>, &'k [u8])>,
-    ) -> Result<(), WriteError> {
-        guard(|| {
-            let mut table = self.open()?.open_table(table)?;
-            for (key, value) in entries {
-                table.insert(key, value)?;
-            }
-            Ok(())
-        })
-    }
-
-    pub fn remove<'k, K: Key + 'static>(&self, table: Blobs<K>, key: K::SelfType<'k>) -> Result<bool, WriteError> {
-        guard(|| Ok(self.open()?.open_table(table)?.remove(key)?.is_some()))
-    }
-
-    /// Removes every entry of the range.
-    pub fn remove_range<'r, K: Key + 'static, R: Borrow<K::SelfType<'r>> + 'r>(
-        &self,
-        table: Blobs<K>,
-        range: impl RangeBounds<R> + 'r,
-    ) -> Result<(), WriteError> {
-        guard(|| Ok(self.open()?.open_table(table)?.retain_in::<R, _>(range, |_, _| false)?))
-    }
-
-    /// Removes entries from the beginning of the range, until their values have about this many bytes. Returns false if
-    /// the range is empty afterwards.
-    pub fn remove_first<'r, K: Key + 'static, R: Borrow<K::SelfType<'r>> + 'r>(
-        &self,
-        table: Blobs<K>,
-        range: impl RangeBounds<R> + 'r,
-        bytes: usize,
-    ) -> Result<bool, WriteError> {
-        guard(|| {
-            let (mut table, mut removed) = (self.open()?.open_table(table)?, 0);
-            let mut first = table.extract_from_if::<R, _>(range, |_, _| true)?;
-            while removed < bytes {
-                let Some(entry) = first.next() else { return Ok(false) };
-                removed += entry?.1.value().len();
-            }
-            Ok(true)
-        })
-    }
-
-    /// Removes every entry of the table.
-    pub fn clear<K: Key + 'static>(&self, table: Blobs<K>) -> Result<(), WriteError> {
-        guard(|| {
-            let txn = self.open()?;
-            txn.delete_table(table)?;
-            txn.open_table(table)?;
-            Ok(())
-        })
-    }
-
-    /// Makes all changes of the transaction durable, or none of them.
-    pub fn commit(mut self) -> Result<(), WriteError> {
-        let number = self.disk.commits() + 1;
-        self.put(META, check::COMMITS_KEY, &check::commits_value(number))?;
-        let txn = self.txn.take();
-        guard(|| -> Result<(), WriteError> { txn.map_or(Ok(()), |txn| Ok(txn.commit()?)) })?;
-        self.disk.set_commits(number);
-        self.disk.set_mark(number);
-        Ok(())
-    }
-}
-
-impl Drop for WriteTxn {
-    fn drop(&mut self) {
-        let txn = self.txn.take();
-        // The result of dropping the transaction does not matter, because an earlier error has already been reported.
-        let _ = guarded(|| drop(txn));
-    }
-}
-
 /// The number of entries that a copy writes in one write transaction.
 const COPY_ENTRIES: usize = 20_000;
 
@@ -399,6 +338,10 @@ const COPY_ENTRIES: usize = 20_000;
 pub(crate) fn copy_entries(read: &ReadTxn, copy: &Store) -> Result<u64, crate::CopyError> {
     let mut copied = 0;
     schema::for_each_table!(|table| copied += copy_table(read, copy, table)?);
+    // The copy has no commit log yet.
+    let write = copy.write()?;
+    write.remove(META, ACTIVE_KEY)?;
+    write.commit()?;
     Ok(copied)
 }
 
