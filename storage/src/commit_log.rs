@@ -84,6 +84,12 @@ impl Place {
         Some(Place { start: offset + start as u64, bytes: (end - start) as u64, seed })
     }
 
+    /// Returns the position of the log in the file, in bytes.
+    #[cfg(test)]
+    pub fn range(&self) -> std::ops::Range<u64> {
+        self.start..self.start + self.bytes
+    }
+
     pub fn encode(&self) -> [u8; PLACE_BYTES] {
         let mut out = [0; PLACE_BYTES];
         out[..8].copy_from_slice(&PLACE_MAGIC);

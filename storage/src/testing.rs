@@ -64,6 +64,11 @@ impl Recorder {
         self.lock().now.clone()
     }
 
+    /// Returns a new recorder with the present bytes of the file, as a killed process leaves them.
+    pub fn copy(&self) -> Recorder {
+        Recorder::from_bytes(self.bytes())
+    }
+
     /// Flips bits of one byte, as a damaged disk may do.
     pub fn flip(&self, at: usize, bits: u8) {
         if let Some(byte) = self.lock().now.get_mut(at) {
