@@ -200,14 +200,11 @@ impl View {
     fn read_base(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.base.len()?.saturating_sub(offset).min(out.len() as u64) as usize;
         out[inside..].fill(0);
-        self.base.read(offset, &mut out[..inside]).map_err(|error| match error.kind() {
+        let read = |offset, out: &mut [u8]| self.base.read(offset, out);
+        Place::read_hidden(self.log, offset, &mut out[..inside], read).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => self.refuse(),
             _ => error,
-        })?;
-        if let Some(log) = self.log {
-            log.hide(offset, out);
-        }
-        Ok(())
+        })
     }
 }
 

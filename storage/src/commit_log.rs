@@ -9,7 +9,7 @@
 //!
 //! **The place.** The log is in the file of the store, so that a copy of the file is complete. redb has one large value
 //! in the table [`COMMIT_LOG`](crate::schema::COMMIT_LOG), which fills pages of its own, and nova writes the records over the zeros of this value.
-//! redb and every check see the zeros ([`Place::hide`]), so the checksums of redb stay right. The first page of the file
+//! redb and every check see the zeros ([`Place::read_hidden`]), so the checksums of redb stay right. The first page of the file
 //! has the place of the log (`mark` explains why nova may write there).
 //!
 //! **Records.** A record has the number of its commit, the length and the bytes of its changes, and a checksum. The log
@@ -111,13 +111,27 @@ impl Place {
         (bytes == place.encode() && place.start.checked_add(place.bytes)? <= file_bytes).then_some(place)
     }
 
-    /// Sets the bytes of the log to zero in bytes that were read at `offset`.
-    pub fn hide(&self, offset: u64, read: &mut [u8]) {
-        let end = offset + read.len() as u64;
-        let (from, to) = (self.start.max(offset), (self.start + self.bytes).min(end));
-        if from < to {
-            read[(from - offset) as usize..(to - offset) as usize].fill(0);
+    /// Reads bytes of the file with `read`, and gives zeros for the bytes of the log. The bytes of the log are not read,
+    /// because a read would bring them into the page cache (see [`crate::disk::Disk::forget`]).
+    pub fn read_hidden(
+        log: Option<Place>,
+        offset: u64,
+        out: &mut [u8],
+        read: impl Fn(u64, &mut [u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (start, end) = log.map_or((0, 0), |log| (log.start, log.start + log.bytes));
+        let within = |at: u64| (at.max(offset) - offset).min(out.len() as u64) as usize;
+        let (from, to) = (within(start), within(end));
+        if from >= to {
+            return read(offset, out);
         }
+        let (before, rest) = out.split_at_mut(from);
+        let (hidden, after) = rest.split_at_mut(to - from);
+        hidden.fill(0);
+        if !before.is_empty() {
+            read(offset, before)?;
+        }
+        if after.is_empty() { Ok(()) } else { read(end, after) }
     }
 }
 
@@ -132,7 +146,7 @@ pub(crate) struct CommitLog {
     place: Place,
     /// The position of the next record in the log.
     at: u64,
-    /// The bytes of the newest record, which are kept for their allocation.
+    /// The newest record, whose memory is used again.
     record: Vec<u8>,
 }
 
@@ -155,9 +169,13 @@ impl CommitLog {
         self.record.extend_from_slice(changes);
         let sum = xxh3_64_with_seed(&self.record, self.place.seed);
         self.record.extend_from_slice(&sum.to_le_bytes());
+        let end = self.at + self.record.len() as u64;
+        // The write fills its last page of the system, so that the system does not read this page first.
+        let filled = end.next_multiple_of(PAGE_BYTES as u64).min(self.place.bytes) - self.at;
+        self.record.resize(filled as usize, 0);
         disk.write_log(self.place.start + self.at, &self.record)?;
         disk.sync()?;
-        self.at += self.record.len() as u64;
+        self.at = end;
         Ok(())
     }
 
@@ -169,8 +187,9 @@ impl CommitLog {
     }
 
     /// Begins the log anew, after a durable commit of redb.
-    pub fn begin(&mut self) {
+    pub fn begin(&mut self, disk: &Disk) {
         self.at = 0;
+        disk.forget(self.place.start, self.place.bytes);
     }
 
     /// Reads the changes of the commits after the commit `durable`, in their order.

@@ -3,7 +3,10 @@
 //! one moment, while redb continues to write.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -33,6 +36,8 @@ struct Kept {
 #[derive(Debug)]
 pub(crate) struct Disk {
     inner: Box<dyn StorageBackend>,
+    /// The file of `inner`, or `None` for a backend that is not a file.
+    file: Option<File>,
     frozen: AtomicBool,
     kept: Mutex<Option<Kept>>,
     /// The number of commits in the file.
@@ -52,9 +57,10 @@ struct Awaited {
 }
 
 impl Disk {
-    pub fn new(inner: impl StorageBackend) -> Arc<Disk> {
+    pub fn new(inner: impl StorageBackend, file: Option<File>) -> Arc<Disk> {
         Arc::new(Disk {
             inner: Box::new(inner),
+            file,
             frozen: AtomicBool::new(false),
             kept: Mutex::default(),
             commits: AtomicU64::new(0),
@@ -101,6 +107,18 @@ impl Disk {
     /// Writes bytes of the commit log. A frozen file keeps no old bytes of the log, because a check does not see the log.
     pub fn write_log(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.inner.write(offset, bytes)
+    }
+
+    /// Drops bytes from the page cache, except those that are not written to the disk yet. Linux holds bytes that were
+    /// read or written together as one folio of up to 2 MiB, and counts each later write of a few bytes as a write of
+    /// the whole folio (`/proc/PID/io`). Without the folio, a write brings only its own pages into the page cache.
+    pub fn forget(&self, offset: u64, bytes: u64) {
+        #[cfg(target_os = "linux")]
+        if let Some(file) = &self.file {
+            let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (&self.file, offset, bytes);
     }
 
     pub fn sync(&self) -> io::Result<()> {
@@ -193,11 +211,7 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.inner.read(offset, out)?;
-        if let Some(log) = self.0.log() {
-            log.hide(offset, out);
-        }
-        Ok(())
+        Place::read_hidden(self.0.log(), offset, out, |offset, out| self.0.inner.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -264,7 +278,7 @@ impl Bytes for Frozen {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let read = self.0.inner.read(offset, out);
+        let read = Place::read_hidden(self.0.log(), offset, out, |offset, out| self.0.inner.read(offset, out));
         // `kept` is checked only after the read: if a write changes a page before or during the read, the old bytes are
         // already in `kept`.
         let kept = self.0.kept();
@@ -281,9 +295,6 @@ impl Bytes for Frozen {
                 let source = &bytes[(from - start) as usize..(to - start) as usize];
                 out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(source);
             }
-        }
-        if let Some(log) = self.0.log() {
-            log.hide(offset, out);
         }
         Ok(())
     }

@@ -89,7 +89,9 @@ impl Store {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
         builder.set_repair_callback(move |session| progress(session.progress()));
-        let store = Store::over(&builder, backend(file, &name)?, &name, options.log_bytes, checked)?;
+        let own = file.try_clone().map_err(io)?;
+        let disk = Disk::new(backend(file, &name)?, Some(own));
+        let store = Store::over(&builder, disk, &name, options.log_bytes, checked)?;
         seal::erase(&store.disk).map_err(io)?;
         Ok(store)
     }
@@ -98,22 +100,21 @@ impl Store {
     pub fn open_backend(backend: impl StorageBackend, options: &Options) -> Result<Store, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
-        Store::over(&builder, backend, "(backend)", options.log_bytes.min(BACKEND_LOG_BYTES), Checked::Whole)
+        Store::over(&builder, Disk::new(backend, None), "(backend)", options.log_bytes.min(BACKEND_LOG_BYTES), Checked::Whole)
     }
 
     /// Makes a new store in an empty file.
     pub(crate) fn create(file: File, name: &str) -> Result<Store, OpenError> {
-        Store::over(&Builder::new(), backend(file, name)?, name, 0, Checked::Whole)
+        Store::over(&Builder::new(), Disk::new(backend(file, name)?, None), name, 0, Checked::Whole)
     }
 
     fn over(
         builder: &Builder,
-        backend: impl StorageBackend,
+        disk: Arc<Disk>,
         name: &str,
         log_bytes: usize,
         checked: Checked,
     ) -> Result<Store, OpenError> {
-        let disk = Disk::new(backend);
         disk.find_log();
         let of = |error| OpenError::of(name, error);
         let database = guard(|| {
@@ -145,13 +146,14 @@ impl Store {
                 Some(_) => Err(of(CheckError::Damaged("the place of its commit log cannot be read".to_owned()))),
             };
         };
-        let log = CommitLog::new(place);
+        let mut log = CommitLog::new(place);
         let state = match active {
             None => LogState::Placed(log),
             Some(_) => {
                 let durable = self.disk.commits();
                 let records = log.read(&self.disk, durable).map_err(of)?;
                 self.apply(durable, &records).map_err(|error| self.unwritable(error))?;
+                log.begin(&self.disk);
                 LogState::Active(log)
             }
         };

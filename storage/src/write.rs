@@ -204,7 +204,7 @@ fn commit_durably(mut txn: WriteTransaction, log: &mut LogState, disk: &Disk) ->
             placed.map_or(LogState::Absent(page_bytes), |place| LogState::Placed(CommitLog::new(place)))
         }
         LogState::Placed(mut log) | LogState::Active(mut log) => {
-            log.begin();
+            log.begin(disk);
             LogState::Active(log)
         }
     };

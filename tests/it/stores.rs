@@ -23,7 +23,7 @@ use nova::source::capture::CaptureSource;
 use nova::source::{PollLimits, Polled, Source as _};
 use nova::warehouse::clickhouse::ClickHouseSettings;
 use nova::warehouse::sender::Pace;
-use nova_storage::schema::CHECKPOINT;
+use nova_storage::schema::{CHECKPOINT, EDGE};
 use serde_json::Value;
 
 use crate::support::clickhouse::{Fake, parameter};
@@ -202,6 +202,39 @@ fn a_store_of_format_2_answers_as_it_did_before_and_after_its_first_checkpoint()
     dumps_as_it_did(&opened, VERSION);
     drop(opened);
     assert_eq!(trending(dir.path(), NOW), text(VERSION, "trending.json"));
+}
+
+/// A store of format 3 has no commit log. redb repairs the killed store, and the first commits of nova make a log.
+#[test]
+fn a_store_of_format_3_after_kill_9_answers_as_it_did_and_gets_a_commit_log() {
+    const VERSION: &str = "format-3";
+    const NOW: &str = "2026-11-28T01:30:00Z";
+    let dir = unpack(VERSION);
+    assert_eq!(trending(dir.path(), NOW), text(VERSION, "trending.json"));
+    let dir = unpack(VERSION);
+    let before = std::fs::metadata(app::store_path(dir.path())).unwrap().len();
+    let opened = app::open(&setup(dir.path(), "http://127.0.0.1:1")).unwrap();
+    assert!(opened.recovery.journal_batches > 0);
+    dumps_as_it_did(&opened, VERSION);
+    let state = state_bytes(&opened);
+    for number in 0..3 {
+        let write = opened.store.write().unwrap();
+        write.put(EDGE, ("test", b"key"), &[number]).unwrap();
+        write.commit().unwrap();
+    }
+    assert!(opened.store.bytes() > before + (4 << 20), "the store has no log");
+    // The copy of the file is the store of a process that was killed.
+    let killed = tempfile::tempdir().unwrap();
+    std::fs::copy(app::store_path(dir.path()), app::store_path(killed.path())).unwrap();
+    drop(opened);
+    for dir in [killed, dir] {
+        let opened = app::open(&setup(dir.path(), "http://127.0.0.1:1")).unwrap();
+        assert_eq!(opened.store.read().unwrap().get(EDGE, ("test", b"key")).unwrap(), Some(vec![2]));
+        assert_eq!(state_bytes(&opened), state);
+        dumps_as_it_did(&opened, VERSION);
+        drop(opened);
+        assert_eq!(trending(dir.path(), NOW), text(VERSION, "trending.json"));
+    }
 }
 
 #[test]
