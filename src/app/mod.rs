@@ -15,6 +15,7 @@ pub mod preflight;
 mod reads;
 mod running;
 mod setup;
+mod small_pages;
 mod store_check;
 mod thread;
 

@@ -23,6 +23,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 use super::error::AppError;
 use super::running::Running;
 use super::setup::Setup;
+use super::small_pages::SmallPages;
 use super::store_check::StoreCheck;
 use super::thread::spawn;
 
@@ -40,6 +41,7 @@ pub struct Opened {
 
 /// Opens the store of a data directory and brings the state in memory to the last commit.
 pub fn open(setup: &Setup) -> Result<Opened, AppError> {
+    let _small = SmallPages::begin();
     make_data_dir(&setup.data_dir)?;
     let told = |fraction: f64| tracing::info!(percent = (fraction * 100.0) as u32, "repairing the store after a crash");
     let path = store_path(&setup.data_dir);

@@ -50,6 +50,8 @@ const ACKNOWLEDGEMENT_MAGIC: [u8; 8] = *b"novadone";
 const ACKNOWLEDGEMENT_BYTES: usize = 24;
 /// The bytes of a record besides its changes: the number of the commit, the length of the changes, and the checksum.
 const RECORD_BYTES: usize = 8 + 4 + 8;
+/// The limits of the log are multiples of this part of redb's page.
+const ALIGN_PART: u64 = 8;
 /// A commit with more changes than this part of the log is a durable commit of redb, because its changes would fill the
 /// log soon.
 const RECORD_PART: u64 = 16;
@@ -79,9 +81,12 @@ impl Place {
         if page.len() < end {
             return None;
         }
-        // The log begins and ends with a page of the system, so that a write of a record changes no page of redb.
-        let (start, end) = (PAGE_BYTES, end / PAGE_BYTES * PAGE_BYTES);
-        Some(Place { start: offset + start as u64, bytes: (end - start) as u64, seed })
+        // The log has whole pages of the system, so that a write of a record changes no page of redb. Its limits are
+        // multiples of a large number, so that no folio of the page cache has both the log and a page of redb.
+        let align = (page_bytes as u64 / ALIGN_PART).max(PAGE_BYTES as u64);
+        let start = (offset + head as u64 + HEAD.len() as u64).next_multiple_of(align);
+        let end = (offset + end as u64) / align * align;
+        (start < end).then_some(Place { start, bytes: end.saturating_sub(start), seed })
     }
 
     /// Returns the position of the log in the file, in bytes.
