@@ -51,8 +51,8 @@ impl From<ReadError> for StorageFailure {
     }
 }
 
-/// The reason why a write or a commit failed. After a failed write nothing of the transaction is durable, and the
-/// process must end.
+/// The reason why a write or a commit failed. The process must end. The next start has the whole transaction, if its
+/// record in the commit log was durable before the failure, and otherwise nothing of it.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("the store is damaged ({0}): restore a backup, or move the file away and rebuild")]

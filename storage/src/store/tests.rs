@@ -492,8 +492,8 @@ fn entries(store: &Store) -> Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Each commit is small or large, and the store is closed, killed, or loses its power between commits. All commits
-    /// of the model are there, and nothing else.
+    /// Each commit is small or large. The store is closed, killed, or loses its power between commits or in the middle of
+    /// one. All commits of the model are there, and nothing else; a commit that was not acknowledged is there or not.
     #[test]
     fn every_acknowledged_commit_is_there_after_any_end(
         commits in proptest::collection::vec((proptest::collection::vec(change(), 1..5), 0..12u8), 1..60),
@@ -503,6 +503,7 @@ proptest! {
         let mut store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
         let mut model = Model::default();
         for (number, (changes, end)) in commits.iter().enumerate() {
+            let (earlier, syncs) = (model.clone(), recorder.syncs());
             let write = store.write().unwrap();
             for change in changes {
                 make(change, number as u64, &write, &mut model);
@@ -512,6 +513,14 @@ proptest! {
             let (next, image) = match end {
                 0 => (true, recorder.image(recorder.syncs(), seed)),
                 1 => (true, recorder.copy()),
+                3 => {
+                    let sync = syncs + seed as usize % (recorder.syncs() - syncs);
+                    let image = recorder.image(sync, seed);
+                    let found = entries(&Store::open_backend(image.copy(), &Options::default()).unwrap());
+                    prop_assert!(found == model || found == earlier, "in commit {}", number);
+                    model = found;
+                    (true, image)
+                }
                 2 => {
                     drop(store);
                     store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
