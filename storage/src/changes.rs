@@ -40,10 +40,11 @@ impl Changes {
 
     /// Returns the bytes of all changes. Returns `None` if the changes need more bytes than the maximum.
     pub fn bytes(&self) -> Option<&[u8]> {
-        (!self.over).then_some(&self.bytes)
+        (!self.over && self.bytes.len() <= self.max).then_some(&self.bytes)
     }
 
-    /// Begins a change, unless the change does not fit.
+    /// Begins a change, unless the change does not fit. `begin` only keeps large values out of memory: [`Changes::bytes`]
+    /// decides whether all changes fit.
     fn begin<K: Key + 'static>(&mut self, kind: u8, table: &Blobs<K>, length: usize) -> bool {
         use redb::TableHandle as _;
         if !self.over && self.bytes.len() + length > self.max {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 
-use crate::commit_log::Place;
+use crate::commit_log::{self, ACTIVE_KEY, Place};
 use crate::failure::StorageFailure;
 use crate::guard::guarded;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
@@ -34,6 +34,8 @@ pub(crate) trait Bytes: fmt::Debug + Send + Sync + 'static {
     /// Reads bytes. The error [`io::ErrorKind::Interrupted`] means that the bytes of the earlier moment no longer
     /// exist.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Whether nobody writes to the commit log during the check.
+    fn is_at_rest(&self) -> bool;
     /// Locks the file, and returns whether the lock was taken. After `lock` has returned true, no process other than
     /// this one writes the file until [`Bytes::unlock`].
     fn lock(&self) -> Result<bool, BackendError>;
@@ -100,10 +102,12 @@ pub(crate) fn check(
     let mut first = [0; MARK_BYTES];
     let mark = bytes.read(MARK_AT as u64, &mut first).ok().and_then(|()| mark::decode(&first));
     let len = bytes.len().map_err(|error| CheckError::Io(error.into()))?;
+    let log = Place::of(|offset, out| bytes.read(offset, out), len);
+    let bytes = Arc::new(bytes);
     let view = View {
         len: Mutex::new(len),
-        log: Place::of(|offset, out| bytes.read(offset, out), len),
-        base: Box::new(bytes),
+        log,
+        base: Arc::clone(&bytes) as Arc<dyn Bytes>,
         written: Mutex::default(),
         stop: Box::new(stop),
         stopped: Arc::clone(&stopped),
@@ -112,7 +116,12 @@ pub(crate) fn check(
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
         let database = builder.create_with_backend(view).map_err(CheckError::of)?;
-        durable(mark, commits(&database)?)
+        let commits = commits(&database)?;
+        durable(mark, commits)?;
+        if bytes.is_at_rest() {
+            commit_log::read(log, is_active(&database)?, commits, |offset, out| bytes.read(offset, out))?;
+        }
+        Ok(())
     });
     match checked {
         // A stopped check has refused a read of redb, so redb's result says nothing about the file.
@@ -143,6 +152,20 @@ pub(crate) fn commits_value(commits: u64) -> [u8; 9] {
 /// Returns the number of commits in the file. The number of commits is 0 before the first commit, and in a file of a
 /// version that did not count commits.
 pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
+    let value = meta(database, COMMITS_KEY)?;
+    Ok(value.map_or(0, |value| match &value[..] {
+        [COMMITS_VERSION, number @ ..] => number.try_into().map_or(0, u64::from_le_bytes),
+        _ => 0,
+    }))
+}
+
+/// Whether commits may be in the commit log alone.
+pub(crate) fn is_active(database: &Database) -> Result<bool, CheckError> {
+    Ok(meta(database, ACTIVE_KEY)?.is_some())
+}
+
+/// Returns a value of `meta`. Returns `None` in a file that has no tables yet.
+fn meta(database: &Database, key: &str) -> Result<Option<Vec<u8>>, CheckError> {
     let damaged = |error: redb::Error| match error {
         redb::Error::Io(error) => CheckError::Io(error.into()),
         error => CheckError::Damaged(error.to_string()),
@@ -150,19 +173,16 @@ pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
     let read = database.begin_read().map_err(|error| damaged(error.into()))?;
     let table = match read.open_table(META) {
         Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(0),
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(damaged(error.into())),
     };
-    let value = redb::ReadableTable::get(&table, COMMITS_KEY).map_err(|error| damaged(error.into()))?;
-    Ok(value.map_or(0, |value| match value.value() {
-        [COMMITS_VERSION, number @ ..] => number.try_into().map_or(0, u64::from_le_bytes),
-        _ => 0,
-    }))
+    let value = redb::ReadableTable::get(&table, key).map_err(|error| damaged(error.into()))?;
+    Ok(value.map(|value| value.value().to_vec()))
 }
 
 /// The bytes of a file, overlaid with what redb writes during the check.
 struct View {
-    base: Box<dyn Bytes>,
+    base: Arc<dyn Bytes>,
     len: Mutex<u64>,
     /// The place of the commit log, whose bytes redb must not see.
     log: Option<Place>,

@@ -16,7 +16,8 @@
 //! is never emptied. A record behind the newest has a lower number than the next commit, so nova does not take it for
 //! the next commit. After the sync of a record, nova writes an acknowledgement behind the record, without another sync.
 //! A record that cannot be read is the torn write of a power loss, unless an acknowledgement says that its commit was
-//! durable. The checksums of records and acknowledgements start from a random number that only the file has, so that
+//! durable. A disk must not damage the durable bytes of a sector when it loses its power while it writes this sector
+//! again, as redb also expects for its header. The checksums of records and acknowledgements start from a random number that only the file has, so that
 //! nobody can send bytes that look like a record.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -37,6 +38,9 @@ pub(crate) const ACTIVE_KEY: &str = "commit_log";
 pub(crate) const ACTIVE: [u8; 1] = [1];
 /// The first bytes of the value, by which nova finds the value among the pages that redb writes.
 const HEAD: [u8; 16] = *b"nova commit log\0";
+/// The bytes of [`HEAD`] and of the random number behind it. Without the random number, somebody could send data that
+/// nova takes for the value.
+const HEAD_BYTES: usize = HEAD.len() + 8;
 /// The largest part of a page in front of the value: redb's header of the page and the key.
 const BEFORE_VALUE_MAX_BYTES: usize = 256;
 
@@ -55,11 +59,21 @@ const ALIGN_PART: u64 = 8;
 /// A commit with more changes than this part of the log is a durable commit of redb, because its changes would fill the
 /// log soon.
 const RECORD_PART: u64 = 16;
+/// The maximum number of records. A durable commit of redb takes a few microseconds and writes 2.4 kB for each commit
+/// that redb has kept in memory.
+const RECORDS_MAX: u32 = 1_000;
+
+fn head(seed: u64) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    head[..HEAD.len()].copy_from_slice(&HEAD);
+    head[HEAD.len()..].copy_from_slice(&seed.to_le_bytes());
+    head
+}
 
 /// Returns the value of the log for a page of redb of `page_bytes`.
-pub(crate) fn empty_value(page_bytes: usize) -> Vec<u8> {
+pub(crate) fn empty_value(page_bytes: usize, seed: u64) -> Vec<u8> {
     let mut value = vec![0; fits_page(page_bytes)];
-    value[..HEAD.len()].copy_from_slice(&HEAD);
+    value[..HEAD_BYTES].copy_from_slice(&head(seed));
     value
 }
 
@@ -76,7 +90,7 @@ impl Place {
     /// Returns the place of the log in a page that redb is writing, if the page has the value of the log.
     pub fn in_page(offset: u64, page: &[u8], page_bytes: usize, seed: u64) -> Option<Place> {
         let front = page.get(..BEFORE_VALUE_MAX_BYTES)?;
-        let head = front.windows(HEAD.len()).position(|bytes| bytes == HEAD)?;
+        let head = front.windows(HEAD_BYTES).position(|bytes| bytes == head(seed))?;
         let end = head + fits_page(page_bytes);
         if page.len() < end {
             return None;
@@ -84,7 +98,7 @@ impl Place {
         // The log has whole pages of the system, so that a write of a record changes no page of redb. Its limits are
         // multiples of a large number, so that no folio of the page cache has both the log and a page of redb.
         let align = (page_bytes as u64 / ALIGN_PART).max(PAGE_BYTES as u64);
-        let start = (offset + head as u64 + HEAD.len() as u64).next_multiple_of(align);
+        let start = (offset + (head + HEAD_BYTES) as u64).next_multiple_of(align);
         let end = (offset + end as u64) / align * align;
         (start < end).then_some(Place { start, bytes: end.saturating_sub(start), seed })
     }
@@ -114,6 +128,11 @@ impl Place {
         let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
         let place = Place { start: number(8)?, bytes: number(16)?, seed: number(24)? };
         (bytes == place.encode() && place.start.checked_add(place.bytes)? <= file_bytes).then_some(place)
+    }
+
+    /// Returns the position in the file of `length` bytes at a position in the log. Returns `None` if the bytes do not fit.
+    pub fn offset(&self, at: u64, length: usize) -> Option<u64> {
+        (at.checked_add(length as u64)? <= self.bytes).then_some(self.start + at)
     }
 
     /// Reads bytes of the file with `read`, and gives zeros for the bytes of the log. The bytes of the log are not read,
@@ -151,19 +170,27 @@ pub(crate) struct CommitLog {
     place: Place,
     /// The position of the next record in the log.
     at: u64,
+    /// The number of records since the log began.
+    records: u32,
     /// The newest record, whose memory is used again.
     record: Vec<u8>,
 }
 
 impl CommitLog {
     pub fn new(place: Place) -> CommitLog {
-        CommitLog { place, at: 0, record: Vec::new() }
+        CommitLog { place, at: 0, records: 0, record: Vec::new() }
+    }
+
+    /// Returns the position in the file after the newest record.
+    #[cfg(test)]
+    pub fn position(&self) -> u64 {
+        self.place.start + self.at
     }
 
     /// Returns how many bytes the changes of a record may have now.
     pub fn room(&self) -> usize {
         let left = self.place.bytes.saturating_sub(self.at + (RECORD_BYTES + ACKNOWLEDGEMENT_BYTES) as u64);
-        left.min(self.place.bytes / RECORD_PART) as usize
+        if self.records < RECORDS_MAX { left.min(self.place.bytes / RECORD_PART) as usize } else { 0 }
     }
 
     /// Writes the record of a commit, and makes the record durable.
@@ -178,42 +205,56 @@ impl CommitLog {
         // The write fills its last page of the system, so that the system does not read this page first.
         let filled = end.next_multiple_of(PAGE_BYTES as u64).min(self.place.bytes) - self.at;
         self.record.resize(filled as usize, 0);
-        disk.write_log(self.place.start + self.at, &self.record)?;
+        disk.write_log(self.at, &self.record)?;
         disk.sync()?;
         self.at = end;
+        self.records += 1;
         Ok(())
     }
 
     /// Writes the acknowledgement of the newest record. If the write fails, a damaged record may look like a torn one.
     pub fn acknowledge(&mut self, disk: &Disk, number: u64) {
         let acknowledgement = acknowledgement(number, self.place.seed);
-        let _ = disk.write_log(self.place.start + self.at, &acknowledgement);
+        let _ = disk.write_log(self.at, &acknowledgement);
         self.at += ACKNOWLEDGEMENT_BYTES as u64;
     }
 
     /// Begins the log anew, after a durable commit of redb.
     pub fn begin(&mut self, disk: &Disk) {
         self.at = 0;
+        self.records = 0;
         disk.forget(self.place.start, self.place.bytes);
     }
 
-    /// Reads the changes of the commits after the commit `durable`, in their order.
-    pub fn read(&self, disk: &Disk, durable: u64) -> Result<Vec<Vec<u8>>, CheckError> {
-        let mut log = vec![0; self.place.bytes as usize];
-        disk.read_at(self.place.start, &mut log).map_err(|error| CheckError::Io(error.into()))?;
-        let (mut rest, mut number, mut found) = (&log[..], durable, Vec::new());
-        while let Some((changes, after)) = record(rest, number + 1, self.place.seed) {
-            found.push(changes.to_vec());
-            number += 1;
-            rest = after;
+}
+
+/// Reads the changes of the commits after the commit `durable`, in their order. `active` says whether commits may be in
+/// the log alone.
+pub(crate) fn read(
+    place: Option<Place>,
+    active: bool,
+    durable: u64,
+    file: impl FnOnce(u64, &mut [u8]) -> io::Result<()>,
+) -> Result<Vec<Vec<u8>>, CheckError> {
+    let place = match (place, active) {
+        (_, false) => return Ok(Vec::new()),
+        (None, true) => return Err(CheckError::Damaged("the place of its commit log cannot be read".to_owned())),
+        (Some(place), true) => place,
+    };
+    let mut log = vec![0; place.bytes as usize];
+    file(place.start, &mut log).map_err(|error| CheckError::Io(error.into()))?;
+    let (mut rest, mut number, mut found) = (&log[..], durable, Vec::new());
+    while let Some((changes, after)) = record(rest, number + 1, place.seed) {
+        found.push(changes.to_vec());
+        number += 1;
+        rest = after;
+    }
+    match last_acknowledged(&log, place.seed) {
+        Some(acknowledged) if acknowledged > number => {
+            let detail = format!("commit {acknowledged} was durable, and the commit log ends with commit {number}");
+            Err(CheckError::Damaged(detail))
         }
-        match last_acknowledged(&log, self.place.seed) {
-            Some(acknowledged) if acknowledged > number => {
-                let detail = format!("commit {acknowledged} was durable, and the commit log ends with commit {number}");
-                Err(CheckError::Damaged(detail))
-            }
-            _ => Ok(found),
-        }
+        _ => Ok(found),
     }
 }
 

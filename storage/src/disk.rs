@@ -38,6 +38,8 @@ pub(crate) struct Disk {
     inner: Box<dyn StorageBackend>,
     /// The file of `inner`, or `None` for a backend that is not a file.
     file: Option<File>,
+    /// Whether a sync or a write of the commit log has failed.
+    failed: AtomicBool,
     frozen: AtomicBool,
     kept: Mutex<Option<Kept>>,
     /// The number of commits in the file.
@@ -61,6 +63,7 @@ impl Disk {
         Arc::new(Disk {
             inner: Box::new(inner),
             file,
+            failed: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             kept: Mutex::default(),
             commits: AtomicU64::new(0),
@@ -89,24 +92,25 @@ impl Disk {
     }
 
     /// Writes the place of the page that redb has written since [`Disk::await_log`] to the file, and makes the place
-    /// durable.
-    pub fn place_log(&self) -> io::Result<Option<Place>> {
-        let place = self.awaited().take().and_then(|awaited| awaited.place);
-        if let Some(place) = place {
-            self.overwrite(PLACE_AT as u64, &place.encode())?;
-            self.inner.sync_data()?;
-            self.set_log(Some(place));
-        }
-        Ok(place)
+    /// durable. Returns `None` if the place cannot be written, and then the store has no log until it is opened again.
+    pub fn place_log(&self) -> Option<Place> {
+        let place = self.awaited().take()?.place?;
+        let written = self.overwrite(PLACE_AT as u64, &place.encode()).and_then(|()| self.sync());
+        written.ok()?;
+        self.set_log(Some(place));
+        Some(place)
     }
 
     fn awaited(&self) -> MutexGuard<'_, Option<Awaited>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes bytes of the commit log. A frozen file keeps no old bytes of the log, because a check does not see the log.
-    pub fn write_log(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.inner.write(offset, bytes)
+    /// Writes bytes of the commit log at a position in the log. A frozen file keeps no old bytes of the log, because a
+    /// check does not see the log.
+    pub fn write_log(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = self.log().and_then(|log| log.offset(at, bytes.len()));
+        let offset = offset.ok_or_else(|| io::Error::other("a write beyond the commit log"))?;
+        self.latched(|| self.inner.write(offset, bytes))
     }
 
     /// Drops bytes from the page cache, except those that are not written to the disk yet. Linux holds bytes that were
@@ -122,7 +126,23 @@ impl Disk {
     }
 
     pub fn sync(&self) -> io::Result<()> {
-        self.inner.sync_data()
+        self.latched(|| self.inner.sync_data())
+    }
+
+    /// Makes every later write and sync fail. After a failed sync, the system may have dropped bytes that it has not
+    /// written, and a later sync succeeds without them (`fsync` in Linux). So nothing may declare these bytes durable.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Returns an error after [`Disk::fail`].
+    fn unfailed(&self) -> io::Result<()> {
+        if self.failed.load(Ordering::Acquire) { Err(io::Error::other("an earlier sync failed")) } else { Ok(()) }
+    }
+
+    fn latched(&self, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.unfailed()?;
+        work().inspect_err(|_| self.fail())
     }
 
     pub fn commits(&self) -> u64 {
@@ -149,6 +169,7 @@ impl Disk {
     /// Writes bytes to the file, and first keeps the old pages if the file is frozen.
     pub fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.keep(offset, bytes.len())?;
+        self.unfailed()?;
         self.inner.write(offset, bytes)
     }
 
@@ -218,11 +239,12 @@ impl StorageBackend for Backend {
         if let Some(kept) = self.0.kept().as_mut() {
             kept.lost |= len < kept.len;
         }
+        self.0.unfailed()?;
         self.0.inner.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.inner.sync_data()
+        self.0.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -297,6 +319,10 @@ impl Bytes for Frozen {
             }
         }
         Ok(())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        false
     }
 
     /// `lock` takes no lock, because redb already holds the lock of the file.

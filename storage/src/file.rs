@@ -96,6 +96,10 @@ impl Bytes for ReadOnly {
         self.0.read(offset, out)
     }
 
+    fn is_at_rest(&self) -> bool {
+        true
+    }
+
     /// Takes a shared lock, which keeps other processes from opening the file as a store. The lock fails while a
     /// process has the file open as a store.
     fn lock(&self) -> Result<bool, BackendError> {

@@ -14,7 +14,7 @@ use redb::{
 
 use crate::changes;
 use crate::check::{self, CheckError, Checked};
-use crate::commit_log::{ACTIVE_KEY, CommitLog};
+use crate::commit_log::{self, ACTIVE_KEY, CommitLog};
 use crate::disk::{Backend, Disk};
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::file::{Aside, ReadOnly};
@@ -138,25 +138,19 @@ impl Store {
 
     /// Makes the commits durable in redb that are in the commit log alone.
     fn recover(&self) -> Result<(), OpenError> {
-        let of = |error| OpenError::of(&self.name, error);
-        let active = self.read().and_then(|read| read.get(META, ACTIVE_KEY)).map_err(|error| self.unreadable(error))?;
-        let Some(place) = self.disk.log() else {
-            return match active {
-                None => Ok(()),
-                Some(_) => Err(of(CheckError::Damaged("the place of its commit log cannot be read".to_owned()))),
-            };
-        };
+        let database = self.open_database().map_err(|error| self.unreadable(error))?;
+        let (place, durable) = (self.disk.log(), self.disk.commits());
+        let active = guard(|| check::is_active(database));
+        let records = active.and_then(|active| {
+            let records = commit_log::read(place, active, durable, |offset, out| self.disk.read_at(offset, out))?;
+            Ok((active, records))
+        });
+        let (active, records) = records.map_err(|error| OpenError::of(&self.name, error))?;
+        self.apply(durable, &records).map_err(|error| self.unwritable(error))?;
+        let Some(place) = place else { return Ok(()) };
         let mut log = CommitLog::new(place);
-        let state = match active {
-            None => LogState::Placed(log),
-            Some(_) => {
-                let durable = self.disk.commits();
-                let records = log.read(&self.disk, durable).map_err(of)?;
-                self.apply(durable, &records).map_err(|error| self.unwritable(error))?;
-                log.begin(&self.disk);
-                LogState::Active(log)
-            }
-        };
+        log.begin(&self.disk);
+        let state = if active { LogState::Active(log) } else { LogState::Placed(log) };
         *self.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
     }
@@ -342,9 +336,9 @@ pub(crate) fn copy_entries(read: &ReadTxn, copy: &Store) -> Result<u64, crate::C
     schema::for_each_table!(|table| copied += copy_table(read, copy, table)?);
     // The copy has no commit log yet.
     let write = copy.write()?;
-    write.remove(META, ACTIVE_KEY)?;
+    let removed = write.remove(META, ACTIVE_KEY)?;
     write.commit()?;
-    Ok(copied)
+    Ok(copied - u64::from(removed))
 }
 
 fn copy_table<K: Key + 'static>(read: &ReadTxn, copy: &Store, table: Blobs<K>) -> Result<u64, crate::CopyError> {

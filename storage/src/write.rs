@@ -163,8 +163,12 @@ impl WriteTxn {
         match (&mut *log, self.changes.get_mut().bytes()) {
             (LogState::Active(log), Some(changes)) => {
                 log.append(&shared.disk, number, changes).map_err(|error| WriteError::Storage(error.into()))?;
-                txn.set_durability(Durability::None)?;
-                guard(|| -> Result<(), WriteError> { Ok(txn.commit()?) })?;
+                // The record is durable, so a later commit must not get its number.
+                guard(|| -> Result<(), WriteError> {
+                    txn.set_durability(Durability::None)?;
+                    Ok(txn.commit()?)
+                })
+                .inspect_err(|_| shared.disk.fail())?;
                 log.acknowledge(&shared.disk, number);
             }
             (log, _) => {
@@ -182,8 +186,9 @@ fn commit_durably(mut txn: WriteTransaction, log: &mut LogState, disk: &Disk) ->
     match log {
         LogState::Absent(0) | LogState::Active(_) => {}
         LogState::Absent(page_bytes) => {
-            disk.await_log(*page_bytes, commit_log::random());
-            let value = commit_log::empty_value(*page_bytes);
+            let seed = commit_log::random();
+            disk.await_log(*page_bytes, seed);
+            let value = commit_log::empty_value(*page_bytes, seed);
             guard(|| -> Result<(), WriteError> {
                 txn.open_table(COMMIT_LOG)?.insert(LOG_KEY, &value[..])?;
                 Ok(())
@@ -199,9 +204,8 @@ fn commit_durably(mut txn: WriteTransaction, log: &mut LogState, disk: &Disk) ->
     let earlier = std::mem::replace(log, LogState::Absent(0));
     *log = match earlier {
         LogState::Absent(0) => LogState::Absent(0),
-        LogState::Absent(page_bytes) => {
-            let placed = disk.place_log().map_err(|error| WriteError::Storage(error.into()))?;
-            placed.map_or(LogState::Absent(page_bytes), |place| LogState::Placed(CommitLog::new(place)))
+        LogState::Absent(_) => {
+            disk.place_log().map_or(LogState::Absent(0), |place| LogState::Placed(CommitLog::new(place)))
         }
         LogState::Placed(mut log) | LogState::Active(mut log) => {
             log.begin(disk);

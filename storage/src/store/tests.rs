@@ -290,6 +290,7 @@ fn a_damaged_record_of_a_durable_commit_is_damage() {
             }
             Err(error) => {
                 assert!(error.contains("is damaged") && error.contains("was durable"), "byte {at}: {error}");
+                assert!(verify(&path).is_err(), "byte {at}");
                 refused += 1;
             }
         }
@@ -308,6 +309,7 @@ fn a_damaged_place_of_the_log_is_damage() {
         damaged[at] ^= 1;
         std::fs::write(&path, damaged).unwrap();
         assert!(seen(&path, &Options::default()).unwrap_err().contains("is damaged"), "byte {at}");
+        assert!(verify(&path).is_err(), "byte {at}");
     }
 }
 
@@ -324,6 +326,56 @@ fn a_record_that_somebody_sent_as_data_is_not_a_commit() {
         write.commit().unwrap();
         let again = Store::open_backend(recorder.image(recorder.syncs(), 0), &Options::default()).unwrap();
         assert_eq!(again.read().unwrap().len(JOURNAL).unwrap(), round + 1);
+    }
+}
+
+/// The log ends at every distance from its end, because each length of a key fills the log in another way.
+#[test]
+fn a_record_never_passes_the_end_of_the_log() {
+    for length in 1..=259usize {
+        let recorder = Recorder::new();
+        let store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
+        let mut longest = 0;
+        for number in 0..260u64 {
+            let write = store.write().unwrap();
+            write.put(EDGE, ("kind", &vec![7; length]), &number.to_le_bytes()).unwrap();
+            write.commit().unwrap();
+            let LogState::Active(log) = &*store.shared.log.lock().unwrap() else { continue };
+            longest = longest.max(log.position());
+            assert!(log.position() <= store.disk.log().unwrap().range().end, "key of {length} bytes, commit {number}");
+        }
+        assert!(longest > 0);
+        let again = Store::open_backend(recorder.image(recorder.syncs(), 0), &Options::default()).unwrap();
+        let value = again.read().unwrap().get(EDGE, ("kind", &vec![7; length][..])).unwrap();
+        assert_eq!(value, Some(259u64.to_le_bytes().to_vec()), "key of {length} bytes");
+        assert_eq!(store.check(|_| false).unwrap(), Checked::Whole, "key of {length} bytes");
+    }
+}
+
+/// After a failed sync, a later sync may succeed although bytes are lost, so nothing is written any more.
+#[test]
+fn after_a_failed_sync_no_commit_is_durable_and_the_next_start_recovers() {
+    for (writes, commits) in (0..5).flat_map(|writes| (0..12).map(move |commits| (writes, commits))) {
+        let recorder = Recorder::new();
+        let store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
+        small(&store, 0..commits);
+        recorder.fail_writes_after(writes);
+        let put = |key: u64, size: usize| {
+            let write = store.write()?;
+            write.put(JOURNAL, key, &vec![1; size])?;
+            write.commit()
+        };
+        let tried = (commits..commits + 8).take_while(|key| put(*key, 9).is_ok()).count() as u64;
+        recorder.fail_writes_after(u32::MAX);
+        let failed = commits + tried;
+        assert!(tried == 8 || put(99, 90_000).is_err(), "{writes} writes, {commits} commits");
+        drop(store);
+        for image in [recorder.copy(), recorder.image(recorder.syncs(), 1)] {
+            let store = Store::open_backend(image, &Options::default()).unwrap();
+            let found = store.read().unwrap().last(JOURNAL, |key, _| key).unwrap();
+            // The commit that failed is there or not.
+            assert!(found == failed.checked_sub(1) || found == Some(failed), "{writes} {commits} {tried}: {found:?}");
+        }
     }
 }
 
@@ -422,7 +474,7 @@ enum Change {
     RemoveRange(u64, u64),
     RemoveFirst(u64, usize),
     Clear,
-    PutText(u8, usize),
+    PutText(u8, usize, usize),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -434,7 +486,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (key.clone(), 0..12u64).prop_map(|(key, count)| Change::RemoveRange(key, count)),
         1 => (key, 1..600usize).prop_map(|(key, bytes)| Change::RemoveFirst(key, bytes)),
         1 => Just(Change::Clear),
-        2 => (0..9u8, 0..90usize).prop_map(|(name, size)| Change::PutText(name, size)),
+        2 => (0..9u8, 1..260usize, 0..90usize).prop_map(|(name, length, size)| Change::PutText(name, length, size)),
     ]
 }
 
@@ -472,20 +524,20 @@ fn make(change: &Change, number: u64, write: &WriteTxn, model: &mut Model) {
             write.clear(JOURNAL).unwrap();
             model.0.clear();
         }
-        Change::PutText(name, size) => {
-            write.put(EDGE, ("kind", &[name; 3]), &value(size)).unwrap();
-            model.1.insert(name, value(size));
+        Change::PutText(name, length, size) => {
+            write.put(EDGE, ("kind", &vec![name; length]), &value(size)).unwrap();
+            model.1.insert(vec![name; length], value(size));
         }
     }
 }
 
 /// The entries of two tables.
-type Model = (BTreeMap<u64, Vec<u8>>, BTreeMap<u8, Vec<u8>>);
+type Model = (BTreeMap<u64, Vec<u8>>, BTreeMap<Vec<u8>, Vec<u8>>);
 
 fn entries(store: &Store) -> Model {
     let (read, mut found) = (store.read().unwrap(), Model::default());
     read.scan(JOURNAL, 0u64.., |key, value| found.0.insert(key, value.to_vec()).is_none()).unwrap();
-    read.scan(EDGE, ("", &[][..]).., |key, value| found.1.insert(key.1[0], value.to_vec()).is_none()).unwrap();
+    read.scan(EDGE, ("", &[][..]).., |key, value| found.1.insert(key.1.to_vec(), value.to_vec()).is_none()).unwrap();
     found
 }
 
@@ -510,6 +562,7 @@ proptest! {
             }
             write.commit().unwrap();
             prop_assert_eq!(&entries(&store), &model);
+            prop_assert_eq!(store.check(|_| false).unwrap(), Checked::Whole);
             let (next, image) = match end {
                 0 => (true, recorder.image(recorder.syncs(), seed)),
                 1 => (true, recorder.copy()),
