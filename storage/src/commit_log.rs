@@ -225,7 +225,6 @@ impl CommitLog {
         self.records = 0;
         disk.forget(self.place.start, self.place.bytes);
     }
-
 }
 
 /// Reads the changes of the commits after the commit `durable`, in their order. `active` says whether commits may be in

@@ -100,7 +100,8 @@ impl Store {
     pub fn open_backend(backend: impl StorageBackend, options: &Options) -> Result<Store, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
-        Store::over(&builder, Disk::new(backend, None), "(backend)", options.log_bytes.min(BACKEND_LOG_BYTES), Checked::Whole)
+        let log_bytes = options.log_bytes.min(BACKEND_LOG_BYTES);
+        Store::over(&builder, Disk::new(backend, None), "(backend)", log_bytes, Checked::Whole)
     }
 
     /// Makes a new store in an empty file.
