@@ -8,17 +8,17 @@
 //! that follow the last durable commit.
 //!
 //! **The place.** The log is in the file of the store, so that a copy of the file is complete. redb has one large value
-//! in the table [`COMMIT_LOG`](crate::schema::COMMIT_LOG), which fills pages of its own, and nova writes the records over the zeros of this value.
-//! redb and every check see the zeros ([`Place::read_hidden`]), so the checksums of redb stay right. The first page of the file
-//! has the place of the log (`mark` explains why nova may write there).
+//! in the table [`COMMIT_LOG`](crate::schema::COMMIT_LOG), which fills pages of its own, and nova writes the records
+//! over the zeros of this value. redb and every check see the zeros ([`Place::read_hidden`]), so the checksums of redb
+//! stay right. The first page of the file has the place of the log (`mark` explains why nova may write there).
 //!
 //! **Records.** A record has the number of its commit, the length and the bytes of its changes, and a checksum. The log
 //! is never emptied. A record behind the newest has a lower number than the next commit, so nova does not take it for
 //! the next commit. After the sync of a record, nova writes an acknowledgement behind the record, without another sync.
 //! A record that cannot be read is the torn write of a power loss, unless an acknowledgement says that its commit was
 //! durable. A disk must not damage the durable bytes of a sector when it loses its power while it writes this sector
-//! again, as redb also expects for its header. The checksums of records and acknowledgements start from a random number that only the file has, so that
-//! nobody can send bytes that look like a record.
+//! again, as redb also expects for its header. The checksums of records and acknowledgements start from a random number
+//! that only the file has, so that nobody can send bytes that look like a record.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
