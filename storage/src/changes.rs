@@ -43,8 +43,8 @@ impl Changes {
         (!self.over && self.bytes.len() <= self.max).then_some(&self.bytes)
     }
 
-    /// Begins a change, unless the change does not fit. `begin` only keeps large values out of memory: [`Changes::bytes`]
-    /// decides whether all changes fit.
+    /// Begins a change, unless the change does not fit. `begin` only keeps large values out of memory:
+    /// [`Changes::bytes`] decides whether all changes fit.
     fn begin<K: Key + 'static>(&mut self, kind: u8, table: &Blobs<K>, length: usize) -> bool {
         use redb::TableHandle as _;
         if !self.over && self.bytes.len() + length > self.max {

@@ -130,7 +130,8 @@ impl Place {
         (bytes == place.encode() && place.start.checked_add(place.bytes)? <= file_bytes).then_some(place)
     }
 
-    /// Returns the position in the file of `length` bytes at a position in the log. Returns `None` if the bytes do not fit.
+    /// Returns the position in the file of `length` bytes at a position in the log. Returns `None` if the bytes do not
+    /// fit.
     pub fn offset(&self, at: u64, length: usize) -> Option<u64> {
         (at.checked_add(length as u64)? <= self.bytes).then_some(self.start + at)
     }

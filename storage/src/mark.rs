@@ -1,14 +1,12 @@
 //! The data that nova writes into the first page of the file after redb's header: the mark of the last durable commit,
-//! the place of the commit log, and the seal of a backup. redb's header takes the first 320 of the page's 4 096 bytes, and redb reads and writes no
-//! other bytes of this page (`DB_HEADER_SIZE` in its `header.rs`).
+//! the place of the commit log, and the seal of a backup. redb's header takes the first 320 of the page's 4 096 bytes,
+//! and redb reads and writes no other bytes of this page (`DB_HEADER_SIZE` in its `header.rs`).
 //!
-//! **The mark.** A commit of redb makes one sync, and the header names the commit before the commit's pages are known
-//! to be durable. If redb cannot read the newest commit after an unclean end, it goes back to the commit before. To go
-//! back is right after a power loss during a commit, and wrong if a page of a durable commit was damaged. To
-//! distinguish a power loss from damage, each commit increases the number of commits in `meta`. After the sync of a
-//! commit, nova writes the commit's number to the mark, without another sync. A number in `meta` below the mark shows
-//! that a durable commit is missing. A power loss may destroy the newest mark. After such a power loss, the mark may
-//! name an earlier commit than the last durable commit, but never a later commit, so the mark gives no false alarm.
+//! **The mark.** A file that lost its newest commits to damage may look like a file without these commits. So each
+//! commit increases the number of commits in `meta`. After the syncs of a durable commit of redb, nova writes the
+//! commit's number to the mark, without another sync. A number in `meta` below the mark shows that a durable commit is
+//! missing. A power loss may destroy the newest mark. After such a power loss, the mark may name an earlier commit than
+//! the last durable commit, but never a later commit, so the mark gives no false alarm.
 
 /// The size of the page with redb's header, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4_096;
