@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 48 << 20, check: Some(Duration::from_millis(250)), log_bytes: 4 << 20 }
+        Options { cache_bytes: 48 << 20, check: Some(Duration::from_millis(100)), log_bytes: 4 << 20 }
     }
 }
 
