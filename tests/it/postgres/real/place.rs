@@ -208,14 +208,16 @@ impl Place {
     /// Writes a reader and, as the last row, a post by an author whom the reader follows. Returns the ids of the reader
     /// and of the post. As soon as the feed shows the post, everything that was written before the post has arrived.
     pub fn sentinel(&self) -> (String, String) {
-        // A snapshot may contain the first post before nova has stored that the snapshot is complete. nova has the second
-        // post from the stream, which it reads after the end of the snapshot.
-        let wait = |(user, post): (String, String)| {
-            until("the sentinel in the feed", || self.feed(&user).contains(&post));
-            (user, post)
-        };
-        wait(self.plant());
-        wait(self.plant())
+        let (user, post) = self.plant();
+        until("the sentinel in the feed", || self.feed(&user).contains(&post));
+        (user, post)
+    }
+
+    /// Waits until the first snapshot is complete in the store. A snapshot may contain the first sentinel. nova has the
+    /// second sentinel from the stream, which it reads after the end of the snapshot.
+    pub fn snapshot_is_complete(&self) {
+        self.sentinel();
+        self.sentinel();
     }
 
     /// Writes a reader, and a post that the reader's feed will contain.
