@@ -2,7 +2,7 @@
 //!
 //! The allocator asks Linux for transparent huge pages. At the first touch of a huge page, Linux clears 2 MiB, and a
 //! start touches most of its memory for the first time. With small pages, a start with a million users took 8 s instead
-//! of 10 s on a machine whose memory was slow. After the start, Linux may join the pages in the background.
+//! of 10 s on a machine whose memory was slow. After the start, Linux may replace small pages by huge pages.
 
 /// Keeps Linux from giving huge pages to the process until the value is dropped. `SmallPages` changes nothing on other
 /// systems, and nothing if somebody has already switched huge pages off for the process.

@@ -4,8 +4,8 @@
 //! unless each commit also writes the table of free pages. So nova writes the changes of a small commit to the commit
 //! log and syncs once, and redb keeps the changed pages in memory (`Durability::None`). A commit that is too large for
 //! the rest of the log is a durable commit of redb with the table of free pages (`set_quick_repair`). A durable commit
-//! contains all commits before it, so the log begins anew after it. When a store is opened, nova applies the records
-//! that follow the last durable commit.
+//! contains all earlier commits. After a durable commit, nova writes the next record at the start of the log. When nova
+//! opens a store, nova applies the records that follow the last durable commit.
 //!
 //! **The place.** The log is in the file of the store, so that a copy of the file is complete. redb has one large value
 //! in the table [`COMMIT_LOG`](crate::schema::COMMIT_LOG), which fills pages of its own, and nova writes the records
@@ -100,7 +100,7 @@ impl Place {
         let align = (page_bytes as u64 / ALIGN_PART).max(PAGE_BYTES as u64);
         let start = (offset + (head + HEAD_BYTES) as u64).next_multiple_of(align);
         let end = (offset + end as u64) / align * align;
-        (start < end).then_some(Place { start, bytes: end.saturating_sub(start), seed })
+        (start < end).then(|| Place { start, bytes: end - start, seed })
     }
 
     /// Returns the position of the log in the file, in bytes.
@@ -220,7 +220,7 @@ impl CommitLog {
         self.at += ACKNOWLEDGEMENT_BYTES as u64;
     }
 
-    /// Begins the log anew, after a durable commit of redb.
+    /// Moves the position of the next record to the start of the log. Every earlier commit is durable in redb.
     pub fn begin(&mut self, disk: &Disk) {
         self.at = 0;
         self.records = 0;

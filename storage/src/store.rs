@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fs::{File, OpenOptions};
 use std::ops::RangeBounds;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
@@ -27,8 +27,8 @@ use crate::write::{LogState, Shared, WriteTxn};
 /// newer format. A store of format 4 may have commits in its commit log.
 pub const FORMAT: u8 = 4;
 pub(crate) const FORMAT_KEY: &str = "format";
-/// The size of the commit log of a store over a backend. The log is small, so that tests and simulations begin it anew
-/// often.
+/// The size of the commit log of a store over a backend. A small log is full after a few commits, so tests and
+/// simulations often reach the end of the log.
 const BACKEND_LOG_BYTES: usize = 64 << 10;
 
 /// The options for opening a store.
@@ -129,7 +129,7 @@ impl Store {
         });
         // A file with a log gets its state in `recover`, which must not write to the log that it reads.
         let log = LogState::Absent(if disk.log().is_none() { log_bytes } else { 0 });
-        let shared = Shared { disk: Arc::clone(&disk), log: Mutex::new(log) };
+        let shared = Shared::new(Arc::clone(&disk), log);
         let database = Some(database.map_err(of)?);
         let store = Store { database, disk, shared: Arc::new(shared), name: name.to_owned(), checked };
         store.prepare()?;
@@ -152,7 +152,7 @@ impl Store {
         let mut log = CommitLog::new(place);
         log.begin(&self.disk);
         let state = if active { LogState::Active(log) } else { LogState::Placed(log) };
-        *self.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.shared.log() = state;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::ops::RangeBounds;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, Durability, Key, WriteTransaction};
 
@@ -33,11 +33,15 @@ pub(crate) enum LogState {
 pub(crate) struct Shared {
     pub disk: Arc<Disk>,
     /// Locked by the thread with the write transaction.
-    pub log: Mutex<LogState>,
+    log: Mutex<LogState>,
 }
 
 impl Shared {
-    fn log(&self) -> std::sync::MutexGuard<'_, LogState> {
+    pub fn new(disk: Arc<Disk>, log: LogState) -> Shared {
+        Shared { disk, log: Mutex::new(log) }
+    }
+
+    pub fn log(&self) -> MutexGuard<'_, LogState> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

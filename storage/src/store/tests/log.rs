@@ -100,7 +100,7 @@ fn a_record_never_passes_the_end_of_the_log() {
             let write = store.write().unwrap();
             write.put(EDGE, ("kind", &vec![7; length]), &number.to_le_bytes()).unwrap();
             write.commit().unwrap();
-            let LogState::Active(log) = &*store.shared.log.lock().unwrap() else { continue };
+            let LogState::Active(log) = &*store.shared.log() else { continue };
             longest = longest.max(log.position());
             assert!(log.position() <= store.disk.log().unwrap().range().end, "key of {length} bytes, commit {number}");
         }
