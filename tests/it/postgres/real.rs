@@ -146,7 +146,7 @@ fn p7_a_table_that_was_taken_out_and_put_back_is_read_again_on_the_stopped_store
     let Some(mut place) = Place::begin() else { return };
     session(&mut place.sql(), 1, 60);
     place.start();
-    place.snapshot_is_complete();
+    place.sentinel();
     place.stop();
     let publication = &place.name;
     place.run(&format!("ALTER PUBLICATION {publication} DROP TABLE likes"));

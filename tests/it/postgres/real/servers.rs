@@ -80,7 +80,7 @@ fn p10_a_slot_that_the_server_gave_up_is_said_and_everything_is_read_again_where
     let mut place = Place::at(cluster.url());
     session(&mut place.sql(), 1, 40);
     place.start();
-    place.snapshot_is_complete();
+    place.sentinel();
     place.stop();
     // The inserted rows write more log than the server keeps for the slot.
     place.run("CREATE TABLE foreign_rows (text text)");
@@ -106,7 +106,7 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     let mut place = Place::at(cluster.url());
     session(&mut place.sql(), 1, 40);
     place.start();
-    place.snapshot_is_complete();
+    place.sentinel();
     place.stop();
     // The test makes a cold copy of the server, which contains the slot.
     cluster.stop();
@@ -165,7 +165,7 @@ fn p13_a_publication_that_is_younger_than_the_slot_loses_nothing_in_silence() {
     let mut place = Place::at(cluster.url());
     session(&mut place.sql(), 1, 40);
     place.start();
-    place.snapshot_is_complete();
+    place.sentinel();
     place.stop();
     place.run(&format!("DROP PUBLICATION {}", place.name));
     session(&mut place.sql(), 2, 40);
