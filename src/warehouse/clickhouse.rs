@@ -15,6 +15,7 @@ use crate::tls::{self, TlsError, causes};
 
 use super::columns::Columns;
 use super::layout::Layout;
+use super::native;
 use super::target::Target;
 use super::verdict::{Failure, code, may_not};
 
@@ -130,7 +131,8 @@ impl ClickHouse {
         &self.layout
     }
 
-    /// Stores rows in RowBinary under a deduplication token. `columns` are the columns for which the rows were written.
+    /// Stores rows under a deduplication token. `rows` has the rows as RowBinary, and `columns` are the columns for which
+    /// the rows were written.
     pub async fn insert(
         &self,
         target: Target,
@@ -139,7 +141,9 @@ impl ClickHouse {
         token: &str,
         query_id: &str,
     ) -> Result<(), Failure> {
-        let sql = format!("INSERT INTO {target} ({}) FORMAT RowBinary", columns.names());
+        let block = native::block(columns, &rows);
+        let block = block.map_err(|error| Failure::Refused { code: None, text: error.to_string() })?;
+        let sql = format!("INSERT INTO {target} ({}) FORMAT Native", columns.names());
         let mut insert = self
             .authenticated(&self.client)?
             .insert_formatted_with(sql)
@@ -148,7 +152,7 @@ impl ClickHouse {
             insert = insert.with_setting(name, value);
         }
         insert = insert.with_setting("insert_deduplication_token", token).with_setting("query_id", query_id);
-        insert.send(rows).await.map_err(failure)?;
+        insert.send(block.into()).await.map_err(failure)?;
         insert.end().await.map_err(failure)
     }
 

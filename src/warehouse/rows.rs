@@ -163,7 +163,8 @@ pub fn column(columns: &Columns, name: &str, row: &[u8]) -> Result<Option<Range<
     Ok(None)
 }
 
-fn width(wire: Wire, bytes: &[u8]) -> Result<usize, NotRows> {
+/// Returns the number of bytes of the value with which `bytes` begin. The number may exceed the length of `bytes`.
+pub(super) fn width(wire: Wire, bytes: &[u8]) -> Result<usize, NotRows> {
     let nullable = |inner: &dyn Fn(&[u8]) -> Result<usize, NotRows>| match bytes.split_first() {
         Some((1, _)) => Ok(1),
         Some((0, rest)) => Ok(1 + inner(rest)?),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nova::event::Id;
 use nova::warehouse::{Target, Wire, rows};
 use parking_lot::Mutex;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The fault that one insert into the double of ClickHouse meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,9 @@ pub struct Inner {
     pub targets: Vec<String>,
     /// The fixed answers to queries, each with a part of the query's text.
     pub answers: Vec<(&'static str, &'static str)>,
-    /// The token of every insert, and the hash of the insert's bytes, in the order of arrival.
-    pub inserts: Vec<(String, u128)>,
+    /// The token of every insert, the hash of the insert's body, and the hash of the insert's rows as RowBinary, in the
+    /// order of arrival.
+    pub inserts: Vec<(String, u128, u128)>,
     window: Window,
     /// The number of tokens that a table remembers. `window_moments` is the number of moments for which a table
     /// remembers a token.
@@ -127,21 +129,21 @@ impl Inner {
 
     /// Stores the rows of an insert and of the materialised view, unless the token of the insert is known. Returns the
     /// error if the table or the view refuses a row. `into` is the table with the columns that the insert names, as in
-    /// `posts_cdc (id, user_id`. The names of the columns show how to cut the body into rows if the insert has the list
-    /// of columns of an earlier version of nova.
+    /// `posts_cdc (id, user_id`. The body is a block with exactly these columns.
     pub fn store(&mut self, into: &str, token: &str, body: &[u8]) -> Result<(), String> {
         let (table, names) = into.split_once(" (").unwrap();
         let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
-        let ranges = rows::split(&target.columns().only(names), body).unwrap();
+        let block = super::native::read(body);
+        assert_eq!(block.columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "), names);
+        let rows = block.rows;
         if let Some(refuses) = self.refuses
-            && ranges.iter().any(|range| refuses(&body[range.clone()]))
+            && rows.iter().any(|row| refuses(row))
         {
             return Err("Code: 469. DB::Exception: Constraint `c` is violated. (VIOLATED_CONSTRAINT)".to_owned());
         }
-        let (at, count) = ((self.now)(), ranges.len());
+        let (at, count) = ((self.now)(), rows.len());
         let (max, moments) = (self.window_max, self.window_moments);
         if remember(&mut self.window, (table, token), at, max, moments) {
-            let rows = ranges.into_iter().map(|range| body[range].to_vec()).collect();
             self.stored.push(Stored { at, table: table.to_owned(), token: token.to_owned(), rows });
         }
         if target != Target::Events {
@@ -381,7 +383,8 @@ fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
 }
 
 fn insert(inner: &mut Inner, into: &str, token: &str, id: String, body: &[u8]) -> Option<(u16, String)> {
-    inner.inserts.push((token.to_owned(), xxhash_rust::xxh3::xxh3_128(body)));
+    let rows = super::native::read(body).rows.concat();
+    inner.inserts.push((token.to_owned(), xxh3_128(body), xxh3_128(&rows)));
     let fault = inner.script.pop_front().unwrap_or(inner.always);
     match fault {
         Some(Fault::Reject) => return Some((503, "no healthy upstream".to_owned())),

@@ -66,9 +66,9 @@ fn n8_the_same_token_always_comes_with_the_same_bytes_and_holds_their_hash() {
     let inner = fake.inner.lock();
     assert!(inner.inserts.len() >= 4);
     let mut known = BTreeMap::new();
-    for (token, hash) in &inner.inserts {
-        assert!(token.starts_with("nova:") && token.ends_with(&format!("{hash:032x}")), "{token}");
-        assert_eq!(known.insert(token, hash).unwrap_or(hash), hash);
+    for (token, body, rows) in &inner.inserts {
+        assert!(token.starts_with("nova:") && token.ends_with(&format!("{rows:032x}")), "{token}");
+        assert_eq!(known.insert(token, body).unwrap_or(body), body);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod engine;
 mod faults;
+mod native;
 mod reconcile;
 mod sending;
 

@@ -27,7 +27,7 @@ fn waiting(fake: &Fake, seed: u64) -> (Recorder, u64) {
 
 /// Returns the tokens of the inserts in the order of their arrival.
 fn tokens(fake: &Fake) -> Vec<String> {
-    fake.inner.lock().inserts.iter().map(|(token, _)| token.clone()).collect()
+    fake.inner.lock().inserts.iter().map(|(token, ..)| token.clone()).collect()
 }
 
 #[test]
