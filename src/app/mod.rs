@@ -22,7 +22,7 @@ mod thread;
 pub use self::error::AppError;
 pub use self::listening::listening;
 pub use self::node::{Node, load_dismissals, load_overrides, start_node};
-pub use self::opened::{Opened, make_data_dir, open, open_store, open_store_at, store_id};
+pub use self::opened::{Opened, make_data_dir, open, open_stopped, open_store, open_store_at, store_id};
 pub use self::reads::{sent, stored_row};
 pub use self::running::Running;
 pub use self::setup::{

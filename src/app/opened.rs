@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
-use nova_storage::{Options, Store};
+use nova_storage::{CheckLimits, Options, Store};
 use parking_lot::RwLock;
 
 use crate::data_dir::backups::BACKUPS_DIR;
@@ -39,13 +39,28 @@ pub struct Opened {
     pub warehouse: Option<Arc<WarehouseStatus>>,
 }
 
-/// Opens the store of a data directory and brings the state in memory to the last commit.
+/// The size of a store in bytes. A node whose store is larger serves before it has checked the pages, because it could
+/// read only a part of them in the time of the first check, and checks them in the background.
+const CHECKED_FIRST_MAX_BYTES: u64 = 128 << 20;
+
+/// Opens the store of a data directory for a node, and brings the state in memory to the last commit. The node checks
+/// the pages that `open` did not check after [`Opened::start`].
 pub fn open(setup: &Setup) -> Result<Opened, AppError> {
+    let limits = CheckLimits { file_bytes: CHECKED_FIRST_MAX_BYTES, ..CheckLimits::default() };
+    open_with(setup, &Options { check: Some(limits), ..Options::default() })
+}
+
+/// Opens the store of a stopped node as [`open`] does, but for a command, which checks no page after the first check.
+pub fn open_stopped(setup: &Setup) -> Result<Opened, AppError> {
+    open_with(setup, &Options::default())
+}
+
+fn open_with(setup: &Setup, options: &Options) -> Result<Opened, AppError> {
     let _small = SmallPages::begin();
     make_data_dir(&setup.data_dir)?;
     let told = |fraction: f64| tracing::info!(percent = (fraction * 100.0) as u32, "repairing the store after a crash");
     let path = store_path(&setup.data_dir);
-    let store = Store::open(&path, &Options::default(), told)?;
+    let store = Store::open(&path, options, told)?;
     for left in nova_storage::remove_leftovers(&path, &setup.data_dir.join(BACKUPS_DIR)) {
         tracing::warn!("{} was left by a command that was killed: removed", left.display());
     }

@@ -18,7 +18,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, CliError> {
     let mut setup = Setup::configured(config, app::registry(config)?);
     // The dead letters of captures may have topics with any prefix, so nova matches the last part of the topic's name.
     setup.topics.last_part = true;
-    Ok(app::open(&setup)?)
+    Ok(app::open_stopped(&setup)?)
 }
 
 /// The name of the actor in the audit, which is the person at the terminal.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write as _;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -35,16 +36,20 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     any
 }
 
-/// A body in gzip that nova made in advance. An answer has the compressed body as an extension, beside the uncompressed
+/// The compressed form of a body that many clients get. nova makes the compressed form for the first client that accepts
+/// gzip, so a start does not wait for it. An answer has the compressed form as an extension, beside the uncompressed
 /// body.
-#[derive(Clone)]
-pub(super) struct Gzipped(Bytes);
+#[derive(Clone, Default)]
+pub(super) struct Gzipped(Arc<OnceLock<Bytes>>);
 
-/// Compresses a body that many clients will get.
-pub(super) fn compressed(bytes: &[u8]) -> Gzipped {
-    // Writing to memory cannot fail. If a write failed, the compressed body would be empty, and nova does not send an
-    // empty compressed body.
-    Gzipped(gzip(bytes, Compression::best()).unwrap_or_default())
+impl Gzipped {
+    /// Returns the compressed form of the body, which must be the same body at each call.
+    fn of(&self, body: &[u8]) -> Option<Bytes> {
+        // Writing to memory cannot fail. If a write failed, the compressed body would be empty, and nova does not send
+        // an empty compressed body.
+        let made = self.0.get_or_init(|| gzip(body, Compression::best()).unwrap_or_default());
+        Some(made.clone()).filter(|made| !made.is_empty())
+    }
 }
 
 fn gzip(bytes: &[u8], level: Compression) -> Option<Bytes> {
@@ -100,7 +105,7 @@ pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept:
     // A new gzip encoder clears some 300 KiB, which costs as much as the rest of a request, so nova keeps compressed
     // bodies.
     let made = |bytes: Bytes| match (head.extensions.remove::<Gzipped>(), etag) {
-        (Some(Gzipped(made)), _) => Some(made).filter(|made| !made.is_empty()),
+        (Some(kept), _) => kept.of(&bytes),
         (None, Some(etag)) => kept.of(&etag, &bytes),
         (None, None) => gzip(&bytes, Compression::fast()),
     };
@@ -185,13 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compressed_beforehand_is_what_goes_out() {
+    fn a_body_that_many_get_is_compressed_once_and_only_for_a_client_that_accepts_gzip() {
         let text = "what many ask for ".repeat(200);
-        let made = compressed(text.as_bytes());
-        let mut response = crate::http::answers::json(StatusCode::OK, text);
-        response.extensions_mut().insert(made.clone());
-        let request = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
-        assert_eq!(whole(finish(response, &request, &Compressed::default()).body()).unwrap(), made.0);
+        let gzipped = Gzipped::default();
+        let answered = |coding: &'static str| {
+            let mut response = crate::http::answers::json(StatusCode::OK, text.clone());
+            response.extensions_mut().insert(gzipped.clone());
+            let request = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(coding))]);
+            whole(finish(response, &request, &Compressed::default()).body()).unwrap()
+        };
+        assert_eq!(answered("identity"), text);
+        assert!(gzipped.0.get().is_none());
+        let made = answered("gzip");
+        assert!(made.len() < text.len() && made.as_ptr() == gzipped.0.get().unwrap().as_ptr());
+        assert_eq!(answered("gzip").as_ptr(), made.as_ptr());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Bodies of answers that many clients request. nova makes and compresses a shared body once, and keeps the body as
-//! long as it is valid.
+//! Bodies of answers that many clients request. nova makes a shared body once, compresses it at most once, and keeps
+//! it as long as it is valid.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG};
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::answers;
-use super::encoding::{self, Gzipped};
+use super::encoding::Gzipped;
 
 /// The time for which a cache may use `/openapi.json` and the key set without asking nova.
 const SHORT: &str = "public, max-age=60";
@@ -24,11 +24,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub fn new(kind: &'static str, text: String) -> Shared {
-        let plain = Bytes::from(text);
-        Shared { kind, gzip: encoding::compressed(&plain), plain }
+        Shared { kind, plain: Bytes::from(text), gzip: Gzipped::default() }
     }
 
-    /// The answer with the body, which is already compressed for clients that accept gzip.
+    /// The answer with the body, which nova compresses once for all clients that accept gzip.
     pub fn response(&self) -> Response<Full<Bytes>> {
         let mut response = answers::bytes(StatusCode::OK, self.kind, self.plain.clone());
         response.extensions_mut().insert(self.gzip.clone());

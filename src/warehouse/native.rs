@@ -33,7 +33,7 @@ pub fn block(columns: &Columns, bytes: &[u8]) -> Result<Vec<u8>, NotRows> {
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 8 + 1_024);
     out.put_varint(values.len() as u64);
     out.put_varint(rows);
-    for ((name, wire), column) in columns.iter().zip(&values) {
+    for ((name, wire), column) in columns.iter().zip(values) {
         out.put_bytes(name.as_bytes());
         out.put_bytes(wire.type_name().as_bytes());
         if rows > 0 {
@@ -113,8 +113,9 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
-    /// Writes the values after the header of the column.
-    fn write(&self, rows: u64, out: &mut Vec<u8>) {
+    /// Writes the values after the header of the column, and frees them, so that the values of all columns and a whole
+    /// block are never in memory together.
+    fn write(self, rows: u64, out: &mut Vec<u8>) {
         if self.wire != Wire::Word {
             out.extend_from_slice(&self.nulls);
             out.extend_from_slice(&self.bytes);

@@ -36,5 +36,5 @@ pub use copy::{Copied, remove_leftovers};
 pub use error::{CopyError, OpenError, ReadError, WriteError};
 pub use failure::StorageFailure;
 pub use seal::{SealError, Sealed, verify_seal};
-pub use store::{FORMAT, Options, ReadTxn, Store, verify};
+pub use store::{CheckLimits, FORMAT, Options, ReadTxn, Store, verify};
 pub use write::WriteTxn;

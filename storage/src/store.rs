@@ -13,7 +13,7 @@ use redb::{
 };
 
 use crate::changes;
-use crate::check::{self, CheckError, Checked};
+use crate::check::{self, Bytes as _, CheckError, Checked};
 use crate::commit_log::{self, ACTIVE_KEY, CommitLog};
 use crate::disk::{Backend, Disk};
 use crate::error::{OpenError, ReadError, WriteError};
@@ -36,16 +36,29 @@ const BACKEND_LOG_BYTES: usize = 64 << 10;
 pub struct Options {
     /// The size of redb's page cache in bytes. The page cache is small, because nova serves from its own memory.
     pub cache_bytes: usize,
-    /// The time limit for checking a store at its opening. If `check` is `None`, the
-    /// check has no time limit.
-    pub check: Option<Duration>,
+    /// The limits of the check of a store at its opening. If `check` is `None`, the check reads every page.
+    pub check: Option<CheckLimits>,
     /// The size of the commit log in bytes, a power of two. If the size is 0, a new store has no commit log.
     pub log_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 48 << 20, check: Some(Duration::from_millis(100)), log_bytes: 4 << 20 }
+        Options { cache_bytes: 48 << 20, check: Some(CheckLimits::default()), log_bytes: 4 << 20 }
+    }
+}
+
+/// The limits of a check at the opening of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckLimits {
+    pub time: Duration,
+    /// The size of a file in bytes. The pages of a larger file are not checked at its opening.
+    pub file_bytes: u64,
+}
+
+impl Default for CheckLimits {
+    fn default() -> CheckLimits {
+        CheckLimits { time: Duration::from_millis(100), file_bytes: u64::MAX }
     }
 }
 
@@ -82,8 +95,10 @@ impl Store {
         let bytes = ReadOnly::open(path).map_err(io)?;
         let of = |error| OpenError::of(&name, error);
         #[expect(clippy::disallowed_methods, reason = "the store knows no clock, and a check has a bound")]
-        let (began, bound) = (Instant::now(), options.check);
-        let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
+        let (began, limits) = (Instant::now(), options.check);
+        let file_bytes = bytes.len().map_err(io)?;
+        let late =
+            move |_| limits.is_some_and(|limits| file_bytes > limits.file_bytes || began.elapsed() >= limits.time);
         let checked = check::check(bytes, late).map_err(of)?;
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         let mut builder = Builder::new();

@@ -286,12 +286,16 @@ fn a_store_is_checked_while_it_is_written() {
 }
 
 #[test]
-fn a_check_has_a_bound_of_time_before_the_first_read() {
+fn a_check_before_the_first_read_has_limits_of_time_and_of_the_size_of_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("nova.redb");
     drop(Store::open(&path, &Options::default(), |_| {}).unwrap());
     let open = |check| Store::open(&path, &Options { check, ..Options::default() }, |_| {}).unwrap();
-    assert!(!open(Some(Duration::ZERO)).checked());
+    let limits = CheckLimits { time: Duration::from_secs(600), ..CheckLimits::default() };
+    let file_bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(open(Some(CheckLimits { file_bytes, ..limits })).checked());
+    assert!(!open(Some(CheckLimits { file_bytes: file_bytes - 1, ..limits })).checked());
+    assert!(!open(Some(CheckLimits { time: Duration::ZERO, ..limits })).checked());
     assert!(open(None).checked());
 }
 
