@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use nova::app::{self, Setup};
 use nova::event::{Record, Table};
 use nova::pipeline::reconcile::reconcile;
@@ -202,6 +203,64 @@ fn the_real_engine_stalls_one_table_alone_until_it_is_repaired() {
     ] {
         assert_eq!(number(&clickhouse, sql), first + second, "{sql}");
     }
+    drop_database(&clickhouse);
+}
+
+/// Inserts rows as builds before the Native format did.
+async fn insert_row_binary(
+    settings: &ClickHouseSettings,
+    rows: Bytes,
+    token: &str,
+) -> Result<(), clickhouse::error::Error> {
+    let client = clickhouse::Client::default().with_url(&settings.url).with_database(&settings.database);
+    let client = client.with_compression(clickhouse::Compression::None);
+    let columns = Target::Events.columns().names();
+    let sql = format!("INSERT INTO {} ({columns}) FORMAT RowBinary", Target::Events);
+    let insert = client.insert_formatted_with(sql).with_setting("insert_deduplicate", "1");
+    let insert = insert.with_setting("deduplicate_blocks_in_dependent_materialized_views", "1");
+    let mut insert = insert.with_setting("insert_deduplication_token", token);
+    insert.send(rows).await?;
+    insert.end().await
+}
+
+/// Repeats an insert as nova does, because another test may make this server fail.
+async fn repeated<E: std::fmt::Debug>(mut insert: impl AsyncFnMut() -> Result<(), E>) {
+    const ATTEMPTS: usize = 10;
+    for _ in 1..ATTEMPTS {
+        if insert().await.is_ok() {
+            return;
+        }
+    }
+    insert().await.unwrap();
+}
+
+#[test]
+fn the_real_engine_stores_a_batch_once_that_an_earlier_build_sent_as_row_binary() {
+    let Some((url, database, clickhouse)) = engine("formats") else { return };
+    let settings = setup("events", &url, &database).clickhouse.unwrap();
+    migrated(&clickhouse);
+    let sql = "SELECT generateUUIDv4(number), toDateTime64('2026-11-20', 3, 'UTC'), generateUUIDv4(number + 1),
+               toUUID('00000000-0000-4000-8000-000000000001'), generateUUIDv4(number + 2), 'view', toUInt32(number),
+               'ios', toString(number), toDateTime64('2026-11-20', 3, 'UTC'), toUInt64(7), toUInt64(3) FROM numbers(500)";
+    on(async {
+        let rows = clickhouse.row_binary(sql, 1 << 20).await.unwrap();
+        let columns = Target::Events.columns();
+        for (token, native_first) in [("old to new", false), ("new to old", true)] {
+            for native in [native_first, !native_first] {
+                match native {
+                    true => {
+                        repeated(async || clickhouse.insert(Target::Events, columns, rows.clone(), token, token).await)
+                            .await
+                    }
+                    false => repeated(async || insert_row_binary(&settings, rows.clone(), token).await).await,
+                }
+            }
+        }
+    });
+    assert_eq!(number(&clickhouse, "SELECT count() FROM post_events"), 1_000);
+    assert_eq!(number(&clickhouse, "SELECT sum(views) FROM post_metrics_1m"), 1_000);
+    // Both formats give the same rows.
+    assert_eq!(number(&clickhouse, "SELECT count() FROM (SELECT DISTINCT * FROM post_events)"), 500);
     drop_database(&clickhouse);
 }
 
