@@ -39,8 +39,8 @@ pub struct Opened {
     pub warehouse: Option<Arc<WarehouseStatus>>,
 }
 
-/// The size of a store in bytes. A node whose store is larger serves before it has checked the pages, because it could
-/// read only a part of them in the time of the first check, and checks them in the background.
+/// The size in bytes of the largest store whose pages a node checks before its first read. The time of that check is
+/// enough for only a part of a larger store, so a node with a larger store checks all pages while it serves.
 const CHECKED_FIRST_MAX_BYTES: u64 = 128 << 20;
 
 /// Opens the store of a data directory for a node, and brings the state in memory to the last commit. The node checks

@@ -26,7 +26,8 @@ use nova::warehouse::sender::Pace;
 use nova_storage::schema::{CHECKPOINT, EDGE};
 use serde_json::Value;
 
-use crate::support::clickhouse::{Fake, parameter};
+use crate::support::clickhouse::Fake;
+use crate::support::http_text::parameter;
 use crate::support::{Listed, dump, state_bytes};
 
 const NOW_MS: i64 = 1_795_500_000_000;

@@ -1,7 +1,7 @@
 //! Checks whether each partition moves. librdkafka repeats some failed requests for ever and reports no error. While
 //! librdkafka repeats such a request, it does not learn the ends of the logs. Therefore nova itself requests the ends of
-//! the logs, for a few partitions each second. If a partition has unread records but its position does not move although the
-//! source is polled, nova reports the partition and makes a new client.
+//! the logs, for a few partitions each second. If a partition has unread records but its position does not move
+//! although the source is polled, nova reports the partition and makes a new client.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::time::{Instant, sleep};
 
-use crate::support::clickhouse::{Inner, answer, parameter, request, response};
+use crate::support::clickhouse::{Inner, answer};
 use crate::support::events::Rng;
+use crate::support::http_text::{parameter, request, response};
 
 const PIPE_BYTES: usize = 256 << 10;
 /// Error codes of ClickHouse for every verdict that does not blame a row: retry, overload, stall, ambiguous, unknown.

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod clickhouse;
 pub mod events;
+pub mod http_text;
 pub mod native;
 pub mod program;
 pub mod rows;

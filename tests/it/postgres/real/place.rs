@@ -101,7 +101,7 @@ impl Place {
     pub fn sent(&self) {
         let waits = |line: &str| line.starts_with("nova_outbox_rows{") && !line.ends_with(" 0.0");
         until("the rows to be in ClickHouse", || {
-            let (_, metrics) = http("GET", &format!("{}/metrics", self.url()), "", "").unwrap_or_default();
+            let metrics = self.metrics();
             metrics.contains("nova_outbox_rows{") && !metrics.lines().any(waits)
         });
     }
@@ -191,6 +191,10 @@ impl Place {
         http("GET", &format!("{}/health/ready", self.url()), "", "").map(|(_, body)| body).unwrap_or_default()
     }
 
+    fn metrics(&self) -> String {
+        http("GET", &format!("{}/metrics", self.url()), "", "").map(|(_, body)| body).unwrap_or_default()
+    }
+
     fn token(&self, user: &str) -> String {
         let output = self.nova().args(["token", "--sub", user]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -218,7 +222,7 @@ impl Place {
 
     /// Returns whether nova streams, and has acknowledged a position.
     fn acknowledges(&self) -> bool {
-        let (_, metrics) = http("GET", &format!("{}/metrics", self.url()), "", "").unwrap_or_default();
+        let metrics = self.metrics();
         let value = |name| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
         value("nova_pg_snapshot_done ") == Some(1.0) && value("nova_pg_feedback_lsn ").is_some_and(|lsn| lsn > 0.0)
     }
